@@ -1,0 +1,307 @@
+"""The three steps composed - abduction, action, prediction - and the record of what they gave.
+
+Judea Pearl, "Causality", 2nd edition 2009, theorem 7.1.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from causalcf import seeding
+from causalcf.abduction import Noise, abduct, is_random
+from causalcf.action import Do, OutOfSupport, is_stochastic, read_actions
+from causalcf.data import Batch, to_frame
+from causalcf.errors import InterventionError
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Mechanism
+from causalcf.prediction import Recompute, World, predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Abduction", "Counterfactual", "counterfactual", "predict_worlds"]
+
+Abduction = Literal["mean", "sample"]
+Dos = Do | Sequence[Do] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactual(Mapping[str, Tensor]):
+    """What would have been: a frozen mapping node -> tensor, with how it came about.
+
+    Tensors have the axes (W, S, N, *event_shape): W only if `do` is a list of worlds, S only if
+    `num_samples` was given. `world(i)` and `sample(j)` are views without that axis.
+
+    Args:
+        graph: The graph of the model that answered.
+        worlds: One per set of actions, rows being samples times units.
+        flat_noise: The noise all worlds share, in the same rows.
+        do: The actions as they were asked for.
+        seed: What the random part was drawn with; None if nothing was random.
+        residual: Scale of the residual noise; anything but 1 is not abduction.
+        recompute: Which mechanisms ran: "descendants" or "all".
+        listed: Whether there is a W axis.
+        num_samples: Length of the S axis, None if there is none.
+    """
+
+    graph: CausalGraph = field(repr=False)
+    worlds: tuple[World, ...] = field(repr=False)
+    flat_noise: Noise = field(repr=False)
+    do: Dos
+    seed: int | None
+    residual: float
+    recompute: Recompute = "descendants"
+    listed: bool = False
+    num_samples: int | None = None
+
+    # ------------------------------------------------------------------ the mapping
+
+    def __getitem__(self, node: str) -> Tensor:
+        self.graph.require(node)
+        return self._stack([world.values[node] for world in self.worlds])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.graph.nodes)
+
+    def __len__(self) -> int:
+        return len(self.graph.nodes)
+
+    def _unflatten(self, x: Tensor) -> Tensor:
+        return x if self.num_samples is None else x.unflatten(0, (self.num_samples, -1))
+
+    def _stack(self, per_world: list[Tensor]) -> Tensor:
+        values = [self._unflatten(value) for value in per_world]
+        if not self.listed:
+            return values[0]
+        if all(value is per_world[0] for value in per_world):  # untouched by every world: one copy will do
+            return values[0].expand(len(values), *values[0].shape)
+        return torch.stack(values)
+
+    # ------------------------------------------------------------------ what it came from
+
+    @property
+    def rows(self) -> int:
+        """How many units, N."""
+        return self.flat_noise.rows // (self.num_samples or 1)
+
+    @property
+    def factual(self) -> Batch | None:
+        """The observed rows; None where the noise was drawn from its prior."""
+        factual = self.flat_noise.factual
+        return factual if factual is None or self.num_samples is None else factual[: self.rows]
+
+    @property
+    def index(self) -> Any:
+        """Row labels, of the observed rows if there are any."""
+        return torch.arange(self.rows) if self.factual is None else self.factual.index
+
+    @property
+    def abduction(self) -> str:
+        """How amortised latents were abducted: "mean", "sample", or "prior"."""
+        return self.flat_noise.abduction
+
+    @property
+    def noise(self) -> Mapping[str, Tensor]:
+        """The exogenous noise all worlds share, with the draws of stochastic actions as `"node.do"`.
+
+        For one world without samples this is a `Noise` that `scm.predict` takes.
+        """
+        if not self.listed and self.num_samples is None:
+            return self.flat_noise.replace(self.worlds[0].draws)
+        draws = dict.fromkeys(name for world in self.worlds for name in world.draws)
+        shared = {name: self._unflatten(value) for name, value in self.flat_noise.items()}
+        if not self.listed:
+            return MappingProxyType(shared | {n: self._unflatten(self.worlds[0].draws[n]) for n in draws})
+        everywhere = [name for name in draws if all(name in world.draws for world in self.worlds)]
+        return MappingProxyType(shared | {n: self._stack([w.draws[n] for w in self.worlds]) for n in everywhere})
+
+    @property
+    def logits(self) -> Mapping[str, Tensor]:
+        """Logits of the classifier nodes that were recomputed in every world."""
+        names = [name for name in self.worlds[0].logits if all(name in world.logits for world in self.worlds)]
+        return MappingProxyType({name: self._stack([w.logits[name] for w in self.worlds]) for name in names})
+
+    @property
+    def clipped(self) -> Mapping[str, int]:
+        """Acted node -> rows clipped to the support, over all worlds; empty unless clipping was asked for."""
+        total: dict[str, int] = {}
+        for world in self.worlds:
+            for node, rows in world.clipped.items():
+                total[node] = total.get(node, 0) + rows
+        return MappingProxyType(total)
+
+    # ------------------------------------------------------------------ views
+
+    def world(self, i: int) -> Counterfactual:
+        """One of the worlds asked for, without the W axis."""
+        if not self.listed:
+            raise InterventionError("There is one world only: do was not a list.")
+        assert isinstance(self.do, Sequence)
+        return replace(self, worlds=(self.worlds[i],), do=self.do[i], listed=False)
+
+    def sample(self, j: int) -> Counterfactual:
+        """One draw of the counterfactual, without the S axis."""
+        if self.num_samples is None:
+            raise InterventionError("There is one sample only: num_samples was not given.")
+        if not -self.num_samples <= j < self.num_samples:
+            raise IndexError(f"Sample {j} of {self.num_samples}.")
+        start = (j % self.num_samples) * self.rows
+        rows = slice(start, start + self.rows)
+        noise = self.flat_noise
+        return replace(
+            self,
+            worlds=tuple(_rows_of(world, rows) for world in self.worlds),
+            flat_noise=Noise(
+                {name: value[rows] for name, value in noise.items()},
+                self.factual,
+                seed=noise.seed,
+                abduction=noise.abduction,
+            ),
+            num_samples=None,
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Scalar nodes as a data frame, category names and row labels restored.
+
+        Worlds and samples become levels of the row index.
+        """
+        if self.listed:
+            return _concatenate({i: self.world(i).to_frame() for i in range(len(self.worlds))}, "world")
+        if self.num_samples is not None:
+            return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
+        return to_frame(self, self.graph.variables, self.index)
+
+    def plot(self, rows: int = 6, **options: Any) -> Figure:
+        """Factual, counterfactual and signed difference, one row per unit, a column per world.
+
+        Args:
+            rows: How many units to show.
+            options: Passed to `causalcf.plots.plot_counterfactual`.
+        """
+        from causalcf.plots import plot_counterfactual
+
+        return plot_counterfactual(self, rows=rows, **options)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{node}: {tuple(self[node].shape)}" for node in self)
+        return f"Counterfactual(do={self.do}, {shapes})"
+
+
+def counterfactual(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    x: Batch,
+    do: Dos,
+    *,
+    num_samples: int | None = None,
+    abduction: Abduction = "mean",
+    residual: float = 1.0,
+    recompute: Recompute = "descendants",
+    out_of_support: OutOfSupport = "raise",
+    seed: seeding.Seed = None,
+) -> Counterfactual:
+    """Abduct the noise of x, act, predict. See `StructuralCausalModel.counterfactual`."""
+    sample = abduction == "sample"
+    random = is_random(mechanisms, sample=sample) or any(is_stochastic(world) for world in listed_worlds(do))
+    if num_samples is not None:
+        _check_samples(num_samples, random=random)
+        x = Batch({name: value.repeat(num_samples, *[1] * (value.ndim - 1)) for name, value in x.items()})
+    options = {"residual": residual, "recompute": recompute, "out_of_support": out_of_support}
+    if not random:
+        noise = abduct(graph, mechanisms, x, sample=sample)
+        return predict_worlds(graph, mechanisms, noise, do, num_samples=num_samples, **options)
+    seed = seeding.resolve(seed)
+    with seeding.seeded(seed, next(iter(mechanisms.values())).device):
+        noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
+        return predict_worlds(graph, mechanisms, noise, do, num_samples=num_samples, **options)
+
+
+def predict_worlds(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    noise: Noise,
+    do: Dos,
+    *,
+    residual: float = 1.0,
+    recompute: Recompute = "descendants",
+    out_of_support: OutOfSupport = "raise",
+    project: bool = True,
+    num_samples: int | None = None,
+    seed: int | None = None,
+) -> Counterfactual:
+    """Carry out one or several sets of actions on the same noise.
+
+    Worlds run one after the other, so memory grows with what they give back and no faster.
+    """
+    worlds = tuple(
+        predict(
+            graph,
+            mechanisms,
+            noise,
+            read_actions(graph, mechanisms, world, noise.rows),
+            recompute=recompute,
+            residual=residual,
+            out_of_support=out_of_support,
+            project=project,
+        )
+        for world in listed_worlds(do)
+    )
+    return Counterfactual(
+        graph,
+        worlds,
+        noise,
+        do=do,
+        seed=noise.seed if seed is None else seed,
+        residual=residual,
+        recompute=recompute,
+        listed=_is_listed(do),
+        num_samples=num_samples,
+    )
+
+
+def listed_worlds(do: Dos) -> Sequence[Do]:
+    """`do` as a list of worlds.
+
+    Raises:
+        InterventionError: An empty list.
+    """
+    if not _is_listed(do):
+        return [do or {}]  # type: ignore[list-item]
+    if not do:
+        raise InterventionError("do is an empty list: ask for at least one world, do=[{...}].")
+    return do  # type: ignore[return-value]
+
+
+def _is_listed(do: Dos) -> bool:
+    return isinstance(do, list | tuple)
+
+
+def _check_samples(num_samples: int, *, random: bool) -> None:
+    if num_samples < 1:
+        raise InterventionError(f"num_samples must be at least 1, got {num_samples}.")
+    if not random:
+        raise InterventionError(
+            "num_samples was given, but nothing in this query is random: every sample would be the same."
+            ' Leave it out, abduct with abduction="sample", or act with a distribution.'
+        )
+
+
+def _rows_of(world: World, rows: slice) -> World:
+    cut = {
+        name: MappingProxyType({key: value[rows] for key, value in getattr(world, name).items()})
+        for name in ("values", "logits", "draws")
+    }
+    return replace(world, **cut)
+
+
+def _concatenate(frames: dict[int, pd.DataFrame], name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat(frames, names=[name])

@@ -1,0 +1,188 @@
+"""Data as the library passes them: an immutable mapping of node -> tensor, rows first."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causalcf.errors import CausalCFError, DataError
+from causalcf.variables import Boolean, Categorical, Real, Variable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Batch", "infer_variable", "infer_variables", "read", "to_frame"]
+
+Index = Tensor | np.ndarray
+
+
+class Batch(Mapping[str, Tensor]):
+    """A frozen mapping of node -> tensor in data units, all with the same number of rows.
+
+    A name gives a tensor; anything else (a slice, an index tensor, a mask) selects rows and gives a
+    smaller batch. As for any mapping, `len` counts the nodes; `rows` counts the rows.
+
+    Args:
+        values: node -> tensor of shape (N, *event_shape).
+        index: Row labels of shape (N,), kept when rows are selected; 0..N-1 by default.
+
+    Raises:
+        DataError: The tensors differ in their number of rows.
+
+    Example:
+        >>> batch = Batch({"x": torch.arange(4.0)})
+        >>> batch[1:3]["x"], batch[1:3].index
+        (tensor([1., 2.]), tensor([1, 2]))
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], index: Index | None = None) -> None:
+        counts = {name: value.shape[0] for name, value in values.items()}
+        if len(set(counts.values())) > 1:
+            raise DataError(f"All variables need the same number of rows, got {counts}.")
+        self._values = MappingProxyType(dict(values))
+        self.rows: int = next(iter(counts.values()), 0)
+        self.index: Index = torch.arange(self.rows) if index is None else index
+        if len(self.index) != self.rows:
+            raise DataError(f"The index has {len(self.index)} labels for {self.rows} rows.")
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
+    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
+        if isinstance(key, str):
+            return self._values[key]
+        if isinstance(key, slice):
+            return Batch({name: value[key] for name, value in self.items()}, self.index[key])
+        rows = torch.as_tensor(key).cpu()
+        index = self.index[rows] if isinstance(self.index, Tensor) else self.index[rows.numpy()]
+        return Batch({name: value[rows.to(value.device)] for name, value in self.items()}, index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.items())
+        return f"{type(self).__name__}({shapes})"
+
+
+def columns(data: Any) -> tuple[dict[str, Any], Index | None]:
+    """The columns and row labels of a mapping or a data frame.
+
+    Raises:
+        DataError: `data` is neither.
+    """
+    if isinstance(data, Mapping):
+        return dict(data), getattr(data, "index", None)
+    if hasattr(data, "columns"):  # a pandas or polars frame; neither is a dependency of the core
+        labels = np.asarray(data.index) if hasattr(data, "index") else np.arange(len(data))
+        index = torch.from_numpy(labels.copy()) if labels.dtype.kind == "i" else labels
+        return {str(name): np.asarray(data[name]) for name in data.columns}, index
+    raise DataError(f"Expected a mapping of arrays or tensors, or a data frame, got {type(data).__name__}.")
+
+
+def infer_variable(name: str, values: Any) -> Variable:
+    """The variable that raw values suggest: bool -> Boolean, text -> Categorical, numbers -> Real.
+
+    Images, vectors and narrower supports cannot be told from values, so they must be declared.
+
+    Raises:
+        DataError: The values have more than one dimension, or are neither text, bool nor numbers.
+
+    Example:
+        >>> infer_variable("colour", ["red", "blue"])
+        Categorical(unit='', categories=('blue', 'red'))
+    """
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(
+            f"'{name}' has shape {array.shape}; its variable cannot be inferred."
+            f" Declare it: SCM(graph, variables={{'{name}': ccf.Image(c, h, w)}}) or ccf.Vector(d)."
+        )
+    match array.dtype.kind:
+        case "b":
+            return Boolean()
+        case "f" | "i" | "u":
+            return Real()
+        case "U" | "O" | "T":
+            return Categorical(sorted({str(value) for value in array}))
+    raise DataError(f"'{name}' holds {array.dtype} values; expected numbers, booleans or text.")
+
+
+def infer_variables(data: Any, names: list[str]) -> dict[str, Variable]:
+    """`infer_variable` for each named column that the data have."""
+    values, _ = columns(data)
+    return {name: infer_variable(name, values[name]) for name in names if name in values}
+
+
+def read(
+    data: Any,
+    variables: Mapping[str, Variable],
+    *,
+    optional: frozenset[str] = frozenset(),
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """Check raw data against the variables and give them as tensors.
+
+    Args:
+        data: Mapping of arrays or tensors, or a data frame; rows first, data units.
+        variables: node -> variable; columns that are not among them are ignored with one warning.
+        optional: Nodes that may be missing.
+        dtype: Floating type of the numbers.
+        device: Where the tensors go.
+
+    Raises:
+        DataError: Missing nodes, wrong shapes, unequal lengths, NaN.
+        SupportError: Values outside a variable's support.
+
+    Example:
+        >>> read({"t": [1, 2]}, {"t": Real()})["t"]
+        tensor([1., 2.])
+    """
+    values, index = columns(data)
+    missing = [name for name in variables if name not in values and name not in optional]
+    if missing:
+        raise DataError(f"The data lack {missing}. The graph's nodes are {list(variables)}; the data have {list(values)}.")
+    extra = [name for name in values if name not in variables]
+    if extra:
+        warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
+    tensors = {
+        name: variable.read(name, values[name], dtype, torch.device(device))
+        for name, variable in variables.items()
+        if name in values
+    }
+    return Batch(tensors, index)
+
+
+def to_frame(values: Mapping[str, Tensor], variables: Mapping[str, Variable], index: Index) -> pd.DataFrame:
+    """Scalar nodes as a data frame in data units, with category names and row labels restored.
+
+    Images are left out; a Vector becomes one column per component (`name[0]`, ...).
+
+    Raises:
+        CausalCFError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise CausalCFError("to_frame() needs pandas: pip install 'causalcf[pandas]'.") from None
+    series: dict[str, Any] = {}
+    for name, variable in variables.items():
+        value = values[name].detach().cpu().numpy()
+        if isinstance(variable, Categorical):
+            series[name] = np.asarray(variable.categories)[value]
+        elif value.ndim == 1:
+            series[name] = value
+        elif value.ndim == 2:
+            series |= {f"{name}[{i}]": value[:, i] for i in range(value.shape[1])}
+    return pd.DataFrame(series, index=pd.Index(np.asarray(index)))

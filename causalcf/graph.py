@@ -1,0 +1,286 @@
+"""The causal hypothesis: a directed acyclic graph whose nodes are variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+
+from causalcf.errors import GraphError, UnknownNodeError
+from causalcf.variables import Variable, variable_from_json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["SCHEMA", "CausalGraph", "graph_names", "load_graph"]
+
+SCHEMA = 1
+"""Version of the graph file format."""
+
+_INSIDE = Path(__file__).parent / "graphs"
+GRAPHS = _INSIDE if _INSIDE.is_dir() else Path(__file__).parent.parent / "graphs"
+"""The graph files: inside the package when installed from a wheel, else the checkout's folder."""
+
+
+class CausalGraph:
+    """An immutable causal DAG with a variable for each node (or for some, before data are seen).
+
+    Args:
+        graph: A networkx DiGraph, or its edges as (cause, effect) pairs.
+        variables: node -> Variable. Nodes without edges may be declared here alone.
+        name: Short name, as in `graphs/<name>.json`.
+        title: One line for people.
+        reference: Where the hypothesis comes from.
+
+    Raises:
+        GraphError: A cycle, a self-loop, an undirected or multi-edge graph, or a bad node name.
+        UnknownNodeError: A variable for a node the graph lacks.
+
+    Example:
+        >>> graph = CausalGraph([("thickness", "intensity")])
+        >>> graph.nodes, graph.parents("intensity")
+        (('thickness', 'intensity'), ('thickness',))
+    """
+
+    def __init__(
+        self,
+        graph: nx.DiGraph | Iterable[tuple[str, str]],
+        variables: Mapping[str, Variable] | None = None,
+        *,
+        name: str = "",
+        title: str = "",
+        reference: str = "",
+    ) -> None:
+        given = graph if isinstance(graph, nx.Graph) else nx.DiGraph(list(graph))
+        variables = dict(variables or {})
+        _check_names(given)
+        _check_acyclic(given)
+        unknown = [node for node in variables if node not in given]
+        if unknown:
+            raise UnknownNodeError(f"Variables are declared for {unknown}, which the graph lacks: {list(given)}.")
+        self._graph: nx.DiGraph = nx.freeze(nx.DiGraph(given))
+        order = {node: i for i, node in enumerate(given)}
+        # Ties are broken by the order of declaration, so the order depends on the graph alone.
+        self.nodes: tuple[str, ...] = tuple(nx.lexicographical_topological_sort(given, key=order.__getitem__))
+        self.variables: Mapping[str, Variable] = MappingProxyType(
+            {node: variables[node] for node in self.nodes if node in variables}
+        )
+        self.name, self.title, self.reference = name, title, reference
+
+    # ------------------------------------------------------------------ relations
+
+    @property
+    def networkx(self) -> nx.DiGraph:
+        """The frozen networkx graph."""
+        return self._graph
+
+    @property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """(cause, effect) pairs, causes in topological order."""
+        return tuple((cause, effect) for cause in self.nodes for effect in self.children(cause))
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._graph
+
+    @cached_property
+    def _parents(self) -> dict[str, tuple[str, ...]]:
+        return {node: self._ordered(self._graph.predecessors(node)) for node in self.nodes}
+
+    def parents(self, node: str) -> tuple[str, ...]:
+        """Direct causes of a node, in topological order."""
+        self.require(node)
+        return self._parents[node]
+
+    def children(self, node: str) -> tuple[str, ...]:
+        """Direct effects of a node, in topological order."""
+        self.require(node)
+        return self._ordered(self._graph.successors(node))
+
+    def ancestors(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        """All causes of the nodes, the nodes themselves left out unless one causes another."""
+        return self._ordered(set().union(*(nx.ancestors(self._graph, self.require(node)) for node in nodes)))
+
+    def descendants(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        """All effects of the nodes, the nodes themselves left out unless one causes another."""
+        return self._ordered(set().union(*(nx.descendants(self._graph, self.require(node)) for node in nodes)))
+
+    def require(self, node: str) -> str:
+        """The node itself; raises `UnknownNodeError` with the known names if there is none."""
+        if node not in self._graph:
+            raise UnknownNodeError(f"The graph has no node '{node}'. Its nodes are {list(self.nodes)}.")
+        return node
+
+    def _ordered(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        wanted: Collection[str] = set(nodes)
+        return tuple(node for node in self.nodes if node in wanted)
+
+    # ------------------------------------------------------------------ new graphs
+
+    def mutilate(self, nodes: Iterable[str]) -> CausalGraph:
+        """The graph after acting on the nodes: the edges into them are cut (Pearl 2009, section 3.2)."""
+        cut = {self.require(node) for node in nodes}
+        graph = nx.DiGraph(self._graph)
+        graph.remove_edges_from([edge for edge in self.edges if edge[1] in cut])
+        return self._like(graph, self.variables)
+
+    def with_variables(self, variables: Mapping[str, Variable]) -> CausalGraph:
+        """The same graph with more variables declared; new ones replace old ones."""
+        return self._like(self._graph, {**self.variables, **variables})
+
+    def with_node(self, node: str, variable: Variable, parents: Iterable[str]) -> CausalGraph:
+        """The graph with one more node below the given parents.
+
+        Raises:
+            GraphError: The node exists already.
+        """
+        if node in self:
+            raise GraphError(f"The graph already has a node '{node}'. Choose another name.")
+        graph = nx.DiGraph(self._graph)
+        graph.add_node(node)
+        graph.add_edges_from((self.require(parent), node) for parent in parents)
+        return self._like(graph, {**self.variables, node: variable})
+
+    def _like(self, graph: nx.DiGraph, variables: Mapping[str, Variable]) -> CausalGraph:
+        return CausalGraph(graph, variables, name=self.name, title=self.title, reference=self.reference)
+
+    # ------------------------------------------------------------------ files and pictures
+
+    def to_json(self) -> dict[str, Any]:
+        """The node-link document a graph file holds."""
+        return {
+            "directed": True,
+            "multigraph": False,
+            "graph": {"schema": SCHEMA, "name": self.name, "title": self.title, "reference": self.reference},
+            "nodes": [
+                {"id": node, **(self.variables[node].to_json() if node in self.variables else {})}
+                for node in self.nodes
+            ],
+            "edges": [{"source": cause, "target": effect} for cause, effect in self.edges],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph file."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> CausalGraph:
+        """Read a node-link document; the inverse of `to_json`.
+
+        Raises:
+            GraphError: The document is not a node-link DAG of this schema, or names a variable kind
+                that does not exist.
+        """
+        _check_document(document)
+        header = document.get("graph", {})
+        nodes = {node["id"]: {key: value for key, value in node.items() if key != "id"} for node in document["nodes"]}
+        graph = nx.DiGraph()
+        graph.add_nodes_from(nodes)
+        graph.add_edges_from((edge["source"], edge["target"]) for edge in document["edges"])
+        variables = {node: variable_from_json(node, fields) for node, fields in nodes.items() if fields}
+        return cls(graph, variables, **{key: header.get(key, "") for key in ("name", "title", "reference")})
+
+    def draw(
+        self,
+        do: Iterable[str] = (),
+        *,
+        noise: bool = True,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Draw the graph in layers, causes above effects.
+
+        Args:
+            do: Nodes acted on: filled, with the edges into them cut.
+            noise: Draw each node's exogenous noise as a small dashed circle.
+            ax: Where to draw; a new figure by default.
+        """
+        from causalcf.plots import draw_graph
+
+        return draw_graph(self, do=[self.require(node) for node in do], noise=noise, ax=ax)
+
+    def __eq__(self, other: object) -> bool:
+        """Same nodes, edges and variables; names and titles do not count."""
+        return (
+            isinstance(other, CausalGraph)
+            and set(self.nodes) == set(other.nodes)
+            and set(self.edges) == set(other.edges)
+            and dict(self.variables) == dict(other.variables)
+        )
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.nodes), frozenset(self.edges)))
+
+    def __repr__(self) -> str:
+        arrows = ", ".join(f"{cause} -> {effect}" for cause, effect in self.edges)
+        return f"CausalGraph({self.name or len(self.nodes)}: {arrows or list(self.nodes)})"
+
+
+def graph_names() -> tuple[str, ...]:
+    """Names of the graphs that come with causalcf."""
+    return tuple(sorted(path.stem for path in GRAPHS.glob("*.json")))
+
+
+def load_graph(name_or_path: str | Path) -> CausalGraph:
+    """Load a graph that comes with causalcf by its name, or any graph file by its path.
+
+    Raises:
+        GraphError: There is no such graph or file, or it is not a valid graph file.
+
+    Example:
+        >>> load_graph("morphomnist").parents("image")
+        ('thickness', 'digit', 'intensity')
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        path = GRAPHS / f"{name_or_path}.json"
+    if not path.is_file():
+        raise GraphError(f"There is no graph '{name_or_path}' ({path}). Known graphs: {list(graph_names())}.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise GraphError(f"{path} is not JSON: {error}.") from None
+    try:
+        return CausalGraph.from_json(document)
+    except GraphError as error:
+        raise GraphError(f"{path}: {error}") from None
+
+
+def _check_names(graph: nx.Graph) -> None:
+    if not graph.is_directed() or graph.is_multigraph():
+        raise GraphError(f"Expected a networkx.DiGraph, got {type(graph).__name__}.")
+    if not graph:
+        raise GraphError("The graph has no nodes. Add at least one.")
+    for node in graph:
+        # Dots separate a node from its exogenous site ("image.z").
+        if not isinstance(node, str) or not node.strip() or "." in node:
+            raise GraphError(f"Bad node name {node!r}: expected a non-empty string without a dot.")
+
+
+def _check_acyclic(graph: nx.DiGraph) -> None:
+    loops = list(nx.nodes_with_selfloops(graph))
+    if loops:
+        raise GraphError(f"Nodes {loops} cause themselves. Remove these edges.")
+    if not nx.is_directed_acyclic_graph(graph):
+        cycle = [edge[0] for edge in nx.find_cycle(graph)]
+        raise GraphError(f"The graph has a cycle: {' -> '.join([*cycle, cycle[0]])}. Remove one of its edges.")
+
+
+def _check_document(document: Mapping[str, Any]) -> None:
+    if not isinstance(document, Mapping) or not {"nodes", "edges"} <= document.keys():
+        raise GraphError('A graph file is a node-link document with "nodes" and "edges".')
+    schema = document.get("graph", {}).get("schema")
+    if schema != SCHEMA:
+        raise GraphError(f"Graph schema {schema!r} is not supported; expected {SCHEMA}.")
+    if document.get("directed") is not True or document.get("multigraph"):
+        raise GraphError('A causal graph needs "directed": true and "multigraph": false.')
+    ids = [node.get("id") for node in document["nodes"]]
+    if len(set(ids)) < len(ids):
+        raise GraphError(f"Node ids occur twice: {sorted({str(i) for i in ids if ids.count(i) > 1})}.")
+    for edge in document["edges"]:
+        lost = [end for end in (edge.get("source"), edge.get("target")) if end not in ids]
+        if lost:
+            raise GraphError(f"Edge {edge} names {lost}, not declared among the nodes {ids}.")

@@ -1,0 +1,65 @@
+"""Mechanisms: p(x | pa) as a structural assignment, and its inversion. An open set.
+
+To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the contract suite in
+`tests/contracts/test_mechanisms.py` then runs on it.
+"""
+
+from causalcf.errors import MechanismError
+from causalcf.mechanisms.base import Mechanism, Recipe
+from causalcf.mechanisms.categorical import Boolean, Categorical
+from causalcf.mechanisms.deterministic import Classifier, Deterministic
+from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
+from causalcf.variables import Variable
+
+__all__ = [
+    "MECHANISMS",
+    "AdditiveNoise",
+    "Boolean",
+    "Categorical",
+    "Classifier",
+    "Deterministic",
+    "Flow",
+    "LinearGaussian",
+    "Mechanism",
+    "Recipe",
+    "default_mechanism",
+]
+
+MECHANISMS: dict[str, type[Mechanism]] = {
+    "Flow": Flow,
+    "LinearGaussian": LinearGaussian,
+    "AdditiveNoise": AdditiveNoise,
+    "Categorical": Categorical,
+    "Boolean": Boolean,
+    "Deterministic": Deterministic,
+    "Classifier": Classifier,
+}
+"""Mechanisms by the name a checkpoint knows them by."""
+
+_DEFAULTS: dict[str, type[Mechanism]] = {
+    "Real": Flow,
+    "Positive": Flow,
+    "Interval": Flow,
+    "Vector": Flow,
+    "Categorical": Categorical,
+    "Boolean": Boolean,
+}
+
+
+def default_mechanism(node: str, variable: Variable) -> Mechanism:
+    """The mechanism a variable gets unless another is named.
+
+    Raises:
+        MechanismError: The kind has no default; an image's generator is a choice to make.
+
+    Example:
+        >>> from causalcf.variables import Positive
+        >>> type(default_mechanism("t", Positive())).__name__
+        'Flow'
+    """
+    if variable.kind not in _DEFAULTS:
+        raise MechanismError(
+            f"'{node}' is {variable.article} and has no default mechanism."
+            f" Name one: SCM(graph, mechanisms={{'{node}': ccf.mechanisms.VAE()}})."
+        )
+    return _DEFAULTS[variable.kind]()

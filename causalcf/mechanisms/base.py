@@ -1,0 +1,198 @@
+"""The contract every mechanism keeps: a structural assignment x := f(pa, u) and its inversion.
+
+A mechanism sees its own variable and its parents', never a graph. Inputs and outputs are in data
+units; whatever scaling a network needs happens inside. Three kinds exist (Pawlowski, Castro and
+Glocker, "Deep Structural Causal Models for Tractable Counterfactual Inference", 2020):
+
+- *invertible explicit*: u is a function of (x, pa); flows and Gumbel-max categories;
+- *amortised explicit*: u = (z, eps) with an encoder q(z | x, pa); VAEs;
+- *amortised implicit*: as before without a density; GANs. Deterministic nodes have no noise at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from causalcf.errors import DensityError, MechanismError
+from causalcf.variables import Variable
+
+__all__ = ["Kind", "Mechanism", "Parents", "Recipe"]
+
+Kind = Literal["invertible", "amortised", "implicit", "deterministic"]
+Parents = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a mechanism is trained unless `fit` is told otherwise.
+
+    Args:
+        epochs: Passes over the training split.
+        min_steps: Small data get more passes, to reach at least this many steps.
+        batch_size: Rows per step.
+        lr: Peak learning rate of AdamW, reached after `warmup` steps, then decayed by a cosine to 0.
+        warmup: Steps of linear warm-up.
+        betas: AdamW's moment decays.
+        weight_decay: AdamW's decoupled weight decay.
+        clip: Largest gradient norm.
+        ema: Decay of the exponential moving average of the weights, which is what is kept; 0 for none.
+        patience: Epochs without a better validation loss before training stops.
+    """
+
+    epochs: int = 30
+    min_steps: int = 0
+    batch_size: int = 256
+    lr: float = 1e-3
+    warmup: int = 100
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip: float = 10.0
+    ema: float = 0.0
+    patience: int = 10
+
+
+@dataclass(eq=False, repr=False)
+class Mechanism(nn.Module, ABC):
+    """p(x | pa) as a structural assignment, with its abduction.
+
+    A subclass is a dataclass whose fields are its hyperparameters. It is made without knowing its
+    variable (`ccf.mechanisms.VAE(latent=32)`); the SCM binds a copy of it to a node.
+
+    Tensors: x has shape (N, *event_shape), every parent (N, *its event_shape), every noise site
+    (N, ...), all on one device.
+    """
+
+    recipe: Recipe | None = field(default=None, kw_only=True)
+    """Training settings that replace the mechanism's own."""
+
+    kind: ClassVar[Kind]
+    default_recipe: ClassVar[Recipe] = Recipe()
+    latents: ClassVar[tuple[str, ...]] = ()
+    """Noise sites with a prior of their own in the Pyro program (amortised mechanisms)."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Set up nn.Module before the dataclass's __init__, so that a field may itself be a module.
+        mechanism = super().__new__(cls)
+        nn.Module.__init__(mechanism)
+        return mechanism
+
+    def __post_init__(self) -> None:
+        self.node: str = ""
+        self.parents: Mapping[str, Variable] = {}
+        self.fitted: bool = False
+        # Where noise is drawn: follows `.to(device, dtype)` even in a mechanism without parameters.
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the mechanism lives."""
+        return self._anchor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type the mechanism computes in."""
+        return self._anchor.dtype
+
+    # ------------------------------------------------------------------ binding
+
+    def bind(self, node: str, variable: Variable, parents: Mapping[str, Variable]) -> Self:
+        """Tie the mechanism to its node and build its networks.
+
+        Raises:
+            MechanismError: The variable or a parent is of a kind the mechanism cannot take.
+        """
+        self.node, self.variable, self.parents = node, variable, dict(parents)
+        self.validate()
+        self.build()
+        return self
+
+    def validate(self) -> None:
+        """Raise `MechanismError` unless the mechanism can model its variable given its parents."""
+
+    def build(self) -> None:
+        """Create the networks; called once, when variable and parents are known."""
+
+    def reject(self, expected: str) -> MechanismError:
+        """The error for a variable this mechanism cannot model."""
+        return MechanismError(
+            f"{type(self).__name__} cannot model '{self.node}', {self.variable.article}: it takes {expected}."
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Hyperparameters, as written in a checkpoint."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
+
+    # ------------------------------------------------------------------ learning
+
+    def calibrate(self, x: Tensor, pa: Parents) -> None:
+        """Take scales from the training data, before the first step."""
+
+    def solve(self, x: Tensor, pa: Parents) -> bool:
+        """Fit in closed form and return True, where that is possible."""
+        return False
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """The training objective, averaged over rows: by default minus the log-likelihood."""
+        return -self.dist(pa).log_prob(x).mean()
+
+    # ------------------------------------------------------------------ the structural assignment
+
+    def prior(self, pa: Parents) -> dict[str, TorchDistribution]:
+        """Distributions of the latents given the parents; empty for invertible mechanisms."""
+        return {}
+
+    def posterior(self, x: Tensor, pa: Parents) -> dict[str, TorchDistribution]:
+        """Amortised q(latents | x, pa), as the guide uses it; empty for invertible mechanisms."""
+        return {}
+
+    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> TorchDistribution:
+        """p(x | pa, latents) in data units, batch shape (N,).
+
+        Raises:
+            DensityError: The mechanism has no explicit density.
+        """
+        raise DensityError(
+            f"'{self.node}' has no density: {type(self).__name__} is {self.kind}. Use sample, abduct or counterfactual."
+        )
+
+    @abstractmethod
+    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+        """p(u | x, pa): suffix -> noise.
+
+        Args:
+            x: Observed values.
+            pa: Observed parents.
+            sample: Draw amortised latents from their posterior instead of taking its mean.
+        """
+
+    @abstractmethod
+    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
+        """x := f(pa, u), not yet projected onto the support."""
+
+    @abstractmethod
+    def sample_noise(self, n: int) -> dict[str, Tensor]:
+        """n draws of the exogenous noise from its prior: suffix -> (n, ...)."""
+
+    def is_random(self, *, sample: bool) -> bool:
+        """Whether `abduct` draws at random."""
+        return False
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Suffixes of the noise sites, in the order `abduct` gives them."""
+        return ("u",)
+
+    @property
+    def residual_sites(self) -> tuple[str, ...]:
+        """Sites scaled by `residual` at prediction: what an amortised mechanism could not explain."""
+        return ()

@@ -1,0 +1,140 @@
+"""Step 3 of a counterfactual: push the noise through the acted mechanisms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from causalcf.abduction import Noise, site
+from causalcf.action import Action, Actions, OutOfSupport
+from causalcf.data import Batch
+from causalcf.errors import InterventionError
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Classifier, Mechanism
+from causalcf.variables import Variable
+
+__all__ = ["Recompute", "World", "predict"]
+
+Recompute = Literal["descendants", "all"]
+
+
+@dataclass(frozen=True)
+class World:
+    """What one set of actions makes of the noise.
+
+    Args:
+        values: node -> tensor (N, ...), in data units.
+        logits: Classifier node -> its logits.
+        draws: `"node.do"` -> what a stochastic action drew.
+        clipped: Acted node -> how many rows were clipped to its support.
+    """
+
+    values: Mapping[str, Tensor]
+    logits: Mapping[str, Tensor] = field(default_factory=dict)
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
+    clipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def predict(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    noise: Noise,
+    actions: Actions,
+    *,
+    recompute: Recompute = "descendants",
+    residual: float = 1.0,
+    out_of_support: OutOfSupport = "raise",
+    project: bool = True,
+) -> World:
+    """Run the mechanisms that the actions reach; give the rest from the factual, bit for bit.
+
+    Args:
+        graph: The causal graph.
+        mechanisms: node -> fitted mechanism.
+        noise: Abducted or sampled noise.
+        actions: The actions, read for `noise.rows` rows.
+        recompute: "descendants" of what was acted on, or "all"; noise without a factual needs all.
+        residual: Scale of the residual noise of amortised mechanisms; 1 is abduction, anything else
+            is not.
+        out_of_support: What to do with generated actions that leave the support.
+        project: Project what mechanisms give onto the support; turn off to differentiate.
+
+    Raises:
+        InterventionError: An action needs a factual and there is none.
+        SupportError: A generated action leaves the support in some rows.
+    """
+    if actions.needs_factual and noise.factual is None:
+        raise InterventionError(
+            "given_factual needs an observed row, and this noise was not abducted from one."
+            " Use counterfactual(x, do=...), or a function of the parents alone."
+        )
+    todo = _touched(graph, actions) if recompute == "descendants" and noise.factual is not None else set(graph.nodes)
+    values: dict[str, Tensor] = {}
+    logits: dict[str, Tensor] = {}
+    clipped: dict[str, int] = {}
+    for node in graph.nodes:
+        if node not in todo:
+            assert noise.factual is not None
+            values[node] = noise.factual[node]
+            continue
+        mechanism = mechanisms[node]
+        pa = {parent: values[parent] for parent in graph.parents(node)}
+
+        action = actions.get(node)
+        if action is None and isinstance(mechanism, Classifier):
+            logits[node] = mechanism.logits(pa)
+            values[node] = mechanism.decide(logits[node])
+            continue
+
+        def natural(node: str = node, mechanism: Mechanism = mechanism, pa: Mapping[str, Tensor] = pa) -> Tensor:
+            x = mechanism.predict(_acted_noise(node, mechanism, noise, actions, pa, residual), pa)
+            return mechanism.variable.project(x) if project else x
+
+        if action is None:
+            values[node] = natural()
+        else:
+            value = action.apply(natural, pa, noise.factual)
+            values[node], clipped[node] = _inside(node, mechanism.variable, value, out_of_support)
+    clipped = {node: rows for node, rows in clipped.items() if rows}
+    return World(values, logits, actions.draws, clipped)
+
+
+def _touched(graph: CausalGraph, actions: Actions) -> set[str]:
+    """The nodes whose value an action can change: those acted on and their descendants."""
+    return {*actions.nodes, *graph.descendants(actions.nodes)}
+
+
+def _acted_noise(
+    node: str,
+    mechanism: Mechanism,
+    noise: Noise,
+    actions: Actions,
+    pa: Mapping[str, Tensor],
+    residual: float,
+) -> dict[str, Tensor]:
+    """The node's noise, with actions on its latent sites carried out and the residual scaled."""
+    u = noise.of(node, mechanism)
+    if residual != 1.0:
+        u |= {suffix: residual * u[suffix] for suffix in mechanism.residual_sites}
+    for suffix, value in u.items():
+        action: Action | None = actions.get(site(node, suffix))
+        if action is not None:
+            u[suffix] = action.apply(lambda value=value: value, pa, noise.factual)
+    return u
+
+
+def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfSupport) -> tuple[Tensor, int]:
+    """The acted value checked against its support, or clipped to it with a count of the rows."""
+    outside = variable.outside(value)
+    if out_of_support == "clip" and bool(torch.isfinite(value).all()):
+        return torch.where(_column(outside, value), variable.project(value), value), int(outside.sum())
+    variable.check(node, value, remedy='Change the action, or pass out_of_support="clip".')
+    return value, 0
+
+
+def _column(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (like.ndim - 1))

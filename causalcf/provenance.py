@@ -1,0 +1,46 @@
+"""How a result came about: seed, versions, device, command; written next to every result."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+__all__ = ["provenance"]
+
+_PACKAGES = ("causalcf", "torch", "pyro-ppl", "zuko", "networkx", "numpy")
+
+
+def provenance(*, seed: int | None, device: torch.device | str = "cpu", **facts: Any) -> dict[str, Any]:
+    """The facts that make a result reproducible, JSON-able.
+
+    Args:
+        seed: What random draws started from.
+        device: Where it ran.
+        facts: Anything else worth keeping (data, settings, seconds).
+
+    Example:
+        >>> provenance(seed=0)["seed"]
+        0
+    """
+    return {
+        "seed": seed,
+        "device": str(device),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "command": " ".join(sys.argv),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,731 @@
+"""The structural causal model: a graph, a mechanism for each node, and the questions one may ask."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+import networkx as nx
+import pyro
+import torch
+from pyro.distributions import Delta
+from torch import Tensor, nn
+
+from causalcf import seeding, training
+from causalcf.abduction import Noise, abduct, is_random, sample_noise, site
+from causalcf.action import Action, Affine, Do, OutOfSupport, SetTo, check_targets, is_stochastic, read_actions
+from causalcf.checkpoint import load_tensors, read_file, write_file
+from causalcf.counterfactual import Abduction, Counterfactual, Dos, counterfactual, listed_worlds, predict_worlds
+from causalcf.data import Batch, infer_variables, read
+from causalcf.errors import (
+    CheckpointError,
+    DataError,
+    DensityError,
+    InterventionError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
+from causalcf.graph import CausalGraph, load_graph
+from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Recipe, default_mechanism
+from causalcf.prediction import Recompute
+from causalcf.provenance import provenance
+from causalcf.variables import Categorical, Variable
+
+__all__ = ["SCM", "ActedSCM", "LogDensity", "StructuralCausalModel"]
+
+
+class StructuralCausalModel(nn.Module):
+    """A causal graph whose nodes are structural assignments x := f(pa, u).
+
+    The three rungs of Pearl's ladder are `sample`/`log_prob` (association), `sample(do=)`
+    (intervention) and `counterfactual`. A query never changes the model.
+
+    Args:
+        graph: A networkx DiGraph, a `CausalGraph`, or the name or path of a graph file.
+        variables: node -> Variable; adds to what the graph declares. Numbers, booleans and text that
+            are not declared here are told from the data by `fit`.
+        mechanisms: node -> unbound mechanism, of which a copy is bound; the rest follow from their
+            variables.
+
+    Raises:
+        GraphError: The graph is not a DAG of well-named nodes.
+        UnknownNodeError: Variables or mechanisms for nodes the graph lacks.
+        MechanismError: A mechanism does not fit its variable, or a node needs one to be named.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(500, generator=torch.Generator().manual_seed(0))
+        >>> data = {"x": x, "y": 2 * x + 0.1 * torch.sin(99 * x)}
+        >>> linear = {"x": ccf.mechanisms.LinearGaussian(), "y": ccf.mechanisms.LinearGaussian()}
+        >>> scm = SCM([("x", "y")], mechanisms=linear).fit(data, seed=0, progress=False)
+        >>> cf = scm.counterfactual({"x": [0.0], "y": [0.5]}, do={"x": 1.0})
+        >>> round(cf["y"].item(), 1)
+        2.5
+    """
+
+    def __init__(
+        self,
+        graph: CausalGraph | nx.DiGraph | Sequence[tuple[str, str]] | str | Path,
+        variables: Mapping[str, Variable] | None = None,
+        mechanisms: Mapping[str, Mechanism] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(graph, str | Path):
+            graph = load_graph(graph)
+        if not isinstance(graph, CausalGraph):
+            graph = CausalGraph(graph)
+        self.graph: CausalGraph = graph.with_variables(variables or {})
+        given = dict(mechanisms or {})
+        unknown = [node for node in given if node not in self.graph]
+        if unknown:
+            raise UnknownNodeError(f"Mechanisms are given for {unknown}, which the graph lacks: {list(graph.nodes)}.")
+        self._given = given
+        self._order: tuple[str, ...] = ()
+        self._modules_in_order = nn.ModuleList()
+        self.history: list[dict[str, Any]] = []
+        self.provenance: dict[str, Any] = {}
+        if len(self.graph.variables) == len(self.graph.nodes):
+            self._bind()
+
+    def _bind(self) -> None:
+        """Give every node a mechanism of its own; every variable is known by now."""
+        with seeding.seeded(0):  # initial weights are drawn again, from its own seed, by fit
+            bound = [self._bound(node) for node in self.graph.nodes]
+        self._order = self.graph.nodes
+        self._modules_in_order = nn.ModuleList(bound)
+        self.requires_grad_(False).eval()
+
+    def _bound(self, node: str) -> Mechanism:
+        variable = self.graph.variables[node]
+        mechanism = self._given.get(node)
+        if mechanism is None:
+            mechanism = default_mechanism(node, variable)
+        if not isinstance(mechanism, Mechanism):
+            raise MechanismError(f"The mechanism of '{node}' must be a Mechanism, got {type(mechanism).__name__}.")
+        parents = {parent: self.graph.variables[parent] for parent in self.graph.parents(node)}
+        return copy.deepcopy(mechanism).bind(node, variable, parents)
+
+    # ------------------------------------------------------------------ what it is made of
+
+    @property
+    def mechanisms(self) -> Mapping[str, Mechanism]:
+        """node -> bound mechanism, in topological order."""
+        return MappingProxyType(dict(zip(self._order, self._modules_in_order, strict=True)))  # type: ignore[arg-type]
+
+    @property
+    def variables(self) -> Mapping[str, Variable]:
+        """node -> variable, in topological order."""
+        return self.graph.variables
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives; results come out there."""
+        return self._modules_in_order[0].device if self._order else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type the model computes in."""
+        return self._modules_in_order[0].dtype if self._order else torch.get_default_dtype()
+
+    def _fitted(self) -> Mapping[str, Mechanism]:
+        mechanisms = self.mechanisms
+        waiting = [node for node, mechanism in mechanisms.items() if not mechanism.fitted] if mechanisms else ["all"]
+        if waiting:
+            raise NotFittedError(
+                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model."
+            )
+        return mechanisms
+
+    def _read(self, x: Any) -> Batch:
+        """Observed rows, checked; noiseless nodes may be missing."""
+        noiseless = frozenset(node for node, mechanism in self.mechanisms.items() if not mechanism.sites)
+        return read(x, self.variables, optional=noiseless, dtype=self.dtype, device=self.device)
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        validation: float | Any = 0.1,
+        epochs: int | Mapping[str, int] | None = None,
+        recipes: Mapping[str, Recipe] | None = None,
+        seed: seeding.Seed = None,
+        device: torch.device | str = "cpu",
+        precision: str = "32-true",
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ) -> Self:
+        """Fit each mechanism by its own objective: likelihood, or an evidence lower bound.
+
+        Args:
+            data: Mapping of arrays or tensors, data set or data frame, in data units.
+            validation: Share of the rows to validate on, the same rows for every node, or other data.
+            epochs: Passes over the data, for all nodes or by node; else each mechanism's own recipe.
+            recipes: node -> training settings, instead of the mechanism's.
+            seed: What weights, split, row order and objective noise follow from.
+            device: Where to train; the model stays there.
+            precision: As Lightning Fabric names it: "32-true", "bf16-mixed", "64-true".
+            checkpoint: File written after every epoch, from which a killed run can resume.
+            resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
+            progress: Show progress bars.
+
+        Returns:
+            The model itself, fitted; `history` has a record per node and epoch.
+
+        Raises:
+            DataError, SupportError: Bad data.
+            TrainingError: Losses are not finite.
+            CheckpointError: The checkpoint belongs to another run.
+        """
+        self._infer_variables(data)
+        if not self._order:
+            self._bind()
+        seed = seeding.resolve(seed)
+        self._initialise(seed, torch.device(device), torch.float64 if precision.startswith("64") else torch.float32)
+        rows = self._with_noiseless(self._read(data))
+        train, held_out = (
+            training.split(rows, validation, seed)
+            if isinstance(validation, float | int)
+            else (rows, self._with_noiseless(self._read(validation)))
+        )
+        job = training.Fit(
+            self.graph,
+            self.mechanisms,
+            self._recipes(epochs, recipes or {}),
+            seed,
+            precision=precision,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            progress=progress,
+        )
+        started = time.perf_counter()
+        training.fit(job, train, held_out, resume=resume)
+        self.history = job.history
+        self.provenance = provenance(
+            seed=seed,
+            device=self.device,
+            precision=precision,
+            rows=train.rows,
+            seconds=round(time.perf_counter() - started, 1),
+        )
+        return self
+
+    def _infer_variables(self, data: Any) -> None:
+        undeclared = [node for node in self.graph.nodes if node not in self.variables]
+        if not undeclared:
+            return
+        self.graph = self.graph.with_variables(infer_variables(data, undeclared))
+        missing = [node for node in undeclared if node not in self.variables]
+        if missing:
+            raise DataError(f"The data lack {missing}. The graph's nodes are {list(self.graph.nodes)}.")
+
+    def _initialise(self, seed: int, device: torch.device, dtype: torch.dtype) -> None:
+        """Draw the initial weights from the seed, on the CPU, so that they do not depend on the device."""
+        for node, mechanism in self.mechanisms.items():
+            with seeding.seeded(seeding.derive(seed, node, "weights")):
+                mechanism.to("cpu").build()
+            mechanism.fitted = not mechanism.sites
+        self.to(device=device, dtype=dtype).requires_grad_(False).eval()
+
+    def _with_noiseless(self, rows: Batch) -> Batch:
+        """Rows with the deterministic nodes that the data lack filled in."""
+        values = dict(rows)
+        for node, mechanism in self.mechanisms.items():
+            if node not in values:
+                values[node] = mechanism.predict({}, {parent: values[parent] for parent in self.graph.parents(node)})
+        return Batch({node: values[node] for node in self.graph.nodes}, rows.index)
+
+    def _recipes(self, epochs: int | Mapping[str, int] | None, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+        by_node = epochs if isinstance(epochs, Mapping) else dict.fromkeys(self._order, epochs)
+        for node in (*by_node, *recipes):
+            self.graph.require(node)
+        return {
+            node: recipes.get(node) or training.recipe_of(mechanism, by_node.get(node))
+            for node, mechanism in self.mechanisms.items()
+        }
+
+    # ------------------------------------------------------------------ association and intervention
+
+    def sample(
+        self,
+        n: int,
+        do: Do | None = None,
+        *,
+        residual: float = 1.0,
+        out_of_support: OutOfSupport = "raise",
+        seed: seeding.Seed = None,
+    ) -> Batch:
+        """n draws from the model, or from the acted model.
+
+        Args:
+            n: How many rows.
+            do: Actions; none for the observational distribution.
+            residual: Scale of the residual noise of amortised mechanisms; 0 gives an image's mean.
+            out_of_support: What to do with generated actions that leave the support.
+            seed: What the noise is drawn with.
+        """
+        mechanisms = self._fitted()
+        if n < 1:
+            raise DataError(f"n must be at least 1, got {n}.")
+        seed = seeding.resolve(seed)
+        with seeding.seeded(seed, self.device):
+            noise = sample_noise(self.graph, mechanisms, n, seed=seed)
+            drawn = predict_worlds(
+                self.graph, mechanisms, noise, _one(do), residual=residual, out_of_support=out_of_support
+            )
+        return Batch(dict(drawn))
+
+    def do(self, actions: Do) -> ActedSCM:
+        """A view of the model after acting on it; the model itself stays as it is."""
+        check_targets(self.graph, self._fitted(), _one(actions) or {})
+        return ActedSCM(self, actions)
+
+    # ------------------------------------------------------------------ counterfactuals
+
+    def abduct(self, x: Any, *, abduction: Abduction = "mean", seed: seeding.Seed = None) -> Noise:
+        """Step 1: the exogenous noise of observed rows.
+
+        Args:
+            x: Observed rows of every node, in data units; noiseless nodes may be missing.
+            abduction: "mean" or "sample" of amortised posteriors; discrete noise is always drawn from
+                its exact posterior.
+            seed: What random noise is drawn with.
+
+        Returns:
+            Site -> tensor, with the observation as `.factual`.
+        """
+        mechanisms = self._fitted()
+        batch = self._read(x)
+        sample = _is_sample(abduction)
+        if not is_random(mechanisms, sample=sample):
+            return abduct(self.graph, mechanisms, batch, sample=sample)
+        seed = seeding.resolve(seed)
+        with seeding.seeded(seed, self.device):
+            return abduct(self.graph, mechanisms, batch, sample=sample, seed=seed)
+
+    def predict(
+        self,
+        noise: Noise,
+        do: Dos = None,
+        *,
+        recompute: Recompute = "descendants",
+        residual: float = 1.0,
+        out_of_support: OutOfSupport = "raise",
+        project: bool = True,
+        seed: seeding.Seed = None,
+    ) -> Counterfactual:
+        """Steps 2 and 3: act, and push the noise through the acted mechanisms.
+
+        Args:
+            noise: From `abduct` or `sample_noise`.
+            do: Actions, or a list of them for several worlds that share the noise.
+            recompute: "descendants" of what is acted on, the rest from the factual bit for bit; or
+                "all" mechanisms.
+            residual: Scale of the residual noise of amortised mechanisms.
+            out_of_support: What to do with generated actions that leave the support.
+            project: Project what mechanisms give onto the support; turn off to differentiate.
+            seed: What actions that are distributions are drawn with.
+        """
+        options: dict[str, Any] = {
+            "recompute": recompute,
+            "residual": residual,
+            "out_of_support": out_of_support,
+            "project": project,
+        }
+        if not any(is_stochastic(world) for world in listed_worlds(do)):
+            return predict_worlds(self.graph, self._fitted(), noise, do, **options)
+        seed = seeding.resolve(seed)
+        with seeding.seeded(seed, self.device):
+            return predict_worlds(self.graph, self._fitted(), noise, do, seed=seed, **options)
+
+    def counterfactual(
+        self,
+        x: Any,
+        do: Dos,
+        *,
+        num_samples: int | None = None,
+        abduction: Abduction = "mean",
+        residual: float = 1.0,
+        recompute: Recompute = "descendants",
+        out_of_support: OutOfSupport = "raise",
+        seed: seeding.Seed = None,
+    ) -> Counterfactual:
+        """What the observed rows would have been, had the actions been taken.
+
+        Abduction, action, prediction: `predict(abduct(x), do)` in one call.
+
+        Args:
+            x: Observed rows of every node, in data units; noiseless nodes may be missing.
+            do: node (or latent site) -> number, per-row values, category name, `ccf.shift`,
+                `ccf.scale`, distribution, function of the acted parents, or `ccf.given_factual`.
+                A list of such mappings asks for several worlds from one abduction.
+            num_samples: Number of draws of a random counterfactual; adds an axis.
+            abduction: "mean" or "sample" of amortised posteriors.
+            residual: Scale of an image's residual noise in x* = mu* + residual sigma* (x - mu)/sigma;
+                1 is abduction, anything else is not, and the result says so.
+            recompute: "descendants" of what is acted on, or "all" mechanisms.
+            out_of_support: "raise" or "clip" generated actions that leave the support.
+            seed: What the random part is drawn with; recorded in the result.
+
+        Returns:
+            node -> tensor of shape (W, S, N, *event_shape), the axes W and S only when asked for.
+
+        Raises:
+            DataError, SupportError: Bad rows or action values.
+            UnknownNodeError: `do` names what is neither a node nor a latent site.
+            InterventionError: An action cannot be carried out.
+            NotFittedError: The model is not fitted.
+        """
+        return counterfactual(
+            self.graph,
+            self._fitted(),
+            self._read(x),
+            do,
+            num_samples=num_samples,
+            abduction="sample" if _is_sample(abduction) else "mean",
+            residual=residual,
+            recompute=recompute,
+            out_of_support=out_of_support,
+            seed=seed,
+        )
+
+    # ------------------------------------------------------------------ density
+
+    def log_prob(self, x: Any, *, particles: int = 16, seed: seeding.Seed = None) -> LogDensity:
+        """Log density of observed rows in data units, by node.
+
+        Exact for explicit mechanisms; for amortised ones an importance-weighted bound (Burda, Grosse,
+        Salakhutdinov, "Importance Weighted Autoencoders", 2016), flagged in `lower_bounds`.
+
+        Args:
+            x: Observed rows of every node, in data units.
+            particles: Latent draws per row of the bound.
+            seed: What they are drawn with.
+
+        Raises:
+            DensityError: A node has no density.
+        """
+        return self._log_prob(x, {}, particles, seed)
+
+    def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
+        mechanisms, batch = self._fitted(), self._read(x)
+        values: dict[str, Tensor] = {}
+        with seeding.seeded(seeding.resolve(seed), self.device):
+            actions = read_actions(self.graph, mechanisms, do, batch.rows)
+            for node, mechanism in mechanisms.items():
+                pa = {parent: batch[parent] for parent in self.graph.parents(node)}
+                values[node] = _acted_log_prob(mechanism, actions.get(node), do.get(node), batch, node, pa, particles)
+        bounds = tuple(n for n, mechanism in mechanisms.items() if mechanism.latents and n not in actions.nodes)
+        return LogDensity(values, bounds)
+
+    # ------------------------------------------------------------------ the Pyro program
+
+    def model(self, n: int = 1) -> dict[str, Tensor]:
+        """The model as a Pyro program of n rows in one plate.
+
+        Sites are the nodes, and the latents of amortised mechanisms ("image.z"). The noise of a flow
+        appears through `TransformReparam`. Nodes that are deterministic given their noise cannot be
+        conditioned on, and say so. To learn under SVI, call `scm.requires_grad_(True)` and register
+        the parameters: `pyro.module("scm", scm)`.
+
+        Args:
+            n: How many rows.
+
+        Example:
+            >>> import pyro
+            >>> model = pyro.condition(scm.model, data={"x": torch.ones(3)})  # doctest: +SKIP
+            >>> pyro.poutine.trace(model).get_trace(3).log_prob_sum()  # doctest: +SKIP
+        """
+        values: dict[str, Tensor] = {}
+        with pyro.plate("rows", n, dim=-1):
+            for node, mechanism in self.mechanisms.items():
+                pa = {parent: values[parent] for parent in self.graph.parents(node)}
+                latents = {s: pyro.sample(site(node, s), law) for s, law in mechanism.prior(pa).items()}
+                if mechanism.kind in ("deterministic", "implicit"):
+                    law = _Given(mechanism.predict(latents, pa), mechanism)
+                else:
+                    law = mechanism.dist(pa, latents)
+                values[node] = _as_rows(pyro.sample(node, law), mechanism.variable, n)
+        return values
+
+    def guide(self, x: Mapping[str, Tensor]) -> None:
+        """The guide of `model` given observed rows: the amortised posteriors of the latents.
+
+        Args:
+            x: Observed rows of every node, as tensors in data units.
+        """
+        n = next(iter(x.values())).shape[0]
+        with pyro.plate("rows", n, dim=-1):
+            for node, mechanism in self.mechanisms.items():
+                pa = {parent: x[parent] for parent in self.graph.parents(node)}
+                for suffix, law in mechanism.posterior(x[node], pa).items():
+                    pyro.sample(site(node, suffix), law)
+
+    # ------------------------------------------------------------------ larger models
+
+    def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
+        """A new model in which a classifier or regressor is a deterministic child.
+
+        Observed rows need not contain the new node; `cf.logits[node]` gives its logits.
+
+        Args:
+            node: Name of the new node.
+            f: Module or function of the parents' tensors, in the order given.
+            parents: The nodes it looks at.
+            variable: What it gives; by default a Categorical with as many categories as f has
+                logits, a Boolean for one logit.
+
+        Raises:
+            MechanismError: f's output does not fit.
+            UnknownNodeError: A parent that the graph lacks.
+
+        Example:
+            >>> scm.attach("label", classifier, parents=["image"])  # doctest: +SKIP
+        """
+        mechanisms = self._fitted()
+        mechanism = Classifier(f, inputs=tuple(parents))
+        if variable is None:
+            variable = _classes(f, self.sample(2, seed=0), parents)
+        wider = type(self).__new__(type(self))
+        nn.Module.__init__(wider)
+        wider.graph = self.graph.with_node(node, variable, parents)
+        wider._given = {**self._given, node: mechanism}
+        wider._order = wider.graph.nodes
+        bound = mechanism.bind(node, variable, {parent: self.variables[parent] for parent in wider.graph.parents(node)})
+        bound.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
+        wider._modules_in_order = nn.ModuleList([mechanisms.get(name, bound) for name in wider._order])
+        wider.history, wider.provenance = self.history, self.provenance
+        return wider.eval()
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path, *, half: Collection[str] = ()) -> None:
+        """Write the model to one safetensors file with a JSON header, atomically.
+
+        Args:
+            path: Where.
+            half: Nodes whose weights are stored in half precision.
+        """
+        mechanisms = self._fitted()
+        header = {
+            "kind": "scm",
+            "graph": self.graph.to_json(),
+            "mechanisms": {
+                node: {"type": type(mechanism).__name__, "config": mechanism.config}
+                for node, mechanism in mechanisms.items()
+            },
+            "history": self.history,
+            "provenance": self.provenance,
+        }
+        tensors = {
+            f"{node}.{name}": tensor.half() if node in half and tensor.is_floating_point() else tensor
+            for node, mechanism in mechanisms.items()
+            for name, tensor in mechanism.state_dict().items()
+        }
+        write_file(path, header, tensors)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        mechanisms: Mapping[str, Mechanism] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Read a model written by `save`.
+
+        Args:
+            path: The file.
+            mechanisms: Mechanisms that a file cannot hold: functions, classifiers, classes of your own.
+            device: Where the model goes.
+
+        Raises:
+            CheckpointError: The file is damaged, of another program or version, or needs mechanisms
+                that are not given.
+        """
+        header, tensors = read_file(path)
+        if header.get("kind") != "scm":
+            raise CheckpointError(f"{path} holds a {header.get('kind')} state, not a model. Resume it with fit.")
+        given = dict(mechanisms or {})
+        for node, record in header["mechanisms"].items():
+            if node not in given:
+                given[node] = _from_record(path, node, record)
+        scm = cls(CausalGraph.from_json(header["graph"]), mechanisms=given)
+        for node, mechanism in scm.mechanisms.items():
+            own = {n.removeprefix(f"{node}."): t for n, t in tensors.items() if n.split(".")[0] == node}
+            load_tensors(mechanism, own, path, f"the {type(mechanism).__name__} of '{node}'")
+            mechanism.fitted = True
+        scm.history, scm.provenance = header["history"], header["provenance"]
+        return scm.to(device)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {node}: {type(self._given.get(node)).__name__ if not self._order else type(self.mechanisms[node]).__name__}"
+            f"({', '.join(self.graph.parents(node))})"
+            for node in self.graph.nodes
+        ]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+SCM = StructuralCausalModel
+
+
+@dataclass(frozen=True)
+class ActedSCM:
+    """A model after actions: a cheap view that shares its mechanisms."""
+
+    scm: StructuralCausalModel
+    actions: Do
+
+    def sample(self, n: int, **options: Any) -> Batch:
+        """Draws from the interventional distribution; see `StructuralCausalModel.sample`."""
+        return self.scm.sample(n, self.actions, **options)
+
+    def predict(self, noise: Noise, **options: Any) -> Counterfactual:
+        """Push noise through the acted model; see `StructuralCausalModel.predict`."""
+        return self.scm.predict(noise, self.actions, **options)
+
+    def log_prob(self, x: Any, *, particles: int = 16, seed: seeding.Seed = None) -> LogDensity:
+        """Log density under the actions (truncated factorisation, Pearl 2009, eq. 1.37).
+
+        A node set to a value contributes 0 where the row has that value, and minus infinity where
+        it has not; a node drawn from a distribution contributes that distribution's density.
+        """
+        return self.scm._log_prob(x, self.actions, particles, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class LogDensity(Mapping[str, Tensor]):
+    """Log density by node, each (N,), in data units.
+
+    Args:
+        nodes: node -> its term log p(x | pa).
+        lower_bounds: Nodes whose term is a lower bound.
+    """
+
+    nodes: Mapping[str, Tensor]
+    lower_bounds: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, node: str) -> Tensor:
+        return self.nodes[node]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def total(self) -> Tensor:
+        """The joint log density, (N,)."""
+        return torch.stack(list(self.nodes.values())).sum(0)
+
+
+class _Given(Delta):
+    """A value fixed by its noise: a point mass that cannot be conditioned on elsewhere."""
+
+    def __init__(self, value: Tensor, mechanism: Mechanism) -> None:
+        super().__init__(value, event_dim=len(mechanism.variable.event_shape))
+        self.mechanism = mechanism
+
+    def expand(self, batch_shape: torch.Size, _instance: None = None) -> _Given:
+        event = self.mechanism.variable.event_shape
+        return _Given(self.v.expand(*batch_shape, *event), self.mechanism)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        if not torch.equal(x, self.v):
+            raise DensityError(
+                f"'{self.mechanism.node}' is deterministic given its noise, so the program cannot be"
+                " conditioned on it. Abduct its noise instead: scm.abduct or scm.counterfactual."
+            )
+        return super().log_prob(x)
+
+
+def _one(do: Dos) -> Do | None:
+    if isinstance(do, list | tuple):
+        raise InterventionError("This takes one set of actions, not a list of worlds. Use counterfactual or predict.")
+    return do
+
+
+def _is_sample(abduction: str) -> bool:
+    if abduction not in ("mean", "sample"):
+        raise InterventionError(f'abduction must be "mean" or "sample", got {abduction!r}.')
+    return abduction == "sample"
+
+
+def _as_rows(value: Tensor | float, variable: Variable, n: int) -> Tensor:
+    """What a handler put at a site, with the batch dimension that mechanisms expect."""
+    x = torch.as_tensor(value)
+    return x.expand(n, *variable.event_shape) if x.ndim <= len(variable.event_shape) else x
+
+
+def _acted_log_prob(
+    mechanism: Mechanism,
+    action: Action | None,
+    asked: Any,
+    batch: Batch,
+    node: str,
+    pa: Mapping[str, Tensor],
+    particles: int,
+) -> Tensor:
+    x = batch[node]
+    if isinstance(action, Affine):
+        natural = (x - action.amount) / action.factor
+        numel = mechanism.variable.numel
+        stretch = action.factor.abs().log().expand(x.shape[0], *action.factor.shape[1:]).reshape(x.shape[0], -1)
+        return _log_prob(mechanism, natural, pa, particles) - stretch.expand(-1, numel).sum(1)
+    if isinstance(action, SetTo) and action.drawn:
+        law = asked.log_prob(x)
+        return law.reshape(x.shape[0], -1).sum(1)
+    if action is not None:
+        value = action.apply(lambda: x, pa, batch)
+        same = (value == x).reshape(x.shape[0], -1).all(1)
+        return torch.zeros_like(same, dtype=mechanism.dtype).masked_fill(~same, -torch.inf)
+    return _log_prob(mechanism, x, pa, particles)
+
+
+def _log_prob(mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], particles: int) -> Tensor:
+    """log p(x | pa), exact or as an importance-weighted bound over latent draws."""
+    if not mechanism.latents:
+        law = mechanism.dist(pa)
+        return law.log_prob(x).expand(x.shape[0])
+    rows = x.shape[0]
+    x = x.repeat(particles, *[1] * (x.ndim - 1))
+    pa = {name: value.repeat(particles, *[1] * (value.ndim - 1)) for name, value in pa.items()}
+    posterior, prior = mechanism.posterior(x, pa), mechanism.prior(pa)
+    latents = {suffix: law.sample() for suffix, law in posterior.items()}
+    weight = mechanism.dist(pa, latents).log_prob(x)
+    for suffix, z in latents.items():
+        weight = weight + prior[suffix].log_prob(z) - posterior[suffix].log_prob(z)
+    return weight.unflatten(0, (particles, rows)).logsumexp(0) - torch.log(torch.tensor(float(particles)))
+
+
+def _classes(f: Any, sample: Batch, parents: Sequence[str]) -> Variable:
+    """The variable that a classifier's output shape suggests."""
+    from causalcf.variables import Boolean
+
+    with torch.no_grad():
+        logits = f(*(sample[parent] for parent in parents))
+    if logits.ndim == 2 and logits.shape[1] > 1:
+        return Categorical(logits.shape[1])
+    if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
+        return Boolean()
+    raise MechanismError(f"A classifier must give logits (N, k) or (N,), got {tuple(logits.shape)} for 2 rows.")
+
+
+def _from_record(path: str | Path, node: str, record: Mapping[str, Any]) -> Mechanism:
+    kind = record["type"]
+    if kind not in MECHANISMS or kind in ("Deterministic", "Classifier"):
+        raise CheckpointError(
+            f"{path}: the {kind} of '{node}' holds code, which a file cannot."
+            f" Give it: SCM.load(path, mechanisms={{'{node}': ...}})."
+        )
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
+    return MECHANISMS[kind](**config)
