@@ -232,7 +232,7 @@ def load_graph(name_or_path: str | Path) -> CausalGraph:
 
     Example:
         >>> load_graph("morphomnist").parents("image")
-        ('thickness', 'digit', 'intensity')
+        ('thickness', 'intensity', 'digit')
     """
     path = Path(name_or_path)
     if path.suffix != ".json":
