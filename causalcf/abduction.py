@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 
-import torch
 from torch import Tensor
 
+from causalcf import seeding
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
@@ -82,29 +83,35 @@ def abduct(
         mechanisms: node -> fitted mechanism.
         x: Observed values in data units.
         sample: Draw amortised latents from their posterior instead of taking its mean.
-        seed: Recorded in the noise.
+        seed: What random noise is drawn with; None draws from torch's own state.
     """
     values = dict(x)
     noise: dict[str, Tensor] = {}
-    for node in graph.nodes:
-        mechanism = mechanisms[node]
-        pa = {parent: values[parent] for parent in graph.parents(node)}
-        if node not in values:
-            values[node] = mechanism.predict({}, pa)
-        for suffix, u in mechanism.abduct(values[node], pa, sample=sample).items():
-            noise[site(node, suffix)] = u
+    with _drawing(mechanisms, seed):
+        for node in graph.nodes:
+            mechanism = mechanisms[node]
+            pa = {parent: values[parent] for parent in graph.parents(node)}
+            if node not in values:
+                values[node] = mechanism.predict({}, pa)
+            for suffix, u in mechanism.abduct(values[node], pa, sample=sample).items():
+                noise[site(node, suffix)] = u
     factual = Batch({node: values[node] for node in graph.nodes}, x.index)
     return Noise(noise, factual, seed=seed, abduction="sample" if sample else "mean")
 
 
-def sample_noise(
-    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int, *, seed: int | None = None
-) -> Noise:
+def sample_noise(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int, *, seed: int | None = None) -> Noise:
     """n draws of all exogenous noise from its prior."""
     values: dict[str, Tensor] = {}
-    for node in graph.nodes:
-        values |= {site(node, suffix): u for suffix, u in mechanisms[node].sample_noise(n).items()}
+    with _drawing(mechanisms, seed):
+        for node in graph.nodes:
+            values |= {site(node, suffix): u for suffix, u in mechanisms[node].sample_noise(n).items()}
     return Noise(values, seed=seed)
+
+
+def _drawing(mechanisms: Mapping[str, Mechanism], seed: int | None) -> AbstractContextManager[None]:
+    """Random numbers of the noise, apart from those that actions draw under the same seed."""
+    device = next(iter(mechanisms.values())).device
+    return seeding.seeded(None if seed is None else seeding.derive(seed, "noise"), device)
 
 
 def is_random(mechanisms: Mapping[str, Mechanism], *, sample: bool) -> bool:

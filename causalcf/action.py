@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from causalcf import seeding
 from causalcf.abduction import site
 from causalcf.data import Batch
 from causalcf.errors import DataError, InterventionError, UnknownNodeError
@@ -97,9 +98,7 @@ class Action(ABC):
     """Whether the mechanism's own output still matters."""
 
     @abstractmethod
-    def apply(
-        self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None
-    ) -> Tensor:
+    def apply(self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None) -> Tensor:
         """The acted value.
 
         Args:
@@ -116,9 +115,7 @@ class SetTo(Action):
     value: Tensor
     drawn: bool = False
 
-    def apply(
-        self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None
-    ) -> Tensor:
+    def apply(self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None) -> Tensor:
         return self.value
 
 
@@ -131,9 +128,7 @@ class Affine(Action):
 
     keeps_causes = True
 
-    def apply(
-        self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None
-    ) -> Tensor:
+    def apply(self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None) -> Tensor:
         return self.factor * natural() + self.amount
 
 
@@ -146,9 +141,7 @@ class Function(Action):
     rows: int
     like: Tensor
 
-    def apply(
-        self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None
-    ) -> Tensor:
+    def apply(self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None) -> Tensor:
         if self.needs_factual and factual is None:
             raise InterventionError(
                 f"do({self.target}) uses given_factual, which needs an observed row."
@@ -195,7 +188,7 @@ def is_stochastic(do: Do) -> bool:
 
 
 def read_actions(
-    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: Do | None, rows: int
+    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: Do | None, rows: int, seed: int | None = None
 ) -> Actions:
     """Check a `do` mapping and make it ready for a number of rows; distributions are drawn here.
 
@@ -205,6 +198,8 @@ def read_actions(
         do: target -> number, per-row tensor, category name, `shift`, `scale`, distribution, function
             of the parents, or `given_factual`.
         rows: How many rows the query has.
+        seed: What distributions are drawn with, each target by itself: the order of targets does not
+            matter, and worlds asked for together draw what each would draw alone.
 
     Raises:
         UnknownNodeError: A target that is neither a node nor a latent site.
@@ -218,7 +213,7 @@ def read_actions(
     for target, action in do.items():
         mechanism = mechanisms[nodes[target]]
         variable = mechanism.variable if target in graph else _site_variable(mechanism, target)
-        actions[target] = _read_action(target, variable, mechanism, action, rows)
+        actions[target] = _read_action(target, variable, mechanism, action, rows, seed)
     return Actions(actions)
 
 
@@ -229,9 +224,7 @@ def check_targets(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: D
     sites = {site(node, suffix): node for node, mechanism in mechanisms.items() for suffix in mechanism.sites}
     unknown = [target for target in do if target not in graph and target not in sites]
     if unknown:
-        raise UnknownNodeError(
-            f"do names {unknown}, neither nodes {list(graph.nodes)} nor latent sites {list(sites)}."
-        )
+        raise UnknownNodeError(f"do names {unknown}, neither nodes {list(graph.nodes)} nor latent sites {list(sites)}.")
     nodes = {target: sites.get(target, target) for target in do}
     both = [target for target, node in nodes.items() if target != node and node in do]
     if both:
@@ -261,7 +254,9 @@ class _Site(Real):
         return self.shape
 
 
-def _read_action(target: str, variable: Variable, mechanism: Mechanism, action: Any, rows: int) -> Action:
+def _read_action(
+    target: str, variable: Variable, mechanism: Mechanism, action: Any, rows: int, seed: int | None
+) -> Action:
     like = mechanism._anchor
     match action:
         case Shift(amount):
@@ -269,11 +264,18 @@ def _read_action(target: str, variable: Variable, mechanism: Mechanism, action: 
         case Scale(factor):
             return Affine(target, variable, _number(target, variable, factor, rows, like), like.new_zeros(()))
         case GivenFactual(fn):
+            _check_arity(target, fn, "two arguments, the mapping of acted parents and the observed row", None, None)
             return Function(target, variable, fn, True, rows, like)
         case Distribution():
-            return SetTo(target, variable, _draw(target, variable, action, rows, like), drawn=True)
+            with seeding.seeded(None if seed is None else seeding.derive(seed, target, "do"), like.device):
+                return SetTo(target, variable, _draw(target, variable, action, rows, like), drawn=True)
         case _ if callable(action):
-            _check_arity(target, action)
+            _check_arity(
+                target,
+                action,
+                "one argument, the mapping of acted parents. For (parents, factual) wrap it: ccf.given_factual(fn)",
+                None,
+            )
             return Function(target, variable, action, False, rows, like)
         case _:
             value = _per_row(target, variable, action, rows, like)
@@ -281,17 +283,14 @@ def _read_action(target: str, variable: Variable, mechanism: Mechanism, action: 
             return SetTo(target, variable, value)
 
 
-def _check_arity(target: str, fn: Callable[..., Any]) -> None:
+def _check_arity(target: str, fn: Callable[..., Any], expected: str, *arguments: None) -> None:
     """A function of the parents takes one argument; two is the mark of `given_factual`."""
     try:
-        inspect.signature(fn).bind(None)
+        inspect.signature(fn).bind(*arguments)
     except ValueError:  # built-in functions may have no signature; calling them will tell
         return
     except TypeError:
-        raise InterventionError(
-            f"do({target}) is a function that does not take one argument, the mapping of acted parents."
-            " For (parents, factual) wrap it: ccf.given_factual(fn)."
-        ) from None
+        raise InterventionError(f"do({target}) is a function that does not take {expected}.") from None
 
 
 def _number(target: str, variable: Variable, value: Any, rows: int, like: Tensor) -> Tensor:
@@ -300,7 +299,7 @@ def _number(target: str, variable: Variable, value: Any, rows: int, like: Tensor
         raise InterventionError(
             f"'{target}' is {variable.article}: it cannot be shifted or scaled. Set it to a value instead."
         )
-    amount = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    amount = _tensor(target, variable, value).to(like)
     if not torch.isfinite(amount).all():
         raise DataError(f"The shift or scale of '{target}' has NaN or infinite values.")
     if amount.ndim == 1 and amount.shape[0] == rows:
@@ -330,9 +329,7 @@ def _draw(target: str, variable: Variable, law: Distribution, rows: int, like: T
 
 def _per_row(target: str, variable: Variable, value: Any, rows: int, like: Tensor) -> Tensor:
     """A value, or one per row, as a tensor (rows, *event) of the variable's type."""
-    if isinstance(value, str) or (isinstance(variable, Categorical) and not isinstance(value, Tensor)):
-        value = _codes(target, variable, value)
-    value = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    value = _tensor(target, variable, value)
     event = variable.event_shape
     if value.ndim == 0 or tuple(value.shape) == event:
         value = value.expand(rows, *event)
@@ -344,12 +341,24 @@ def _per_row(target: str, variable: Variable, value: Any, rows: int, like: Tenso
     return _cast(target, variable, value, like)
 
 
-def _codes(target: str, variable: Variable, value: Any) -> Any:
-    if not isinstance(variable, Categorical):
-        raise InterventionError(f"do({target}) got the text {value!r}, but '{target}' is {variable.article}.")
-    if isinstance(value, str):
-        return torch.tensor(variable.code(target, value))
-    return variable._as_tensor(target, value)
+def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
+    """Numbers, or category names as codes, as a tensor of the shape given."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal length
+        array = np.asarray(None)
+    if array.dtype.kind in "UO" and isinstance(variable, Categorical):
+        codes = [variable.code(target, str(name)) for name in array.reshape(-1)]
+        return torch.tensor(codes).reshape(array.shape)
+    if array.dtype.kind not in "fiub":
+        what = "text" if array.dtype.kind == "U" else f"a {type(value).__name__}"
+        raise InterventionError(
+            f"do({target}) got {what}, {value!r}, but '{target}' is {variable.article}: expected numbers,"
+            " shift, scale, a distribution or a function."
+        )
+    return torch.as_tensor(array)
 
 
 def _cast(target: str, variable: Variable, value: Tensor, like: Tensor) -> Tensor:

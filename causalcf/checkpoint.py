@@ -58,8 +58,10 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             document = json.loads((file.metadata() or {}).get(_KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error}). Write or copy it again.") from None
-    if document is None:
+        raise CheckpointError(
+            f"{path} is damaged or not a safetensors file ({error}). Write or copy it again."
+        ) from None
+    if not isinstance(document, dict) or not {"header", "digest"} <= document.keys():
         raise CheckpointError(f"{path} is a safetensors file, but causalcf did not write it.")
     header = document["header"]
     if header.get("format") != FORMAT:

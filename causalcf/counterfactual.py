@@ -212,15 +212,19 @@ def counterfactual(
     random = is_random(mechanisms, sample=sample) or any(is_stochastic(world) for world in listed_worlds(do))
     if num_samples is not None:
         _check_samples(num_samples, random=random)
-        x = Batch({name: value.repeat(num_samples, *[1] * (value.ndim - 1)) for name, value in x.items()})
-    options = {"residual": residual, "recompute": recompute, "out_of_support": out_of_support}
-    if not random:
-        noise = abduct(graph, mechanisms, x, sample=sample)
-        return predict_worlds(graph, mechanisms, noise, do, num_samples=num_samples, **options)
-    seed = seeding.resolve(seed)
-    with seeding.seeded(seed, next(iter(mechanisms.values())).device):
-        noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
-        return predict_worlds(graph, mechanisms, noise, do, num_samples=num_samples, **options)
+        x = x[torch.arange(x.rows).repeat(num_samples)]
+    seed = seeding.resolve(seed) if random else None
+    return predict_worlds(
+        graph,
+        mechanisms,
+        abduct(graph, mechanisms, x, sample=sample, seed=seed),
+        do,
+        residual=residual,
+        recompute=recompute,
+        out_of_support=out_of_support,
+        num_samples=num_samples,
+        seed=seed,
+    )
 
 
 def predict_worlds(
@@ -245,7 +249,7 @@ def predict_worlds(
             graph,
             mechanisms,
             noise,
-            read_actions(graph, mechanisms, world, noise.rows),
+            read_actions(graph, mechanisms, world, noise.rows, seed),
             recompute=recompute,
             residual=residual,
             out_of_support=out_of_support,
@@ -270,13 +274,15 @@ def listed_worlds(do: Dos) -> Sequence[Do]:
     """`do` as a list of worlds.
 
     Raises:
-        InterventionError: An empty list.
+        InterventionError: An empty list, or a world that is not a mapping.
     """
-    if not _is_listed(do):
-        return [do or {}]  # type: ignore[list-item]
-    if not do:
+    if _is_listed(do) and not do:
         raise InterventionError("do is an empty list: ask for at least one world, do=[{...}].")
-    return do  # type: ignore[return-value]
+    worlds: Sequence[Any] = do if _is_listed(do) else [do]  # type: ignore[assignment]
+    for world in worlds:
+        if not isinstance(world, Mapping | None):
+            raise InterventionError(f"do must map nodes to actions, as in do={{'x': 1.0}}; got {world!r}.")
+    return [world or {} for world in worlds]
 
 
 def _is_listed(do: Dos) -> bool:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from causalcf.abduction import Noise, site
 from causalcf.action import Action, Actions, OutOfSupport
-from causalcf.data import Batch
 from causalcf.errors import InterventionError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Classifier, Mechanism
@@ -123,7 +122,8 @@ def _acted_noise(
     for suffix, value in u.items():
         action: Action | None = actions.get(site(node, suffix))
         if action is not None:
-            u[suffix] = action.apply(lambda value=value: value, pa, noise.factual)
+            acted = action.apply(lambda value=value: value, pa, noise.factual)
+            u[suffix], _ = _inside(site(node, suffix), action.variable, acted, "raise")
     return u
 
 

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import networkx as nx
 import pyro
 import torch
 from pyro.distributions import Delta
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from causalcf import seeding, training
 from causalcf.abduction import Noise, abduct, is_random, sample_noise, site
@@ -60,6 +61,7 @@ class StructuralCausalModel(nn.Module):
 
     Example:
         >>> import torch
+        >>> import causalcf as ccf
         >>> x = torch.randn(500, generator=torch.Generator().manual_seed(0))
         >>> data = {"x": x, "y": 2 * x + 0.1 * torch.sin(99 * x)}
         >>> linear = {"x": ccf.mechanisms.LinearGaussian(), "y": ccf.mechanisms.LinearGaussian()}
@@ -145,7 +147,10 @@ class StructuralCausalModel(nn.Module):
     def _read(self, x: Any) -> Batch:
         """Observed rows, checked; noiseless nodes may be missing."""
         noiseless = frozenset(node for node, mechanism in self.mechanisms.items() if not mechanism.sites)
-        return read(x, self.variables, optional=noiseless, dtype=self.dtype, device=self.device)
+        rows = read(x, self.variables, optional=noiseless, dtype=self.dtype, device=self.device)
+        if not rows.rows:
+            raise DataError("The data have no rows. Give at least one.")
+        return rows
 
     # ------------------------------------------------------------------ learning
 
@@ -275,11 +280,10 @@ class StructuralCausalModel(nn.Module):
         if n < 1:
             raise DataError(f"n must be at least 1, got {n}.")
         seed = seeding.resolve(seed)
-        with seeding.seeded(seed, self.device):
-            noise = sample_noise(self.graph, mechanisms, n, seed=seed)
-            drawn = predict_worlds(
-                self.graph, mechanisms, noise, _one(do), residual=residual, out_of_support=out_of_support
-            )
+        noise = sample_noise(self.graph, mechanisms, n, seed=seed)
+        drawn = predict_worlds(
+            self.graph, mechanisms, noise, _one(do), residual=residual, out_of_support=out_of_support, seed=seed
+        )
         return Batch(dict(drawn))
 
     def do(self, actions: Do) -> ActedSCM:
@@ -304,11 +308,8 @@ class StructuralCausalModel(nn.Module):
         mechanisms = self._fitted()
         batch = self._read(x)
         sample = _is_sample(abduction)
-        if not is_random(mechanisms, sample=sample):
-            return abduct(self.graph, mechanisms, batch, sample=sample)
-        seed = seeding.resolve(seed)
-        with seeding.seeded(seed, self.device):
-            return abduct(self.graph, mechanisms, batch, sample=sample, seed=seed)
+        drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
+        return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
 
     def predict(
         self,
@@ -333,17 +334,17 @@ class StructuralCausalModel(nn.Module):
             project: Project what mechanisms give onto the support; turn off to differentiate.
             seed: What actions that are distributions are drawn with.
         """
-        options: dict[str, Any] = {
-            "recompute": recompute,
-            "residual": residual,
-            "out_of_support": out_of_support,
-            "project": project,
-        }
-        if not any(is_stochastic(world) for world in listed_worlds(do)):
-            return predict_worlds(self.graph, self._fitted(), noise, do, **options)
-        seed = seeding.resolve(seed)
-        with seeding.seeded(seed, self.device):
-            return predict_worlds(self.graph, self._fitted(), noise, do, seed=seed, **options)
+        return predict_worlds(
+            self.graph,
+            self._fitted(),
+            noise,
+            do,
+            recompute=recompute,
+            residual=residual,
+            out_of_support=out_of_support,
+            project=project,
+            seed=seeding.resolve(seed) if any(is_stochastic(world) for world in listed_worlds(do)) else None,
+        )
 
     def counterfactual(
         self,
@@ -419,10 +420,16 @@ class StructuralCausalModel(nn.Module):
         values: dict[str, Tensor] = {}
         with seeding.seeded(seeding.resolve(seed), self.device):
             actions = read_actions(self.graph, mechanisms, do, batch.rows)
+            latent = [target for target in actions if target not in self.graph]
+            if latent:
+                raise InterventionError(
+                    f"log_prob cannot act on the latent sites {latent}. Act on the nodes themselves."
+                )
             for node, mechanism in mechanisms.items():
                 pa = {parent: batch[parent] for parent in self.graph.parents(node)}
                 values[node] = _acted_log_prob(mechanism, actions.get(node), do.get(node), batch, node, pa, particles)
-        bounds = tuple(n for n, mechanism in mechanisms.items() if mechanism.latents and n not in actions.nodes)
+        acted = {node for node, action in actions.items() if not action.keeps_causes}
+        bounds = tuple(node for node, mechanism in mechanisms.items() if mechanism.latents and node not in acted)
         return LogDensity(values, bounds)
 
     # ------------------------------------------------------------------ the Pyro program
@@ -516,6 +523,7 @@ class StructuralCausalModel(nn.Module):
         mechanisms = self._fitted()
         header = {
             "kind": "scm",
+            "dtype": str(self.dtype).removeprefix("torch."),
             "graph": self.graph.to_json(),
             "mechanisms": {
                 node: {"type": type(mechanism).__name__, "config": mechanism.config}
@@ -557,7 +565,7 @@ class StructuralCausalModel(nn.Module):
         for node, record in header["mechanisms"].items():
             if node not in given:
                 given[node] = _from_record(path, node, record)
-        scm = cls(CausalGraph.from_json(header["graph"]), mechanisms=given)
+        scm = cls(CausalGraph.from_json(header["graph"]), mechanisms=given).to(getattr(torch, header["dtype"]))
         for node, mechanism in scm.mechanisms.items():
             own = {n.removeprefix(f"{node}."): t for n, t in tensors.items() if n.split(".")[0] == node}
             load_tensors(mechanism, own, path, f"the {type(mechanism).__name__} of '{node}'")
@@ -566,10 +574,9 @@ class StructuralCausalModel(nn.Module):
         return scm.to(device)
 
     def __repr__(self) -> str:
+        kinds = {node: type(mechanism).__name__ for node, mechanism in (self.mechanisms or self._given).items()}
         lines = [
-            f"  {node}: {type(self._given.get(node)).__name__ if not self._order else type(self.mechanisms[node]).__name__}"
-            f"({', '.join(self.graph.parents(node))})"
-            for node in self.graph.nodes
+            f"  {node}: {kinds.get(node, '?')}({', '.join(self.graph.parents(node))})" for node in self.graph.nodes
         ]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
@@ -678,17 +685,26 @@ def _acted_log_prob(
     x = batch[node]
     if isinstance(action, Affine):
         natural = (x - action.amount) / action.factor
-        numel = mechanism.variable.numel
-        stretch = action.factor.abs().log().expand(x.shape[0], *action.factor.shape[1:]).reshape(x.shape[0], -1)
-        return _log_prob(mechanism, natural, pa, particles) - stretch.expand(-1, numel).sum(1)
+        impossible = mechanism.variable.outside(natural)
+        natural = torch.where(impossible.reshape(-1, *[1] * (x.ndim - 1)), x, natural)
+        stretch = action.factor.abs().log().expand_as(x).reshape(x.shape[0], -1).sum(1)
+        return (_log_prob(mechanism, natural, pa, particles) - stretch).masked_fill(impossible, -torch.inf)
     if isinstance(action, SetTo) and action.drawn:
-        law = asked.log_prob(x)
-        return law.reshape(x.shape[0], -1).sum(1)
+        return _law_log_prob(asked, x.to(mechanism.dtype) if x.dtype == torch.bool else x)
     if action is not None:
         value = action.apply(lambda: x, pa, batch)
         same = (value == x).reshape(x.shape[0], -1).all(1)
         return torch.zeros_like(same, dtype=mechanism.dtype).masked_fill(~same, -torch.inf)
     return _log_prob(mechanism, x, pa, particles)
+
+
+def _law_log_prob(law: Distribution, x: Tensor) -> Tensor:
+    """log density of rows under an action's own distribution; minus infinity outside its support."""
+    rows = x.shape[0]
+    drawn = law.sample(x.shape[: x.ndim - len(law.batch_shape + law.event_shape)])
+    inside = law.support.check(x)  # type: ignore[union-attr]
+    safe = torch.where(inside.reshape(*inside.shape, *[1] * (x.ndim - inside.ndim)), x, drawn.to(x.dtype))
+    return law.log_prob(safe).masked_fill(~inside, -torch.inf).reshape(rows, -1).sum(1)
 
 
 def _log_prob(mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], particles: int) -> Tensor:

@@ -38,8 +38,11 @@ def derive(seed: int, *labels: object) -> int:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Run a block under a seed and put torch's random state back afterwards."""
+def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run a block under a seed and put torch's random state back afterwards; None changes nothing."""
+    if seed is None:
+        yield
+        return
     device = torch.device(device)
     devices = [device] if device.type != "cpu" else []
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):

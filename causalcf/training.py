@@ -7,6 +7,7 @@ alone, so a run that is killed and resumed gives the same bits as one that is no
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,8 +63,11 @@ class Fit:
         """What must be equal for a run to be the continuation of another."""
         return {
             "graph": self.graph.to_json(),
-            "mechanisms": {node: type(mechanism).__name__ for node, mechanism in self.mechanisms.items()},
-            "recipes": {node: asdict(recipe) | {"betas": list(recipe.betas)} for node, recipe in self.recipes.items()},
+            "mechanisms": {
+                node: [type(mechanism).__name__, _as_json(mechanism.config)]
+                for node, mechanism in self.mechanisms.items()
+            },
+            "recipes": {node: _as_json(asdict(recipe)) for node, recipe in self.recipes.items()},
             "seed": self.seed,
             "precision": self.precision,
             "data": [_digest(train), _digest(validation)],
@@ -185,7 +189,16 @@ class Trainer:
         report.stop(self.best)
 
     def finish(self) -> None:
-        """Leave the best weights in the mechanism, frozen and ready for queries."""
+        """Leave the best weights in the mechanism, frozen and ready for queries.
+
+        Raises:
+            TrainingError: No epoch had a finite validation loss, so no weights are better than others.
+        """
+        if self.epoch and self.best == float("inf"):
+            raise TrainingError(
+                f"'{self.node}': the validation loss was NaN or infinite after each of {self.epoch} epochs."
+                " Look for outliers in the validation rows, or lower the learning rate."
+            )
         self.mechanism.load_state_dict(self.best_weights)
         self.mechanism.requires_grad_(False).eval()
 
@@ -380,6 +393,11 @@ def _read_checkpoint(job: Fit, fingerprint: dict[str, Any], *, resume: bool) -> 
         if node in header["done"]:
             job.mechanisms[node].requires_grad_(False).eval()
     return _State(tuple(header["done"]), _stripped("trainer", tensors), header["trainer"])
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))
 
 
 def _digest(data: Batch) -> str:

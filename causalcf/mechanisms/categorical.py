@@ -26,10 +26,11 @@ from causalcf.nn import ParentEncoder, mlp
 __all__ = ["Boolean", "Categorical"]
 
 MARGIN = 1e-4
-"""Abducted noise keeps the observed value ahead of the threshold by at least this much.
+"""Abducted noise keeps the observed value ahead of the threshold by at least this much, and by a
+tenth of it per unit of the logits.
 
-Without it the rounding of logits computed in batches of another size could flip a label under the
-null intervention. It moves the posterior by less than 1e-4 in noise units."""
+Without it the rounding of logits, which grows with them and changes with the batch size, could flip
+a label under the null intervention. It moves the posterior by about as much, in noise units."""
 
 
 @dataclass(eq=False, repr=False)
@@ -149,7 +150,7 @@ class Categorical(DiscreteMechanism):
         free = logits + _gumbel(torch.empty_like(logits))
         # Gumbel truncated at `top`, by inverting its distribution function.
         below = -torch.logaddexp(-top, -free)
-        below = torch.minimum(below, top - MARGIN)
+        below = torch.minimum(below, top - _margin(logits).amax(-1, keepdim=True))
         return torch.where(observed, top, below) - logits
 
     def decide(self, logits: Tensor, u: Tensor) -> Tensor:
@@ -202,7 +203,7 @@ class Boolean(DiscreteMechanism):
         # Seen from the observed side: P(side) w is uniform below P(side); invert the logistic.
         tail = logsigmoid(sign * logits) + _open_uniform(torch.empty_like(logits)).log()
         beyond = torch.log(-torch.expm1(tail)) - tail
-        return sign * torch.maximum(beyond, MARGIN - sign * logits)
+        return sign * torch.maximum(beyond, _margin(logits) - sign * logits)
 
     def decide(self, logits: Tensor, u: Tensor) -> Tensor:
         return logits + u > 0
@@ -219,6 +220,10 @@ class BooleanDistribution(dist.Bernoulli):
 
     def log_prob(self, value: Tensor) -> Tensor:
         return super().log_prob(value.to(self.logits.dtype))
+
+
+def _margin(logits: Tensor) -> Tensor:
+    return MARGIN * (1 + 0.1 * logits.abs())
 
 
 def _open_uniform(empty: Tensor) -> Tensor:

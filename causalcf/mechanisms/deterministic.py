@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from causalcf.errors import DensityError, MechanismError
@@ -50,6 +49,13 @@ class Deterministic(Mechanism):
     @property
     def sites(self) -> tuple[str, ...]:
         return ()
+
+    def validate(self) -> None:
+        if not self.parents:
+            raise MechanismError(
+                f"{type(self).__name__} of '{self.node}' needs parents: a root without noise is a constant."
+                " Give it a parent, or another mechanism."
+            )
 
     def solve(self, x: Tensor, pa: Parents) -> bool:
         return True

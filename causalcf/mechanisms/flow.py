@@ -121,10 +121,14 @@ class FlowDistribution(TransformedDistribution):
 
 
 def within_edges(x: Tensor, variable: Variable) -> Tensor:
-    """x, moved off the edges of an Interval by `EDGE` of its width, symmetrically."""
+    """x, moved off the edges of an Interval by `EDGE` of its width, symmetrically.
+
+    By more where numbers this size are too coarse to tell that from the edge.
+    """
     if not isinstance(variable, Interval):
         return x
-    margin = EDGE * (variable.high - variable.low)
+    resolution = 4 * torch.finfo(x.dtype).eps * max(abs(variable.low), abs(variable.high))
+    margin = max(EDGE * (variable.high - variable.low), resolution)
     return x.clamp(variable.low + margin, variable.high - margin)
 
 
@@ -287,9 +291,7 @@ class AdditiveNoise(InvertibleMechanism):
         if self.location is None or c is None:
             return self.noise()
         location = self.location(c)
-        return ComposedTransform(
-            MonotonicAffineTransform(-location, torch.zeros_like(location)), self.noise()
-        )
+        return ComposedTransform(MonotonicAffineTransform(-location, torch.zeros_like(location)), self.noise())
 
 
 @dataclass(eq=False, repr=False)
