@@ -1,35 +1,11 @@
-"""causalcf: counterfactual images and counterfactual explanations on structural causal models."""
+"""causalcf: counterfactual images and counterfactual explanations on structural causal models.
 
-from causalcf import datasets, mechanisms
-from causalcf.action import given_factual, scale, shift
-from causalcf.counterfactual import Counterfactual
-from causalcf.data import Batch
-from causalcf.errors import CausalCFError
-from causalcf.graph import CausalGraph, graph_names, load_graph
-from causalcf.scm import SCM, StructuralCausalModel
-from causalcf.variables import Boolean, Categorical, Image, Interval, Positive, Real, Vector
+Names are imported when first used (SPEC 1), so that `causalcf --help` need not wait for torch; the
+table of contents is `__init__.pyi`.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "SCM",
-    "Batch",
-    "Boolean",
-    "Categorical",
-    "CausalCFError",
-    "CausalGraph",
-    "Counterfactual",
-    "Image",
-    "Interval",
-    "Positive",
-    "Real",
-    "StructuralCausalModel",
-    "Vector",
-    "datasets",
-    "given_factual",
-    "graph_names",
-    "load_graph",
-    "mechanisms",
-    "scale",
-    "shift",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf.errors import CausalCFError, DataError
+from causalcf.errors import CausalCFError, DataError, MissingFileError
 from causalcf.variables import Boolean, Categorical, Real, Variable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Batch", "infer_variable", "infer_variables", "read", "to_frame"]
+__all__ = ["Batch", "infer_variable", "infer_variables", "read", "read_csv", "scalar_columns", "to_frame"]
 
 Index = Tensor | np.ndarray
 
@@ -164,6 +166,55 @@ def read(
     return Batch(tensors, index)
 
 
+def scalar_columns(values: Mapping[str, Tensor], variables: Mapping[str, Variable]) -> dict[str, np.ndarray]:
+    """Scalar nodes as arrays (N,), category names restored; a Vector's components as `name[0]`, ...
+
+    Images are left out.
+    """
+    series: dict[str, np.ndarray] = {}
+    for name, variable in variables.items():
+        value = values[name].detach().cpu().numpy()
+        if isinstance(variable, Categorical):
+            series[name] = np.asarray(variable.categories)[value]
+        elif value.ndim == 1:
+            series[name] = value
+        elif value.ndim == 2:
+            series |= {f"{name}[{i}]": value[:, i] for i in range(value.shape[1])}
+    return series
+
+
+def read_csv(path: str | Path) -> dict[str, np.ndarray]:
+    """The columns of a CSV file with a header line: numbers, booleans (true/false) or text.
+
+    Raises:
+        MissingFileError: There is no such file.
+        DataError: Lines of different length.
+
+    Example:
+        >>> read_csv("people.csv")["age"]  # doctest: +SKIP
+        array([39., 50., 38.])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"There is no file {path}.")
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *lines = csv.reader(file)
+    ragged = [i for i, line in enumerate(lines, 2) if len(line) != len(header)]
+    if ragged:
+        raise DataError(f"{path}: line {ragged[0]} does not have {len(header)} fields as the header has.")
+    return {name: _parse([line[i] for line in lines]) for i, name in enumerate(header)}
+
+
+def _parse(texts: list[str]) -> np.ndarray:
+    """Numbers if all texts are numbers (or empty: missing), booleans if all are true/false, else text."""
+    if {text.lower() for text in texts} <= {"true", "false"}:
+        return np.array([text.lower() == "true" for text in texts])
+    try:
+        return np.array([float(text) if text else np.nan for text in texts])
+    except ValueError:
+        return np.array(texts)
+
+
 def to_frame(values: Mapping[str, Tensor], variables: Mapping[str, Variable], index: Index) -> pd.DataFrame:
     """Scalar nodes as a data frame in data units, with category names and row labels restored.
 
@@ -176,13 +227,5 @@ def to_frame(values: Mapping[str, Tensor], variables: Mapping[str, Variable], in
         import pandas as pd
     except ImportError:
         raise CausalCFError("to_frame() needs pandas: pip install 'causalcf[pandas]'.") from None
-    series: dict[str, Any] = {}
-    for name, variable in variables.items():
-        value = values[name].detach().cpu().numpy()
-        if isinstance(variable, Categorical):
-            series[name] = np.asarray(variable.categories)[value]
-        elif value.ndim == 1:
-            series[name] = value
-        elif value.ndim == 2:
-            series |= {f"{name}[{i}]": value[:, i] for i in range(value.shape[1])}
+    series = scalar_columns(values, variables)
     return pd.DataFrame(series, index=pd.Index(np.asarray(index)))

@@ -41,8 +41,8 @@ def draw_other_bin(values: Tensor, marginal: Tensor, *, bins: int = 10, seed: in
     """
     low, high = marginal.aminmax()
     edges = torch.linspace(float(low), float(high), bins + 1, dtype=marginal.dtype, device=marginal.device)[1:-1]
-    bin_of_marginal, bin_of_value = torch.bucketize(marginal, edges, right=True), torch.bucketize(values, edges, right=True)
-    return _draw_elsewhere(bin_of_value, marginal, bin_of_marginal, bins, seed)
+    own, groups = (torch.bucketize(x, edges, right=True) for x in (values, marginal))
+    return _draw_elsewhere(own, marginal, groups, bins, seed)
 
 
 def draw_other_category(values: Tensor, marginal: Tensor, *, categories: int, seed: int = 0) -> Tensor:
@@ -75,7 +75,9 @@ def _draw_elsewhere(own: Tensor, marginal: Tensor, groups: Tensor, count: int, s
     """
     sizes = torch.bincount(groups, minlength=count)
     if int((sizes > 0).sum()) < 2:
-        raise DataError(f"All {len(marginal)} values of the marginal are in one bin or category: no other to draw from.")
+        raise DataError(
+            f"The {len(marginal)} values of the marginal are all in one bin or category: there is no other."
+        )
     starts = sizes.cumsum(0) - sizes
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(len(own), generator=generator, dtype=torch.float64).to(own.device)

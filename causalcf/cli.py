@@ -1,0 +1,405 @@
+"""The command line: the verbs of the API, with results as files that say how they were made.
+
+torch and everything above it are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from causalcf.errors import CausalCFError, DataError, InterventionError
+
+if TYPE_CHECKING:
+    from causalcf.scm import StructuralCausalModel
+    from causalcf.variables import Variable
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Counterfactual images and explanations on structural causal models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="Make or describe data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does not exist.")]
+Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
+DataName = Annotated[
+    str, typer.Option(help="A data set (digits, morphomnist, mnist, celeba, adult) or the path of a CSV file.")
+]
+Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line on standard error and exit code 2."""
+    try:
+        app()
+    except CausalCFError as error:
+        print(f"causalcf: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    out: Out = Path("causalcf-demo"),
+    seed: Seed = 0,
+    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.")] = 60,
+    quiet: Quiet = False,
+) -> None:
+    """From nothing to a scored counterfactual image in under two minutes; needs no download.
+
+    Takes real handwritten digits that scikit-learn installs, draws them anew with a known thickness
+    and intensity, fits a causal model, asks what each digit would have been with other strokes, and
+    compares the answer with the truth.
+    """
+    from causalcf.demo import run_demo
+
+    run_demo(out, seed=seed, epochs=epochs, progress=not quiet)
+
+
+@app.command()
+def graphs(
+    name: Annotated[str | None, typer.Argument(help="A graph's name or the path of a graph file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Draw it to this PNG or SVG.")] = None,
+    do: Annotated[list[str] | None, typer.Option(help="Draw the graph after acting on this node.")] = None,
+) -> None:
+    """List the causal graphs that come along; with a name, check, describe and draw one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from causalcf.graph import graph_names, load_graph
+
+    console = Console()
+    if name is None:
+        table = Table("name", "nodes", "title")
+        for known in graph_names():
+            graph = load_graph(known)
+            table.add_row(known, str(len(graph.nodes)), graph.title)
+        console.print(table)
+        return
+    graph = load_graph(name)
+    table = Table("node", "kind", "support", "unit", "parents", title=graph.title or graph.name)
+    for node, variable in graph.variables.items():
+        table.add_row(node, variable.kind, variable.support, variable.unit, ", ".join(graph.parents(node)))
+    console.print(table)
+    if graph.reference:
+        console.print(graph.reference, style="dim")
+    if out is not None:
+        from causalcf.plots import save_figure
+        from causalcf.provenance import provenance
+
+        axes = graph.draw(do or [])
+        save_figure(axes.figure, out, provenance(seed=None))
+        console.print(f"[green]drawn[/green] {out}")
+
+
+@data_app.command("morphomnist")
+def data_morphomnist(
+    mnist: Annotated[Path, typer.Option(help="Folder of plain MNIST (IDX files, gzipped or not).")],
+    out: Annotated[Path, typer.Option(help="Folder for the new files.")],
+    mode: Annotated[str, typer.Option(help="published: as the published data; fast: ten times as fast.")] = "published",
+    splits: Annotated[list[str] | None, typer.Option("--split", help="train or test; both by default.")] = None,
+    values: Annotated[
+        Path | None, typer.Option(help="Folder of morpho.csv tables to take thickness and intensity from.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Make MorphoMNIST from plain MNIST: strokes redrawn with known thickness and intensity.
+
+    Work is kept in shards: a run that is killed goes on where it stopped.
+    """
+    from causalcf.datasets import make_morphomnist
+
+    made = make_morphomnist(
+        mnist,
+        out,
+        mode=mode,  # type: ignore[arg-type]
+        splits=splits or ("train", "test"),  # type: ignore[arg-type]
+        values=values,
+        seed=seed,
+        workers=workers,
+        progress=not quiet,
+    )
+    for path in made:
+        typer.echo(path)
+
+
+@app.command()
+def fit(
+    graph: Annotated[str, typer.Argument(help="A graph's name (see `causalcf graphs`) or a graph file.")],
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="File for the fitted model (.safetensors).")],
+    root: Root = None,
+    mechanism: Annotated[
+        list[str] | None,
+        typer.Option(help="node=Name, for example image=VAE or 'image=VAE(latent=32)'; the rest follow."),
+    ] = None,
+    epochs: Annotated[
+        list[str] | None, typer.Option(help="Passes over the data: a number for all nodes, or node=number.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="Use only the first rows.")] = None,
+    validation: Annotated[float, typer.Option(help="Share of the rows to validate on.")] = 0.1,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")] = "32-true",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")] = False,
+    half: Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a causal model to data and write it to a file, with its training curves beside it."""
+    import torch
+
+    from causalcf.plots import plot_history, save_figure
+    from causalcf.scm import StructuralCausalModel
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    table = _load_data(data, root, "train")
+    scm = StructuralCausalModel(graph, mechanisms=_mechanisms(mechanism or []))
+    checkpoint = out.with_suffix(".checkpoint")
+    scm.fit(
+        _first_rows(table, rows),
+        validation=validation,
+        epochs=_epochs(epochs or []),
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=not quiet,
+    )
+    scm.provenance |= {"data": data, "command": " ".join(sys.argv)}
+    scm.save(out, half=half or ())
+    checkpoint.unlink(missing_ok=True)
+    curves = out.with_suffix(".png")
+    if any(record["epoch"] for record in scm.history):
+        save_figure(plot_history(scm.history), curves, scm.provenance)
+        typer.echo(curves)
+    typer.echo(out)
+
+
+@app.command()
+def counterfactual(
+    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    data: DataName,
+    do: Annotated[
+        list[str],
+        typer.Option(
+            help="Actions of one world: 'thickness=4,digit=7', 'thickness+=1', 'intensity*=0.8'."
+            " Give the option again for another world."
+        ),
+    ],
+    root: Root = None,
+    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "6",
+    out: Out = Path("counterfactual"),
+    residual: Annotated[float, typer.Option(help="Scale of the residual noise; 1 is abduction.")] = 1.0,
+    num_samples: Annotated[int | None, typer.Option(help="Draws of a random counterfactual.")] = None,
+    abduction: Annotated[str, typer.Option(help="mean or sample of amortised posteriors.")] = "mean",
+    clip: Annotated[bool, typer.Option(help="Clip generated actions to the support instead of refusing.")] = False,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Ask what observed rows would have been, had something been done; write pictures and tables."""
+    from causalcf.report import write_counterfactual
+
+    scm = _load_model(model, device)
+    table = _load_data(data, root, split)
+    worlds = [parse_do(text, scm.variables) for text in do]
+    cf = scm.counterfactual(
+        _slice_rows(table, rows),
+        worlds if len(worlds) > 1 else worlds[0],
+        residual=residual,
+        num_samples=num_samples,
+        abduction=abduction,  # type: ignore[arg-type]
+        out_of_support="clip" if clip else "raise",
+        seed=seed,
+    )
+    facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "do": do, "residual": residual}
+    for path in write_counterfactual(cf, out, seed=seed, device=device, **facts):
+        typer.echo(path)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    data: DataName,
+    root: Root = None,
+    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    n: Annotated[int, typer.Option(help="Rows to score.")] = 1000,
+    do: Annotated[list[str] | None, typer.Option(help="Nodes to act on; by default all whose truth is known.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Score a model against true counterfactuals, and its composition under null interventions."""
+    from causalcf.evaluation import composition, select_rows, truth_error
+    from causalcf.provenance import provenance
+    from causalcf.report import print_records, write_json
+
+    scm = _load_model(model, device)
+    table = _load_data(data, root, split)
+    if not hasattr(table, "truth"):
+        raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
+    records = truth_error(scm, table, do or ["thickness", "intensity"], n=n, seed=seed)
+    records += composition(scm, select_rows(table, n, seed))
+    print_records(records, title=f"{model} on {data}:{split}")
+    if out is not None:
+        facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
+        write_json(out, {"provenance": facts, "records": records})
+        typer.echo(out)
+
+
+# ---------------------------------------------------------------------- reading arguments
+
+
+def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
+    """The actions of one world from text: `a=1,b+=2,c*=0.5,d=name`.
+
+    Args:
+        text: Actions, separated by commas.
+        variables: node -> variable; a Categorical takes names, a Boolean true or false.
+
+    Raises:
+        InterventionError: The text is not a list of actions.
+
+    Example:
+        >>> from causalcf.variables import Categorical, Positive
+        >>> parse_do("thickness+=4, digit=7", {"thickness": Positive(), "digit": Categorical(10)})
+        {'thickness': Shift(amount=4.0), 'digit': '7'}
+    """
+    from causalcf.action import scale, shift
+
+    actions: dict[str, Any] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        match = re.fullmatch(r"([^=+*]+?)\s*(\+=|\*=|=)\s*(\S.*)", part)
+        if match is None:
+            raise InterventionError(f"Cannot read the action '{part}'. Write node=4, node+=1, node*=0.8 or node=name.")
+        target, operator, value = match.groups()
+        if operator == "=":
+            actions[target] = _value(part, value, variables.get(target))
+        else:
+            actions[target] = (shift if operator == "+=" else scale)(_number(part, value))
+    return actions
+
+
+def _value(part: str, value: str, variable: Variable | None) -> Any:
+    from causalcf.variables import Boolean, Categorical
+
+    if isinstance(variable, Categorical):
+        return value
+    if isinstance(variable, Boolean):
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if value.lower() not in words:
+            raise InterventionError(f"Cannot read the action '{part}': expected true or false.")
+        return words[value.lower()]
+    return _number(part, value)
+
+
+def _number(part: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise InterventionError(f"Cannot read the action '{part}': '{value}' is not a number.") from None
+
+
+def _epochs(options: Sequence[str]) -> int | dict[str, int] | None:
+    """`["20"]` for every node, or `["image=20", ...]` by node."""
+    by_node: dict[str, int] = {}
+    for option in options:
+        node, _, number = option.rpartition("=")
+        if not number.isdigit():
+            raise DataError(f"--epochs {option}: expected a number, or node=number.")
+        if not node:
+            return int(number)
+        by_node[node] = int(number)
+    return by_node or None
+
+
+def _mechanisms(options: Sequence[str]) -> dict[str, Any]:
+    """Mechanisms from `node=Name` or `node=Name(key=value, ...)`."""
+    from causalcf.mechanisms import MECHANISMS
+
+    chosen: dict[str, Any] = {}
+    for option in options:
+        node, _, call = option.partition("=")
+        try:
+            tree = ast.parse(call.strip(), mode="eval").body
+            name, keywords = (tree.func, tree.keywords) if isinstance(tree, ast.Call) else (tree, [])
+            arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
+            kind = name.id if isinstance(name, ast.Name) else ""
+        except (SyntaxError, ValueError):
+            raise DataError(f"--mechanism {option}: expected node=Name or 'node=Name(key=value)'.") from None
+        if kind not in MECHANISMS:
+            raise DataError(f"--mechanism {option}: there is no mechanism '{kind}'. Known: {list(MECHANISMS)}.")
+        try:
+            chosen[node] = MECHANISMS[kind](**arguments)
+        except TypeError as error:
+            raise DataError(f"--mechanism {option}: {error}.") from None
+    return chosen
+
+
+def _load_data(name: str, root: Path | None, split: str) -> Any:
+    """A data set by its name, or a CSV file as columns."""
+    from causalcf import datasets
+    from causalcf.data import read_csv
+
+    if name.endswith(".csv"):
+        return read_csv(name)
+    loaders = {
+        "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
+        "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
+        "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
+        "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
+        "adult": lambda: datasets.Adult(root),
+    }
+    if name not in loaders:
+        raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
+    return loaders[name]()
+
+
+def _load_model(name: str, device: str) -> StructuralCausalModel:
+    """A model file, or a reference model by its name."""
+    from causalcf.reference import pretrained
+    from causalcf.scm import StructuralCausalModel
+
+    if Path(name).suffix == ".safetensors":
+        return StructuralCausalModel.load(name, device=device)
+    return pretrained(name, device=device)
+
+
+def _first_rows(table: Any, rows: int | None) -> Any:
+    if rows is None:
+        return table
+    return {name: column[:rows] for name, column in table.items()}
+
+
+def _slice_rows(table: Any, rows: str) -> Any:
+    """Rows `6` (the first six) or `10:20` of a table, with their row numbers."""
+    from causalcf.data import Batch
+
+    start, _, stop = rows.rpartition(":")
+    if not stop.isdigit() or (start and not start.isdigit()):
+        raise DataError(f"--rows {rows}: expected a number, or start:stop.")
+    wanted = slice(int(start or 0), int(stop))
+    if isinstance(table, Batch):
+        return table[wanted]
+    return {name: column[wanted] for name, column in table.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Small fitted models that come with the package, each with its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from causalcf.errors import UnknownNodeError
+from causalcf.scm import StructuralCausalModel
+
+__all__ = ["pretrained", "pretrained_names"]
+
+FOLDER = Path(__file__).parent / "pretrained"
+
+
+def pretrained_names() -> tuple[str, ...]:
+    """Names of the reference models."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+
+
+def pretrained(name: str, *, device: torch.device | str = "cpu") -> StructuralCausalModel:
+    """A fitted reference model; its card, `pretrained/<name>.md`, says how it was made and scored.
+
+    Args:
+        name: For example "morphomnist-vae".
+        device: Where the model goes.
+
+    Raises:
+        UnknownNodeError: There is no such model.
+
+    Example:
+        >>> scm = pretrained("morphomnist-vae")
+        >>> scm.sample(2, do={"thickness": 4.0}, seed=0)["image"].shape
+        torch.Size([2, 1, 32, 32])
+    """
+    path = FOLDER / f"{name}.safetensors"
+    if not path.is_file():
+        raise UnknownNodeError(f"There is no reference model '{name}'. There are: {list(pretrained_names())}.")
+    return StructuralCausalModel.load(path, device=device)
