@@ -31,6 +31,7 @@ class Noise(Mapping[str, Tensor]):
         abduction: How amortised latents were abducted: "mean", "sample", or "prior" for none.
 
     Example:
+        >>> import torch
         >>> Noise({"x.u": torch.zeros(2)}).rows
         2
     """

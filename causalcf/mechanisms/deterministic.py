@@ -27,6 +27,7 @@ class Deterministic(Mechanism):
             submodule, so it moves and is saved with the model.
 
     Example:
+        >>> import torch
         >>> from causalcf.variables import Real
         >>> double = Deterministic(lambda pa: 2 * pa["x"]).bind("y", Real(), {"x": Real()})
         >>> double.predict({}, {"x": torch.tensor([1.0, 2.0])})
@@ -93,6 +94,7 @@ class Classifier(Deterministic):
         inputs: The order of the parents; by default the order of the graph.
 
     Example:
+        >>> import torch
         >>> from causalcf.variables import Vector
         >>> f = torch.nn.Linear(2, 3)
         >>> y = Classifier(f).bind("y", Categorical(3), {"x": Vector(2)})
