@@ -66,9 +66,8 @@ def find_folder(
             return folder
     # The folder that holds most of the files is the one that was meant.
     closest = min(lacking.values(), key=len)
-    raise MissingFileError(
-        f"{data_set} needs {', '.join(closest)}: not found in {' or '.join(str(folder) for folder in folders)}. {remedy}"
-    )
+    looked = " or ".join(str(folder) for folder in folders)
+    raise MissingFileError(f"{data_set} needs {', '.join(closest)}: not found in {looked}. {remedy}")
 
 
 def has_file(folder: Path, name: str) -> bool:

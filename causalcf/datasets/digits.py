@@ -59,8 +59,7 @@ class Digits(Dataset):
 
     def __init__(self, split: Split = "train", *, seed: int = 0) -> None:
         check_split(split, list(PREFIXES))
-        glyphs, labels = _glyphs(split)
-        self._scm = GlyphSCM(glyphs, mode="fast")
+        self._scm = GlyphSCM(_glyphs(split)[0], mode="fast")
         super().__init__(dict(_values(split, seed)), load_graph("morphomnist"))
 
     def truth(self, x: Mapping[str, Tensor], do: Mapping[str, float | Tensor]) -> Batch:
@@ -106,10 +105,10 @@ def _values(split: Split, seed: int) -> Mapping[str, Tensor]:
 @lru_cache
 def _glyphs(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Glyphs (N, 28, 28) and labels (N,) of a split."""
-    source = load_digits()
-    order = np.random.default_rng(_SPLIT_SEED).permutation(len(source.target))
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     rows = order[:TEST_ROWS] if split == "test" else order[TEST_ROWS:]
-    return enlarge(source.images[rows]), source.target[rows].astype(np.int64)
+    return enlarge(pixels[rows].reshape(-1, 8, 8)), labels[rows].astype(np.int64)
 
 
 def enlarge(small: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -102,9 +102,7 @@ class GlyphSCM:
         margin = (CANVAS - images.shape[-1]) // 2
         return to_unit(np.pad(images, ((0, 0), (margin, margin), (margin, margin))))
 
-    def counterfactual(
-        self, x: Mapping[str, Tensor], do: Mapping[str, float | Tensor], workers: int = 1
-    ) -> Batch:
+    def counterfactual(self, x: Mapping[str, Tensor], do: Mapping[str, float | Tensor], workers: int = 1) -> Batch:
         """The true counterfactual of units under hard interventions on thickness, intensity or both.
 
         Abducts eps from the factual thickness and intensity, acts, and renders the unit's own glyph.
@@ -134,10 +132,11 @@ class GlyphSCM:
         values = {
             "thickness": torch.from_numpy(new_thickness.astype(np.float32)),
             "intensity": torch.from_numpy(new_intensity.astype(np.float32)),
-            "digit": x["digit"].cpu(),
+            "digit": x["digit"],
             "image": self.image(index, new_thickness, new_intensity, workers),
         }
-        return Batch({name: value.to(x[name].device) if name in x else value for name, value in values.items()}, index)
+        device = x["thickness"].device
+        return Batch({name: value.to(device) for name, value in values.items()}, torch.from_numpy(index))
 
     def _index(self, x: Mapping[str, Tensor]) -> NDArray[np.int64]:
         missing = [name for name in ("thickness", "intensity", "digit") if name not in x]

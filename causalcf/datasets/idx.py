@@ -10,6 +10,7 @@ import gzip
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
             content = gzip.decompress(content)
         zero, kind, ndim = struct.unpack_from(">HBB", content)
         shape = struct.unpack_from(f">{ndim}I", content, offset=4)
-    except (EOFError, OSError, struct.error, gzip.zlib.error) as error:
+    except (EOFError, OSError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}. Fetch or make it again.") from None
     if zero != 0 or kind != _UNSIGNED_BYTE:
         raise DataError(f"{path} is not an IDX file of unsigned bytes.")

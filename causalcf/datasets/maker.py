@@ -103,9 +103,7 @@ def make_morphomnist(
     return made
 
 
-def _plan(
-    split: Split, mnist: str | Path, folder: Path, mode: Mode, values: str | Path | None, seed: int
-) -> _Job:
+def _plan(split: Split, mnist: str | Path, folder: Path, mode: Mode, values: str | Path | None, seed: int) -> _Job:
     """Read what a split is made from."""
     glyphs, labels = read_mnist(mnist, split)
     if values is None:

@@ -69,7 +69,8 @@ class Resampling:
         x = glyphs.astype(np.float32) / np.float32(255)
         fine = self.interpolate @ x @ self.interpolate.T
         low, high = x.min((1, 2), keepdims=True), x.max((1, 2), keepdims=True)
-        return self.smooth @ np.clip(fine, low, high) @ self.smooth.T
+        clipped: Any = np.clip(fine, low, high)  # numpy's stubs lose the float32
+        return self.smooth @ clipped @ self.smooth.T
 
     def down(self, fine: NDArray[Any]) -> Bytes:
         """Downscale (N, n * scale, n * scale) in [0, 1] to bytes (N, n, n), truncated."""
@@ -92,17 +93,18 @@ def resampling(size: int, scale: int) -> Resampling:
 
 def _cubic_matrix(size: int, new_size: int) -> Floats:
     """Cubic resizing of one axis as a matrix of shape (new_size, size)."""
-    return resize(np.eye(size), (new_size, size), order=3, mode="reflect", anti_aliasing=False, clip=False)
+    identity: Any = np.eye(size)
+    return np.asarray(resize(identity, (new_size, size), order=3, mode="reflect", anti_aliasing=False, clip=False))
 
 
 # ---------------------------------------------------------------------- measuring
 
 
 def binarise(glyphs: Bytes, scale: int) -> Mask:
-    """Upscale glyphs (N, n, n) and mark what is at least half as bright as their range."""
+    """Upscale glyphs (N, n, n) and mark what is at least half as bright as their range; an empty one has no mark."""
     fine = (255 * resampling(glyphs.shape[-1], scale).up(glyphs)).astype(np.uint8)
     low, high = fine.min((1, 2), keepdims=True), fine.max((1, 2), keepdims=True)
-    return fine >= low + 0.5 * (high - low)
+    return (fine >= low + 0.5 * (high - low)) & (high > low)
 
 
 class _RasterOrder(np.random.Generator):
@@ -124,7 +126,8 @@ def stroke_thickness(binary: Mask, scale: int) -> Floats:
     tiles = np.pad(binary, ((0, 0), (1, 1), (1, 1)))  # beyond the canvas is background
     n, height, width = tiles.shape
     montage = tiles.reshape(n * height, width)
-    skeleton, distance = medial_axis(montage, return_distance=True, rng=_RasterOrder(np.random.PCG64(0)))
+    in_order: Any = {"rng": _RasterOrder(np.random.PCG64(0))}
+    skeleton, distance = (np.asarray(x) for x in medial_axis(montage, return_distance=True, **in_order))
     on_axis = skeleton.reshape(n, -1)
     total = np.where(on_axis, distance.reshape(n, -1), 0).sum(1)
     return 2 * total / np.maximum(on_axis.sum(1), 1) / scale
@@ -252,7 +255,6 @@ class Fast:
     past_edge = 0.4
     """How far past the edge the nearest pixel centre beyond it lies, in pixels: half a pixel at straight
     edges, less at slanted ones, where the nearest of several counts. Chosen on 250 published test images."""
-
 
     def thickness(self, binary: Mask) -> Floats:
         """Mean thickness of (N, H, W) upscaled binary glyphs, px."""

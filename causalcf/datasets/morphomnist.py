@@ -61,9 +61,7 @@ class MorphoMNIST(Dataset):
     ) -> None:
         check_split(split, list(PREFIXES))
         table = attributes_file(split)
-        folder = find_folder(
-            "MorphoMNIST", root, [*idx_files(split), table], inside=["morphomnist"], remedy=_REMEDY
-        )
+        folder = find_folder("MorphoMNIST", root, [*idx_files(split), table], inside=["morphomnist"], remedy=_REMEDY)
         images, labels = read_images_and_labels(folder, split)
         attributes = read_attributes(file_in(folder, table))
         if len(attributes["thickness"]) != len(images):
@@ -106,7 +104,9 @@ class MorphoMNIST(Dataset):
         try:
             glyphs, labels = read_mnist(self._mnist, self.split)
         except MissingFileError as error:
-            raise MissingFileError(f"truth() redraws plain MNIST. {error} Or pass MorphoMNIST(..., mnist=DIR).") from None
+            raise MissingFileError(
+                f"truth() redraws plain MNIST. {error} Or pass MorphoMNIST(..., mnist=DIR)."
+            ) from None
         if not np.array_equal(labels, self["digit"].numpy()):
             raise DataError(f"{self._mnist} is not the MNIST that {self._folder} was made from: their labels differ.")
         return GlyphSCM(glyphs, mode=rendering_mode(self._folder, self.split))

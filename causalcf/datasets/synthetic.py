@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import product
 from math import log, pi
+from typing import Any, ClassVar
 
 import networkx as nx
 import numpy as np
@@ -132,10 +133,12 @@ class LinearGaussian(Oracle):
         )
 
     def abduct(self, x: Mapping[str, Tensor]) -> Batch:
+        """u = (x - b - W^T x) / s."""
         values = self._stack(x)
         return self._batch((values - self._b - values @ self._w) / self._s)
 
     def predict(self, noise: Mapping[str, Tensor], do: Action | None = None) -> Batch:
+        """x = (I - W^T)^-1 (b + s u), with the rows of the nodes acted on replaced."""
         right = self._b + self._s * self._stack(noise)
         acted = self._acted(do, len(right))
         for node, value in acted.items():
@@ -194,12 +197,14 @@ class ThreeNodes(Oracle):
         return torch.tanh(y) - 0.5 * x
 
     def abduct(self, x: Mapping[str, Tensor]) -> Batch:
+        """u = (node - location) / scale."""
         X, Y, Z = (x[node].double() for node in "XYZ")
         u_y = (Y - self.location_y(X)) / self.scale_y(X)
         u_z = (Z - self.location_z(X, Y)) / self.scale_z(X, Y)
         return Batch({"X": X, "Y": u_y, "Z": u_z})
 
     def predict(self, noise: Mapping[str, Tensor], do: Action | None = None) -> Batch:
+        """node = location + scale u, in causal order."""
         u = {node: noise[node].double() for node in "XYZ"}
         acted = self._acted(do, len(u["X"]))
         X = acted.get("X", u["X"])
@@ -231,9 +236,11 @@ class AdditiveNoise(ThreeNodes):
     """
 
     def scale_y(self, x: Tensor) -> Tensor:
+        """0.5 everywhere."""
         return torch.full_like(x, 0.5)
 
     def scale_z(self, x: Tensor, y: Tensor) -> Tensor:
+        """0.4 everywhere."""
         return torch.full_like(x, 0.4)
 
 
@@ -247,9 +254,11 @@ class Heteroscedastic(ThreeNodes):
     """
 
     def scale_y(self, x: Tensor) -> Tensor:
+        """0.2 for low X to 0.8 for high X."""
         return 0.2 + 0.6 * torch.sigmoid(2 * x)
 
     def scale_z(self, x: Tensor, y: Tensor) -> Tensor:
+        """0.2 where Y is below X to 0.6 where it is above."""
         return 0.2 + 0.4 * torch.sigmoid(y - x)
 
 
@@ -272,7 +281,8 @@ class Discrete:
         tensor([0.6000, 0.3000, 0.1000], dtype=torch.float64)
     """
 
-    categories = {"A": 2, "B": 3, "C": 2}
+    categories: ClassVar[dict[str, int]] = {"A": 2, "B": 3, "C": 2}
+    """How many categories each node has."""
 
     def __init__(self) -> None:
         self.graph = CausalGraph(
@@ -295,7 +305,10 @@ class Discrete:
         """Draw n units, observed or acted on; the same seed gives the same units in every world."""
         acted = self._acted(do)
         generator = torch.Generator().manual_seed(seed)
-        noise = {k: -(-torch.rand(n, m, generator=generator, dtype=torch.float64).log()).log() for k, m in self.categories.items()}
+        uniform = {
+            node: torch.rand(n, k, generator=generator, dtype=torch.float64) for node, k in self.categories.items()
+        }
+        noise = {node: -(-u.log()).log() for node, u in uniform.items()}
         code: dict[str, Tensor] = {}
         for node, u in noise.items():
             logits = self.tables[node][tuple(code[parent] for parent in self.graph.parents(node))].log()
@@ -320,7 +333,8 @@ class Discrete:
         rows = len(seen["A"])
         before = {"B": self.tables["B"][seen["A"]], "C": self.tables["C"][seen["A"], seen["B"]]}
         a = _fixed(acted["A"], rows, 2) if "A" in acted else torch.eye(2, dtype=torch.float64)[seen["A"]]
-        result = {"A": a, "B": torch.zeros(rows, 3, dtype=torch.float64), "C": torch.zeros(rows, 2, dtype=torch.float64)}
+        zeros = {node: torch.zeros(rows, k, dtype=torch.float64) for node, k in self.categories.items()}
+        result = zeros | {"A": a}
         for i, j in product(range(2), range(3)):
             b = self._choice("B", acted, before["B"], self.tables["B"][i], seen["B"])
             c = self._choice("C", acted, before["C"], self.tables["C"][i, j], seen["C"])
@@ -385,7 +399,7 @@ def gumbel_max_counterfactual(before: Tensor, after: Tensor, seen: Tensor) -> Te
     return moved.scatter(1, seen[:, None], 1 - moved.sum(1, keepdim=True))
 
 
-def _table(values: list) -> Tensor:
+def _table(values: list[Any]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
