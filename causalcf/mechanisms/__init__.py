@@ -9,10 +9,12 @@ from causalcf.mechanisms.base import Mechanism, Recipe
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
+from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
 
 __all__ = [
     "MECHANISMS",
+    "VAE",
     "AdditiveNoise",
     "Boolean",
     "Categorical",
@@ -33,6 +35,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "Boolean": Boolean,
     "Deterministic": Deterministic,
     "Classifier": Classifier,
+    "VAE": VAE,
 }
 """Mechanisms by the name a checkpoint knows them by."""
 
