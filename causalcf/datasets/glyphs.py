@@ -15,10 +15,12 @@ References:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import numpy as np
 import torch
@@ -194,8 +196,17 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     They are spawned, since forking a process that holds torch's threads can hang; a script that uses
     them therefore needs `if __name__ == "__main__":`.
     """
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
 
 
-def _use_one_thread() -> None:
+def _start_worker() -> None:
     threadpool_limits(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool whose parent was killed would otherwise wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,4 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +110,35 @@ def test_bad_input(tiny_root, tmp_path):
 def test_progress_is_shown_when_asked(tiny_root, tmp_path, capsys):
     make(tiny_root, tmp_path, splits=["test"], progress=True)
     assert "test images" in capsys.readouterr().out
+
+
+def test_no_process_outlives_a_killed_run(tiny_root, tmp_path):
+    """Killed as by `kill -9`: its workers go too, and the run can be resumed."""
+    script = (
+        "import os, sys\n"
+        "from causalcf.datasets.glyphs import worker_pool\n"
+        "if __name__ == '__main__':\n"
+        "    with worker_pool(1) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "killed.py"
+    path.write_text(script)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60)
+    worker = int(done.stdout)
+    for _ in range(100):
+        if not is_running(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("a worker was still there ten seconds after its parent")
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A worker that has ended but that nobody has collected yet is no longer running.
+    status = Path(f"/proc/{pid}/status")
+    return not (status.is_file() and "State:\tZ" in status.read_text())
