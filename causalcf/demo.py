@@ -99,4 +99,5 @@ def _write(
     save_figure(plot_history(scm.history), out / "training.png", facts)
     scm.save(out / "model.safetensors")
     write_json(out / "scores.json", {"provenance": facts, "records": records, "effect": effect})
-    return [out / name for name in ("counterfactuals.png", "graph.png", "training.png", "scores.json", "model.safetensors")]
+    names = ("counterfactuals.png", "graph.png", "training.png", "scores.json", "model.safetensors")
+    return [out / name for name in names]

@@ -133,19 +133,19 @@ def composition(
             current = _in_batches(scm, Batch(dict(current), x.index), {}, residual, recompute="all")
             if cycle not in cycles:
                 continue
-            for node in images:
-                records.append(
-                    {
-                        "metric": f"composition({cycle})",
-                        "do": "",
-                        "node": node,
-                        "unit": _unit(scm.variables[node]),
-                        "residual": residual,
-                        **_mean(grey_level_error(current[node].cpu(), x[node].cpu())),
-                        "doing_nothing": 0.0,
-                        "n": x.rows,
-                    }
-                )
+            records += [
+                {
+                    "metric": f"composition({cycle})",
+                    "do": "",
+                    "node": node,
+                    "unit": _unit(scm.variables[node]),
+                    "residual": residual,
+                    **_mean(grey_level_error(current[node].cpu(), x[node].cpu())),
+                    "doing_nothing": 0.0,
+                    "n": x.rows,
+                }
+                for node in images
+            ]
     return records
 
 

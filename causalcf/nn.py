@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.SiLU) -> nn.Seque
         torch.Size([5, 1])
     """
     layers: list[nn.Module] = []
-    for i, (width_in, width_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (width_in, width_out) in enumerate(pairwise(sizes)):
         layers += [activation()] if i else []
         layers += [nn.Linear(width_in, width_out)]
     return nn.Sequential(*layers)

@@ -79,7 +79,7 @@ class Mechanism(nn.Module, ABC):
     latents: ClassVar[tuple[str, ...]] = ()
     """Noise sites with a prior of their own in the Pyro program (amortised mechanisms)."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         # Set up nn.Module before the dataclass's __init__, so that a field may itself be a module.
         mechanism = super().__new__(cls)
         nn.Module.__init__(mechanism)
