@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
 import networkx as nx
-import pyro
 import torch
-from pyro.distributions import Delta
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from causalcf import seeding, training
-from causalcf.abduction import Noise, abduct, is_random, sample_noise, site
-from causalcf.action import Action, Affine, Do, OutOfSupport, SetTo, check_targets, is_stochastic, read_actions
+from causalcf import program, seeding, training
+from causalcf.abduction import Noise, abduct, is_random, sample_noise
+from causalcf.action import Do, OutOfSupport, check_targets, is_stochastic
 from causalcf.checkpoint import load_tensors, read_file, write_file
 from causalcf.counterfactual import Abduction, Counterfactual, Dos, counterfactual, listed_worlds, predict_worlds
 from causalcf.data import Batch, infer_variables, read
+from causalcf.density import LogDensity, log_density
 from causalcf.errors import (
     CheckpointError,
     DataError,
-    DensityError,
     InterventionError,
     MechanismError,
     NotFittedError,
@@ -36,9 +33,9 @@ from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Recipe, default_mechanism
 from causalcf.prediction import Recompute
 from causalcf.provenance import provenance
-from causalcf.variables import Categorical, Variable
+from causalcf.variables import Boolean, Categorical, Variable
 
-__all__ = ["SCM", "ActedSCM", "LogDensity", "StructuralCausalModel"]
+__all__ = ["SCM", "ActedSCM", "StructuralCausalModel"]
 
 
 class StructuralCausalModel(nn.Module):
@@ -417,20 +414,8 @@ class StructuralCausalModel(nn.Module):
 
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
         mechanisms, batch = self._fitted(), self._read(x)
-        values: dict[str, Tensor] = {}
         with seeding.seeded(seeding.resolve(seed), self.device):
-            actions = read_actions(self.graph, mechanisms, do, batch.rows)
-            latent = [target for target in actions if target not in self.graph]
-            if latent:
-                raise InterventionError(
-                    f"log_prob cannot act on the latent sites {latent}. Act on the nodes themselves."
-                )
-            for node, mechanism in mechanisms.items():
-                pa = {parent: batch[parent] for parent in self.graph.parents(node)}
-                values[node] = _acted_log_prob(mechanism, actions.get(node), do.get(node), batch, node, pa, particles)
-        acted = {node for node, action in actions.items() if not action.keeps_causes}
-        bounds = tuple(node for node, mechanism in mechanisms.items() if mechanism.latents and node not in acted)
-        return LogDensity(values, bounds)
+            return log_density(self.graph, mechanisms, batch, do, particles)
 
     # ------------------------------------------------------------------ the Pyro program
 
@@ -450,17 +435,7 @@ class StructuralCausalModel(nn.Module):
             >>> model = pyro.condition(scm.model, data={"x": torch.ones(3)})  # doctest: +SKIP
             >>> pyro.poutine.trace(model).get_trace(3).log_prob_sum()  # doctest: +SKIP
         """
-        values: dict[str, Tensor] = {}
-        with pyro.plate("rows", n, dim=-1):
-            for node, mechanism in self.mechanisms.items():
-                pa = {parent: values[parent] for parent in self.graph.parents(node)}
-                latents = {s: pyro.sample(site(node, s), law) for s, law in mechanism.prior(pa).items()}
-                if mechanism.kind in ("deterministic", "implicit"):
-                    law = _Given(mechanism.predict(latents, pa), mechanism)
-                else:
-                    law = mechanism.dist(pa, latents)
-                values[node] = _as_rows(pyro.sample(node, law), mechanism.variable, n)
-        return values
+        return program.model(self.graph, self.mechanisms, n)
 
     def guide(self, x: Mapping[str, Tensor]) -> None:
         """The guide of `model` given observed rows: the amortised posteriors of the latents.
@@ -468,12 +443,7 @@ class StructuralCausalModel(nn.Module):
         Args:
             x: Observed rows of every node, as tensors in data units.
         """
-        n = next(iter(x.values())).shape[0]
-        with pyro.plate("rows", n, dim=-1):
-            for node, mechanism in self.mechanisms.items():
-                pa = {parent: x[parent] for parent in self.graph.parents(node)}
-                for suffix, law in mechanism.posterior(x[node], pa).items():
-                    pyro.sample(site(node, suffix), law)
+        program.guide(self.graph, self.mechanisms, x)
 
     # ------------------------------------------------------------------ larger models
 
@@ -608,53 +578,6 @@ class ActedSCM:
         return self.scm._log_prob(x, self.actions, particles, seed)
 
 
-@dataclass(frozen=True, eq=False)
-class LogDensity(Mapping[str, Tensor]):
-    """Log density by node, each (N,), in data units.
-
-    Args:
-        nodes: node -> its term log p(x | pa).
-        lower_bounds: Nodes whose term is a lower bound.
-    """
-
-    nodes: Mapping[str, Tensor]
-    lower_bounds: tuple[str, ...] = field(default=())
-
-    def __getitem__(self, node: str) -> Tensor:
-        return self.nodes[node]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.nodes)
-
-    def __len__(self) -> int:
-        return len(self.nodes)
-
-    @property
-    def total(self) -> Tensor:
-        """The joint log density, (N,)."""
-        return torch.stack(list(self.nodes.values())).sum(0)
-
-
-class _Given(Delta):
-    """A value fixed by its noise: a point mass that cannot be conditioned on elsewhere."""
-
-    def __init__(self, value: Tensor, mechanism: Mechanism) -> None:
-        super().__init__(value, event_dim=len(mechanism.variable.event_shape))
-        self.mechanism = mechanism
-
-    def expand(self, batch_shape: torch.Size, _instance: None = None) -> _Given:
-        event = self.mechanism.variable.event_shape
-        return _Given(self.v.expand(*batch_shape, *event), self.mechanism)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        if not torch.equal(x, self.v):
-            raise DensityError(
-                f"'{self.mechanism.node}' is deterministic given its noise, so the program cannot be"
-                " conditioned on it. Abduct its noise instead: scm.abduct or scm.counterfactual."
-            )
-        return super().log_prob(x)
-
-
 def _one(do: Dos) -> Do | None:
     if isinstance(do, list | tuple):
         raise InterventionError("This takes one set of actions, not a list of worlds. Use counterfactual or predict.")
@@ -667,66 +590,8 @@ def _is_sample(abduction: str) -> bool:
     return abduction == "sample"
 
 
-def _as_rows(value: Tensor | float, variable: Variable, n: int) -> Tensor:
-    """What a handler put at a site, with the batch dimension that mechanisms expect."""
-    x = torch.as_tensor(value)
-    return x.expand(n, *variable.event_shape) if x.ndim <= len(variable.event_shape) else x
-
-
-def _acted_log_prob(
-    mechanism: Mechanism,
-    action: Action | None,
-    asked: Any,
-    batch: Batch,
-    node: str,
-    pa: Mapping[str, Tensor],
-    particles: int,
-) -> Tensor:
-    x = batch[node]
-    if isinstance(action, Affine):
-        natural = (x - action.amount) / action.factor
-        impossible = mechanism.variable.outside(natural)
-        natural = torch.where(impossible.reshape(-1, *[1] * (x.ndim - 1)), x, natural)
-        stretch = action.factor.abs().log().expand_as(x).reshape(x.shape[0], -1).sum(1)
-        return (_log_prob(mechanism, natural, pa, particles) - stretch).masked_fill(impossible, -torch.inf)
-    if isinstance(action, SetTo) and action.drawn:
-        return _law_log_prob(asked, x.to(mechanism.dtype) if x.dtype == torch.bool else x)
-    if action is not None:
-        value = action.apply(lambda: x, pa, batch)
-        same = (value == x).reshape(x.shape[0], -1).all(1)
-        return torch.zeros_like(same, dtype=mechanism.dtype).masked_fill(~same, -torch.inf)
-    return _log_prob(mechanism, x, pa, particles)
-
-
-def _law_log_prob(law: Distribution, x: Tensor) -> Tensor:
-    """log density of rows under an action's own distribution; minus infinity outside its support."""
-    rows = x.shape[0]
-    drawn = law.sample(x.shape[: x.ndim - len(law.batch_shape + law.event_shape)])
-    inside = law.support.check(x)  # type: ignore[union-attr]
-    safe = torch.where(inside.reshape(*inside.shape, *[1] * (x.ndim - inside.ndim)), x, drawn.to(x.dtype))
-    return law.log_prob(safe).masked_fill(~inside, -torch.inf).reshape(rows, -1).sum(1)
-
-
-def _log_prob(mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], particles: int) -> Tensor:
-    """log p(x | pa), exact or as an importance-weighted bound over latent draws."""
-    if not mechanism.latents:
-        law = mechanism.dist(pa)
-        return law.log_prob(x).expand(x.shape[0])
-    rows = x.shape[0]
-    x = x.repeat(particles, *[1] * (x.ndim - 1))
-    pa = {name: value.repeat(particles, *[1] * (value.ndim - 1)) for name, value in pa.items()}
-    posterior, prior = mechanism.posterior(x, pa), mechanism.prior(pa)
-    latents = {suffix: law.sample() for suffix, law in posterior.items()}
-    weight = mechanism.dist(pa, latents).log_prob(x)
-    for suffix, z in latents.items():
-        weight = weight + prior[suffix].log_prob(z) - posterior[suffix].log_prob(z)
-    return weight.unflatten(0, (particles, rows)).logsumexp(0) - torch.log(torch.tensor(float(particles)))
-
-
 def _classes(f: Any, sample: Batch, parents: Sequence[str]) -> Variable:
     """The variable that a classifier's output shape suggests."""
-    from causalcf.variables import Boolean
-
     with torch.no_grad():
         logits = f(*(sample[parent] for parent in parents))
     if logits.ndim == 2 and logits.shape[1] > 1:
