@@ -4,12 +4,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import matplotlib as mpl
 import pytest
 import torch
 
+import causalcf as ccf
+
 mpl.use("Agg")
 torch.set_num_threads(1)
+# The same examples every time: a failure here is a failure everywhere.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, max_examples=25, database=None)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +34,44 @@ def data_root() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("needs real data: set CAUSALCF_DATA to a folder with morphomnist/, mnist/ and adult/")
     return Path(root)
+
+
+def _mixed_rows(n: int, seed: int) -> ccf.Batch:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, generator=generator)
+    y = x + 0.5 * torch.randn(n, generator=generator)
+    p = (0.3 * y + 0.2 * torch.randn(n, generator=generator)).exp()
+    i = 10 * torch.sigmoid(x + 0.5 * torch.randn(n, generator=generator))
+    b = y + torch.randn(n, generator=generator) > 0
+    c = (x + b + torch.randn(n, generator=generator)).round().clamp(0, 2).long()
+    v = torch.stack([p, i], 1) + torch.randn(n, 2, generator=generator)
+    return ccf.Batch({"x": x, "y": y, "p": p, "i": i, "b": b, "c": c, "v": v, "d": x + y})
+
+
+@pytest.fixture(scope="session")
+def rows() -> ccf.Batch:
+    """64 units of the model `mixed`, of every kind of scalar node, a vector and a noiseless one."""
+    return _mixed_rows(64, seed=1)
+
+
+@pytest.fixture(scope="session")
+def mixed() -> ccf.SCM:
+    """A model with every kind of scalar node, a vector and a noiseless one, barely trained.
+
+    Shared by many tests: a query never changes a model, and `test_laws.py` holds it to that.
+    """
+    return ccf.SCM(
+        [("x", "y"), ("x", "i"), ("y", "p"), ("y", "b"), ("x", "c"), ("b", "c"), ("p", "v"), ("i", "v")]
+        + [("x", "d"), ("y", "d")],
+        {
+            "x": ccf.Real(),
+            "y": ccf.Real(),
+            "p": ccf.Positive(unit="px"),
+            "i": ccf.Interval(0, 10),
+            "b": ccf.Boolean(),
+            "c": ccf.Categorical(["blue", "green", "red"]),
+            "v": ccf.Vector(2),
+            "d": ccf.Real(),
+        },
+        {"d": ccf.mechanisms.Deterministic(lambda pa: pa["x"] + pa["y"])},
+    ).fit(_mixed_rows(600, seed=0), epochs=3, seed=0, progress=False)

@@ -115,6 +115,8 @@ class FlowDistribution(TransformedDistribution):
         """Log density in data units, shape (N,)."""
         if self._validate_args:
             self._validate_sample(value)
+        # Like every torch distribution, take values that broadcast; zuko's transforms do not.
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         (transform,) = self.transforms
         u, ladj = transform.inverse_and_ladj(value)
         return self.base_dist.log_prob(u) + ladj

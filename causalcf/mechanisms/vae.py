@@ -74,7 +74,7 @@ class VAE(Mechanism):
 
     def build(self) -> None:
         self.encoder = ParentEncoder(self.parents)
-        context = self.encoder.width
+        context = max(1, self.encoder.width)  # a root gets one constant feature
         channels, height, width = self.variable.event_shape
         grid = (height // 8, width // 8)
         self.inference = Inference(channels, context, self.widths, self.latent, grid)
@@ -109,9 +109,9 @@ class VAE(Mechanism):
         return log_gain.exp() * self.generator(z, c), (log_gain + log_sigma).exp()
 
     def features(self, pa: Parents, rows: int) -> Tensor:
-        """Encoded parents, (N, F); F is 0 without parents."""
+        """Encoded parents, (N, F); one zero a row without parents."""
         c = self.encoder(pa)
-        return torch.zeros(rows, 0, device=self.device, dtype=self.dtype) if c is None else c
+        return torch.zeros(rows, 1, device=self.device, dtype=self.dtype) if c is None else c
 
     def prior(self, pa: Parents) -> dict[str, Independent]:
         zeros = torch.zeros(self.latent, device=self.device, dtype=self.dtype)
