@@ -1,0 +1,234 @@
+"""Causal graphs as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyBboxPatch, Polygon
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from causalcf.graph import CausalGraph
+from causalcf.plots.layout import Extent, Layout, layered
+from causalcf.plots.style import ACTED, ACTED_FILL, CUT, FAINT, GREY, INK, PAPER, new_figure, styled, text_width
+from causalcf.variables import Image, Variable
+
+__all__ = ["draw_graph"]
+
+NODE_HEIGHT, NODE_PAD, IMAGE_SIDE = 0.34, 0.24, 0.62
+NOISE_RADIUS, NOISE_GAP = 0.105, 0.2
+GRAPH_FONT, GRAPH_MARGIN = 9.0, 0.06
+HEAD = 0.085
+"""Length of an arrow's head, in."""
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A rounded rectangle: centre, half sizes, radius of its corners."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+    radius: float
+
+    def distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Signed distance of points (n, 2) to its outline, negative inside."""
+        size = np.array([self.half_width, self.half_height]) - self.radius
+        q = np.abs(points - [self.x, self.y]) - size
+        return np.hypot(*np.maximum(q, 0).T) + np.minimum(q.max(1), 0) - self.radius
+
+    @property
+    def top(self) -> float:
+        return self.y + self.half_height
+
+    @property
+    def bottom(self) -> float:
+        return self.y - self.half_height
+
+
+@styled
+def draw_graph(graph: CausalGraph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
+    """Draw a causal graph in layers, causes above effects; images are squares.
+
+    Args:
+        graph: The graph; all of it is drawn, whatever is acted on.
+        do: Nodes acted on: filled, with the edges into them and their noise cut.
+        noise: Draw each node's exogenous noise as a small dashed circle.
+        ax: Where to draw, at the size it has now; by default a new figure of the size the graph needs
+            (`draw_graph(graph).figure`).
+    """
+    acted = set(do)
+    boxes, waypoints, sides = _place(graph, noise=noise)
+    noises = {node: _noise_box(box, sides[node]) for node, box in boxes.items()} if noise else {}
+    everything = [*boxes.values(), *noises.values()]
+    curves = {
+        edge: _route(edge, boxes, noises, waypoints[edge], _ends(graph, edge, waypoints, boxes)) for edge in graph.edges
+    }
+    left = min(min(box.x - box.half_width for box in everything), *(c[:, 0].min() for c in curves.values()), np.inf)
+    right = max(max(box.x + box.half_width for box in everything), *(c[:, 0].max() for c in curves.values()), -np.inf)
+    bottom, top = min(box.bottom for box in everything), max(box.top for box in everything)
+    width, height = right - left + 2 * GRAPH_MARGIN, top - bottom + 2 * GRAPH_MARGIN
+    if ax is None:
+        figure = new_figure(width, height)
+        ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    scale = _fit(ax, (left + right) / 2, (bottom + top) / 2, width, height)
+    for (cause, effect), curve in curves.items():
+        _draw_edge(ax, curve, boxes[cause], boxes[effect], scale, cut=effect in acted)
+    for node, box in noises.items():
+        line = np.linspace([box.x, box.y], [boxes[node].x, boxes[node].y], 200)
+        _draw_edge(ax, line, box, boxes[node], scale, cut=node in acted, dashed=True)
+        _draw_noise(ax, box, scale, cut=node in acted)
+    for node, box in boxes.items():
+        _draw_node(ax, node, box, scale, acted=node in acted)
+    return ax
+
+
+def _place(
+    graph: CausalGraph, *, noise: bool
+) -> tuple[dict[str, _Box], dict[tuple[str, str], tuple[tuple[float, float], ...]], dict[str, int]]:
+    """Nodes as boxes, the points edges pass by, and on which side (-1, 1) each node's noise is."""
+    halves = {node: _half_size(node, graph.variables.get(node)) for node in graph.nodes}
+    room = NOISE_GAP + 2 * NOISE_RADIUS if noise else 0.0
+    layout = _lay_out(graph, halves, dict.fromkeys(graph.nodes, room / 2), room)
+    # Noise goes to the outer side, which the order within layers decides.
+    points = [*layout.nodes.values(), *(point for points in layout.waypoints.values() for point in points)]
+    sides = {}
+    for node, (x, y) in layout.nodes.items():
+        row = [other for other, level in points if level == y]
+        sides[node] = -1 if len(row) > 1 and x == min(row) else 1
+    layout = _lay_out(graph, halves, {node: room * (side < 0) for node, side in sides.items()}, room)
+    boxes = {}
+    for node, (x, y) in layout.nodes.items():
+        w, h = halves[node]
+        boxes[node] = _Box(x, y, w, h, 0.06 if isinstance(graph.variables.get(node), Image) else h)
+    return boxes, dict(layout.waypoints), sides
+
+
+def _lay_out(
+    graph: CausalGraph, halves: Mapping[str, tuple[float, float]], left: Mapping[str, float], room: float
+) -> Layout:
+    """The layout with `room` for each node's noise, so much of it at the left."""
+    extents = {node: Extent(w + left[node], w + room - left[node], 2 * h) for node, (w, h) in halves.items()}
+    return layered(graph.networkx, extents, layer_gap=min(0.42 + 0.016 * len(graph.edges), 0.9))
+
+
+def _half_size(node: str, variable: Variable | None) -> tuple[float, float]:
+    width = text_width(node, GRAPH_FONT) + NODE_PAD
+    if isinstance(variable, Image):
+        side = max(IMAGE_SIDE, width)
+        return side / 2, side / 2
+    return max(NODE_HEIGHT, width) / 2, NODE_HEIGHT / 2
+
+
+def _noise_box(box: _Box, side: int) -> _Box:
+    x = box.x + side * (box.half_width + NOISE_GAP + NOISE_RADIUS)
+    return _Box(x, box.y, NOISE_RADIUS, NOISE_RADIUS, NOISE_RADIUS)
+
+
+def _ends(
+    graph: CausalGraph,
+    edge: tuple[str, str],
+    waypoints: Mapping[tuple[str, str], Sequence[tuple[float, float]]],
+    boxes: Mapping[str, _Box],
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where an edge starts and ends: the centres, or spread over a node's side where many meet."""
+    cause, effect = edge
+    out = sorted(graph.children(cause), key=lambda n: (*waypoints[cause, n], (boxes[n].x, 0.0))[0][0])
+    into = sorted(graph.parents(effect), key=lambda n: ((boxes[n].x, 0.0), *waypoints[n, effect])[-1][0])
+    ends = []
+    for others, other, box, side in ((out, effect, boxes[cause], -1), (into, cause, boxes[effect], 1)):
+        if len(others) < 4:
+            ends.append((box.x, box.y))
+            continue
+        span = min(1.6 * box.half_width, 0.13 * (len(others) - 1))
+        offset = span * (others.index(other) / (len(others) - 1) - 0.5)
+        ends.append((box.x + offset, box.y + 0.8 * side * box.half_height))
+    return ends[0], ends[1]
+
+
+def _route(
+    edge: tuple[str, str],
+    boxes: Mapping[str, _Box],
+    noises: Mapping[str, _Box],
+    waypoints: Sequence[tuple[float, float]],
+    ends: tuple[tuple[float, float], tuple[float, float]],
+) -> NDArray[np.float64]:
+    """An edge as a curve (n, 2): straight if nothing is in the way, else around it."""
+    start, end = ends
+    obstacles = [box for kind in (boxes, noises) for node, box in kind.items() if kind is noises or node not in edge]
+    reach = 0.5 * NODE_HEIGHT
+    upright = [(x, y + dy) for x, y in waypoints for dy in (reach, -reach)]
+    curve = np.empty((0, 2))
+    for between in ([], *([point] for point in waypoints), waypoints, upright):
+        curve = _curve([start, *between, end])
+        if all(box.distance(curve).min() > 0.08 for box in obstacles):
+            break
+    return curve
+
+
+def _curve(points: Sequence[tuple[float, float]], n: int = 240) -> NDArray[np.float64]:
+    """A smooth curve down through points, without overshoot."""
+    x, y = np.array(points).T
+    down = np.linspace(y[0], y[-1], n)
+    return np.column_stack([PchipInterpolator(-y, x)(-down), down])
+
+
+def _fit(ax: Axes, x: float, y: float, width: float, height: float) -> float:
+    """Limits that show a drawing of this size in inches, at most at full size; its scale."""
+    window = ax.get_window_extent()
+    inch = ax.figure.dpi
+    scale = min(window.width / inch / width, window.height / inch / height, 1.25)
+    shown = (window.width / inch / scale, window.height / inch / scale)
+    ax.set_xlim(x - shown[0] / 2, x + shown[0] / 2)
+    ax.set_ylim(y - shown[1] / 2, y + shown[1] / 2)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.axis("off")
+    return scale
+
+
+def _draw_edge(
+    ax: Axes, curve: NDArray[np.float64], cause: _Box, effect: _Box, scale: float, *, cut: bool, dashed: bool = False
+) -> None:
+    """An arrow along a curve, between the outlines of two boxes; faint, with a cross, where it is cut."""
+    curve = curve[(cause.distance(curve) > 0.0) & (effect.distance(curve) > 0.02)]
+    colour = FAINT if cut else GREY if dashed else INK
+    run = np.hypot(*(curve - curve[-1]).T)
+    head = HEAD * (0.75 if dashed else 1.0)
+    shaft = curve[run > 0.8 * head]
+    style = (0, (2.2, 1.6)) if dashed or cut else "-"
+    ax.plot(*shaft.T, color=colour, lw=(0.8 if dashed else 1.1) * scale, ls=style, solid_capstyle="butt", zorder=1)
+    tip, base = curve[-1], curve[run > head][-1]
+    along = (tip - base) / np.hypot(*(tip - base))
+    across = 0.38 * head * np.array([-along[1], along[0]])
+    ax.add_patch(Polygon([tip, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
+    if cut:
+        middle = curve[len(curve) // 2]
+        ax.plot(*middle, marker="x", ms=(3.6 if dashed else 4.5) * scale, mew=1.2 * scale, color=CUT, zorder=4)
+
+
+def _draw_noise(ax: Axes, box: _Box, scale: float, *, cut: bool) -> None:
+    colour = FAINT if cut else GREY
+    circle = Circle((box.x, box.y), box.radius, fc="white", ec=colour, lw=0.8 * scale, ls=(0, (2.2, 1.6)), zorder=3)
+    ax.add_patch(circle)
+    ax.text(
+        box.x, box.y, "u", ha="center", va="center_baseline", color=colour, fontsize=7 * scale, style="italic", zorder=5
+    )
+
+
+def _draw_node(ax: Axes, node: str, box: _Box, scale: float, *, acted: bool) -> None:
+    patch = FancyBboxPatch(
+        (box.x - box.half_width, box.y - box.half_height),
+        2 * box.half_width,
+        2 * box.half_height,
+        boxstyle=f"round,pad=0,rounding_size={box.radius}",
+        fc=ACTED_FILL if acted else PAPER,
+        ec=ACTED if acted else INK,
+        lw=(1.6 if acted else 1.0) * scale,
+        zorder=3,
+    )
+    ax.add_patch(patch)
+    ax.text(box.x, box.y, node, ha="center", va="center_baseline", fontsize=GRAPH_FONT * scale, zorder=5)

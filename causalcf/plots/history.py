@@ -1,0 +1,88 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from causalcf.errors import DataError
+from causalcf.plots.style import FAINT, GREY, WORLDS, new_figure, styled
+from causalcf.plots.words import signed, three_digits
+
+__all__ = ["plot_history"]
+
+
+@styled
+def plot_history(history: Sequence[Mapping[str, Any]], fig: Figure | SubFigure | None = None) -> Figure | SubFigure:
+    """Draw the training and validation loss of each node, by epoch.
+
+    Nodes fitted in closed form have no curve; they are named below. The dot marks the best epoch,
+    whose weights the model keeps.
+
+    Args:
+        history: `scm.history`, one record per node and epoch.
+        fig: Figure or subfigure to draw into; a new figure by default.
+
+    Raises:
+        DataError: The history is empty.
+    """
+    if not history:
+        raise DataError("The history is empty: fit the model first.")
+    curves: dict[str, list[Mapping[str, Any]]] = {}
+    for record in history:
+        curves.setdefault(record["node"], []).append(record)
+    solved = {node: records[-1] for node, records in curves.items() if records[-1]["epoch"] == 0}
+    trained = {node: records for node, records in curves.items() if node not in solved}
+    columns = min(max(len(trained), 1), 3)
+    lines = -(-len(trained) // columns)
+    note = ", ".join(f"{node} ({three_digits(record['validation'])})" for node, record in solved.items())
+    if fig is None:
+        fig = new_figure(0.3 + 2.5 * columns, max(1.9 * lines, 0.3) + (0.25 if note else 0.0), layout="constrained")
+    if note:
+        fig.supxlabel(f"Solved in closed form (validation loss): {note}.", size=6.5, color=GREY, x=0.01, ha="left")
+    if trained:
+        panels = fig.subplots(lines, columns, squeeze=False)
+        for ax in panels.flat[len(trained) :]:
+            ax.axis("off")
+        for k, (node, records) in enumerate(trained.items()):
+            _draw_curves(panels.flat[k], node, records, first=k == 0)
+    return fig
+
+
+def _draw_curves(ax: Axes, node: str, records: Sequence[Mapping[str, Any]], *, first: bool) -> None:
+    epochs = np.array([record["epoch"] for record in records])
+    train, validation = (
+        np.array([record[name] for record in records], dtype=float) for name in ("train", "validation")
+    )
+    ax.plot(epochs, train, color=FAINT, label="train")
+    ax.plot(epochs, validation, color=WORLDS[0], label="validation")
+    if np.isfinite(validation).any():
+        best = int(np.nanargmin(validation))
+        ax.plot(epochs[best], validation[best], "o", ms=3.8, color=WORLDS[0])
+        at_right = epochs[best] > epochs.mean()
+        ax.annotate(
+            signed(f"{validation[best]:.4g}"),
+            (epochs[best], validation[best]),
+            xytext=(-2 if at_right else 2, 5),
+            textcoords="offset points",
+            ha="right" if at_right else "left",
+            size=6.8,
+            color=WORLDS[0],
+        )
+    if len(records) >= 10:  # the first epochs would flatten the rest
+        seen = np.concatenate([train[len(train) // 20 + 1 :], validation[len(validation) // 20 + 1 :]])
+        low, high = np.nanmin([np.nanmin(train), np.nanmin(validation)]), np.nanmax(seen)
+        if high > low:
+            ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    skipped = records[-1].get("skipped", 0)
+    ax.set_title(node + (f" ({skipped} steps skipped)" if skipped else ""), loc="left")
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if first:
+        ax.set_ylabel("loss")
+        ax.legend(loc="upper right")

@@ -1,0 +1,71 @@
+"""What a figure needs of a Counterfactual: tensors on the CPU, cut to the units shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from causalcf.counterfactual import Counterfactual
+
+__all__ = ["DrawnWorld", "drawn_worlds", "notes_of", "row_labels"]
+
+
+@dataclass(frozen=True)
+class DrawnWorld:
+    """One world as it is drawn.
+
+    Args:
+        do: What was done in it.
+        values: node -> values of the first sample (N, ...).
+        samples: Scalar node -> values of all samples (S, N); empty without samples.
+    """
+
+    do: Mapping[str, Any]
+    values: Mapping[str, Tensor]
+    samples: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def acted(self) -> set[str]:
+        """Nodes acted on, directly or through one of their sites."""
+        return {target.split(".")[0] for target in self.do}
+
+    @property
+    def spread(self) -> dict[str, Tensor]:
+        """Numeric node -> standard deviation over the samples (N,)."""
+        return {node: x.std(0, correction=0) for node, x in self.samples.items() if x.is_floating_point()}
+
+
+def drawn_worlds(cf: Counterfactual, nodes: Sequence[str], count: int) -> list[DrawnWorld]:
+    """The worlds of a result, of which the first `count` units are shown."""
+    drawn = []
+    for world in [cf.world(i) for i in range(len(cf.worlds))] if cf.listed else [cf]:
+        first = world if cf.num_samples is None else world.sample(0)
+        values = {node: first[node][:count].detach().cpu() for node in nodes}
+        scalars = [node for node in nodes if cf.num_samples is not None and not cf.graph.variables[node].event_shape]
+        samples = {node: world[node][:, :count].detach().cpu() for node in scalars}
+        drawn.append(DrawnWorld(world.do or {}, values, samples))  # type: ignore[arg-type]
+    return drawn
+
+
+def row_labels(cf: Counterfactual, count: int) -> list[str]:
+    """The units' row labels as text."""
+    return [str(label) for label in np.asarray(cf.index)[:count]]
+
+
+def notes_of(cf: Counterfactual) -> list[str]:
+    """What a reader must know about a result, a sentence each."""
+    notes = []
+    if cf.residual != 1.0:
+        notes.append(f"Residual noise scaled by {cf.residual:g}: not abduction.")
+    if cf.recompute == "all" and cf.factual is not None:
+        notes.append("Every mechanism was recomputed, not only the descendants of what was acted on.")
+    if cf.clipped:
+        rows = cf.flat_noise.rows * len(cf.worlds)
+        clipped = ", ".join(f"{node} in {k} of {rows} rows" for node, k in cf.clipped.items())
+        notes.append(f"Clipped to the support: {clipped}.")
+    return notes
