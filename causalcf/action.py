@@ -139,6 +139,7 @@ class Function(Action):
     fn: Callable[..., Any]
     needs_factual: bool
     rows: int
+    samples: int
     like: Tensor
 
     def apply(self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None) -> Tensor:
@@ -148,7 +149,7 @@ class Function(Action):
                 " Use counterfactual, or a function of the parents alone."
             )
         value = self.fn(parents, factual) if self.needs_factual else self.fn(parents)
-        return _per_row(self.target, self.variable, value, self.rows, self.like)
+        return _per_row(self.target, self.variable, value, self.rows, self.samples, self.like)
 
 
 class Actions(Mapping[str, Action]):
@@ -188,7 +189,13 @@ def is_stochastic(do: Do) -> bool:
 
 
 def read_actions(
-    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: Do | None, rows: int, seed: int | None = None
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    do: Do | None,
+    rows: int,
+    *,
+    samples: int = 1,
+    seed: int | None = None,
 ) -> Actions:
     """Check a `do` mapping and make it ready for a number of rows; distributions are drawn here.
 
@@ -197,7 +204,8 @@ def read_actions(
         mechanisms: node -> mechanism; they know the latent sites and the device.
         do: target -> number, per-row tensor, category name, `shift`, `scale`, distribution, function
             of the parents, or `given_factual`.
-        rows: How many rows the query has.
+        rows: How many rows the query has, samples times units.
+        samples: How many of them each unit has; values per row are one per unit.
         seed: What distributions are drawn with, each target by itself: the order of targets does not
             matter, and worlds asked for together draw what each would draw alone.
 
@@ -213,7 +221,7 @@ def read_actions(
     for target, action in do.items():
         mechanism = mechanisms[nodes[target]]
         variable = mechanism.variable if target in graph else _site_variable(mechanism, target)
-        actions[target] = _read_action(target, variable, mechanism, action, rows, seed)
+        actions[target] = _read_action(target, variable, mechanism, action, rows, samples, seed)
     return Actions(actions)
 
 
@@ -255,20 +263,20 @@ class _Site(Real):
 
 
 def _read_action(
-    target: str, variable: Variable, mechanism: Mechanism, action: Any, rows: int, seed: int | None
+    target: str, variable: Variable, mechanism: Mechanism, action: Any, rows: int, samples: int, seed: int | None
 ) -> Action:
     like = mechanism._anchor
     match action:
         case Shift(amount):
-            return Affine(target, variable, like.new_ones(()), _number(target, variable, amount, rows, like))
+            return Affine(target, variable, like.new_ones(()), _number(target, variable, amount, rows, samples, like))
         case Scale(factor):
-            return Affine(target, variable, _number(target, variable, factor, rows, like), like.new_zeros(()))
+            return Affine(target, variable, _number(target, variable, factor, rows, samples, like), like.new_zeros(()))
         case GivenFactual(fn):
             _check_arity(target, fn, "two arguments, the mapping of acted parents and the observed row", None, None)
-            return Function(target, variable, fn, True, rows, like)
+            return Function(target, variable, fn, True, rows, samples, like)
         case Distribution():
             with seeding.seeded(None if seed is None else seeding.derive(seed, target, "do"), like.device):
-                return SetTo(target, variable, _draw(target, variable, action, rows, like), drawn=True)
+                return SetTo(target, variable, _draw(target, variable, action, rows, samples, like), drawn=True)
         case _ if callable(action):
             _check_arity(
                 target,
@@ -276,9 +284,9 @@ def _read_action(
                 "one argument, the mapping of acted parents. For (parents, factual) wrap it: ccf.given_factual(fn)",
                 None,
             )
-            return Function(target, variable, action, False, rows, like)
+            return Function(target, variable, action, False, rows, samples, like)
         case _:
-            value = _per_row(target, variable, action, rows, like)
+            value = _per_row(target, variable, action, rows, samples, like)
             variable.check(target, value, remedy="Choose a value inside the support.")
             return SetTo(target, variable, value)
 
@@ -293,7 +301,7 @@ def _check_arity(target: str, fn: Callable[..., Any], expected: str, *arguments:
         raise InterventionError(f"do({target}) is a function that does not take {expected}.") from None
 
 
-def _number(target: str, variable: Variable, value: Any, rows: int, like: Tensor) -> Tensor:
+def _number(target: str, variable: Variable, value: Any, rows: int, samples: int, like: Tensor) -> Tensor:
     """The operand of shift or scale: a number or one per row, shaped to act on (rows, *event)."""
     if variable.discrete:
         raise InterventionError(
@@ -302,41 +310,47 @@ def _number(target: str, variable: Variable, value: Any, rows: int, like: Tensor
     amount = _tensor(target, variable, value).to(like)
     if not torch.isfinite(amount).all():
         raise DataError(f"The shift or scale of '{target}' has NaN or infinite values.")
-    if amount.ndim == 1 and amount.shape[0] == rows:
-        amount = amount.reshape(rows, *[1] * len(variable.event_shape))
+    units, event = rows // samples, variable.event_shape
+    if amount.ndim == 1 and amount.shape[0] == units:
+        amount = amount.reshape(units, *[1] * len(event))
     try:
-        torch.broadcast_shapes(amount.shape, (rows, *variable.event_shape))
+        whole = torch.broadcast_shapes(amount.shape, (units, *event)) == (units, *event)
     except RuntimeError:
+        whole = False
+    if not whole:
         raise DataError(
-            f"The shift or scale of '{target}' has shape {tuple(amount.shape)}: expected a number or {rows} of them."
-        ) from None
-    return amount
+            f"The shift or scale of '{target}' has shape {tuple(amount.shape)}: expected a number or {units} of them."
+        )
+    return amount.repeat(samples, *[1] * len(event)) if amount.ndim > len(event) and len(amount) > 1 else amount
 
 
-def _draw(target: str, variable: Variable, law: Distribution, rows: int, like: Tensor) -> Tensor:
+def _draw(target: str, variable: Variable, law: Distribution, rows: int, samples: int, like: Tensor) -> Tensor:
+    units = rows // samples
     shape = tuple(law.batch_shape + law.event_shape)
     if shape == variable.event_shape:
         value = law.sample(torch.Size([rows]))
-    elif shape == (rows, *variable.event_shape):
-        value = law.sample()
+    elif shape == (units, *variable.event_shape):
+        value = law.sample(torch.Size([samples])).flatten(0, 1)
     else:
         raise InterventionError(
             f"The distribution for '{target}' gives values of shape {shape}:"
-            f" expected {variable.event_shape}, or {(rows, *variable.event_shape)} for one a row."
+            f" expected {variable.event_shape}, or {(units, *variable.event_shape)} for one a row."
         )
     return _cast(target, variable, value, like)
 
 
-def _per_row(target: str, variable: Variable, value: Any, rows: int, like: Tensor) -> Tensor:
+def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: int, like: Tensor) -> Tensor:
     """A value, or one per row, as a tensor (rows, *event) of the variable's type."""
     value = _tensor(target, variable, value)
-    event = variable.event_shape
+    event, units = variable.event_shape, rows // samples
     if value.ndim == 0 or tuple(value.shape) == event:
         value = value.expand(rows, *event)
-    if tuple(value.shape) != (rows, *event):
+    elif tuple(value.shape) == (units, *event):
+        value = value.repeat(samples, *[1] * len(event)) if samples > 1 else value
+    elif tuple(value.shape) != (rows, *event):
         wanted = f"one value of shape {event}" if event else "a number"
         raise DataError(
-            f"do({target}) has shape {tuple(value.shape)}: expected {wanted}, or one for each of the {rows} rows."
+            f"do({target}) has shape {tuple(value.shape)}: expected {wanted}, or one for each of the {units} rows."
         )
     return _cast(target, variable, value, like)
 

@@ -249,7 +249,7 @@ def predict_worlds(
             graph,
             mechanisms,
             noise,
-            read_actions(graph, mechanisms, world, noise.rows, seed),
+            read_actions(graph, mechanisms, world, noise.rows, samples=num_samples or 1, seed=seed),
             recompute=recompute,
             residual=residual,
             out_of_support=out_of_support,

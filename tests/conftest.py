@@ -61,8 +61,18 @@ def mixed() -> ccf.SCM:
     Shared by many tests: a query never changes a model, and `test_laws.py` holds it to that.
     """
     return ccf.SCM(
-        [("x", "y"), ("x", "i"), ("y", "p"), ("y", "b"), ("x", "c"), ("b", "c"), ("p", "v"), ("i", "v")]
-        + [("x", "d"), ("y", "d")],
+        [
+            ("x", "y"),
+            ("x", "i"),
+            ("y", "p"),
+            ("y", "b"),
+            ("x", "c"),
+            ("b", "c"),
+            ("p", "v"),
+            ("i", "v"),
+            ("x", "d"),
+            ("y", "d"),
+        ],
         {
             "x": ccf.Real(),
             "y": ccf.Real(),
