@@ -17,13 +17,11 @@ from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402
 from zuko.transforms import (  # noqa: E402
     ComposedTransform,
     MonotonicAffineTransform,
-    MonotonicRQSTransform,
 )
 
 __all__ = [
     "ComposedTransform",
     "MaskedAutoregressiveTransform",
     "MonotonicAffineTransform",
-    "MonotonicRQSTransform",
     "zuko",
 ]

@@ -23,10 +23,10 @@ from causalcf._zuko import (
     ComposedTransform,
     MaskedAutoregressiveTransform,
     MonotonicAffineTransform,
-    MonotonicRQSTransform,
 )
 from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
+from causalcf.mechanisms.spline import AffineSpline
 from causalcf.nn import ParentEncoder, Standardiser, mlp
 from causalcf.variables import Boolean, Categorical, Image, Interval, Real, Variable
 
@@ -199,15 +199,10 @@ class InvertibleMechanism(Mechanism):
             )
 
 
-def _spline(shift: Tensor, scale: Tensor, *knots: Tensor) -> ComposedTransform:
-    """Affine map, then one rational-quadratic spline; identity outside five standard deviations."""
-    return ComposedTransform(MonotonicAffineTransform(shift, scale), MonotonicRQSTransform(*knots))
-
-
 def _spline_flow(features: int, context: int, bins: int, **network: Any) -> nn.Module:
-    """`_spline` with its parameters read off the context, autoregressive over the features."""
-    shapes = [(), (), (bins,), (bins,), (bins - 1,)]
-    flow = MaskedAutoregressiveTransform(features, context, univariate=_spline, shapes=shapes, **network)
+    """`AffineSpline` with its parameters read off the context, autoregressive over the features."""
+    shapes = [(3 * bins + 1,)]
+    flow = MaskedAutoregressiveTransform(features, context, univariate=AffineSpline, shapes=shapes, **network)
     if features == 1 and context == 0:
         for parameter in flow.parameters():  # zuko starts these at random; the identity is a better start
             nn.init.zeros_(parameter)
