@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf.errors import CausalCFError, DataError, MissingFileError
+from causalcf.errors import CausalCFError, DataError, MissingFileError, UnknownNodeError
 from causalcf.variables import Boolean, Categorical, Real, Variable
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Batch(Mapping[str, Tensor]):
         index: Row labels of shape (N,), kept when rows are selected; 0..N-1 by default.
 
     Raises:
-        DataError: The tensors differ in their number of rows.
+        DataError: The tensors differ in their number of rows, or rows are selected by a single number.
+        UnknownNodeError: There is no tensor of that name.
 
     Example:
         >>> batch = Batch({"x": torch.arange(4.0)})
@@ -59,10 +60,16 @@ class Batch(Mapping[str, Tensor]):
     def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
     def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
         if isinstance(key, str):
+            if key not in self._values:
+                raise UnknownNodeError(f"There is no '{key}' among {list(self._values)}.")
             return self._values[key]
         if isinstance(key, slice):
             return Batch({name: value[key] for name, value in self.items()}, self.index[key])
         rows = torch.as_tensor(key).cpu()
+        if rows.ndim != 1:
+            raise DataError(
+                f"Rows are selected with a slice, a list or a mask, got {key!r}. For one row: batch[i : i + 1]."
+            )
         index = self.index[rows] if isinstance(self.index, Tensor) else self.index[rows.numpy()]
         return Batch({name: value[rows.to(value.device)] for name, value in self.items()}, index)
 
@@ -98,7 +105,8 @@ def infer_variable(name: str, values: Any) -> Variable:
     Images, vectors and narrower supports cannot be told from values, so they must be declared.
 
     Raises:
-        DataError: The values have more than one dimension, or are neither text, bool nor numbers.
+        DataError: The values have more than one dimension, are neither text, bool nor numbers, or are
+            text with missing values or a single category.
 
     Example:
         >>> infer_variable("colour", ["red", "blue"])
@@ -116,8 +124,19 @@ def infer_variable(name: str, values: Any) -> Variable:
         case "f" | "i" | "u":
             return Real()
         case "U" | "O" | "T":
-            return Categorical(sorted({str(value) for value in array}))
+            return _categories_of(name, array)
     raise DataError(f"'{name}' holds {array.dtype} values; expected numbers, booleans or text.")
+
+
+def _categories_of(name: str, labels: np.ndarray) -> Categorical:
+    """The sorted labels as categories."""
+    missing = sum(value is None or value == "" or value != value for value in labels.tolist())  # NaN is not itself
+    if missing:
+        raise DataError(f"'{name}' has no value in {missing} of {len(labels)} rows. Drop or name these first.")
+    categories = sorted({str(value) for value in labels})
+    if len(categories) < 2:
+        raise DataError(f"'{name}' is {categories} in every row. Leave it out, or declare all of its categories.")
+    return Categorical(categories)
 
 
 def infer_variables(data: Any, names: list[str]) -> dict[str, Variable]:
@@ -154,7 +173,9 @@ def read(
     values, index = columns(data)
     missing = [name for name in variables if name not in values and name not in optional]
     if missing:
-        raise DataError(f"The data lack {missing}. The graph's nodes are {list(variables)}; the data have {list(values)}.")
+        raise DataError(
+            f"The data lack {missing}. The graph's nodes are {list(variables)}; the data have {list(values)}."
+        )
     extra = [name for name in values if name not in variables]
     if extra:
         warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
@@ -188,7 +209,7 @@ def read_csv(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         MissingFileError: There is no such file.
-        DataError: Lines of different length.
+        DataError: An empty file, or lines of different length.
 
     Example:
         >>> read_csv("people.csv")["age"]  # doctest: +SKIP
@@ -197,8 +218,11 @@ def read_csv(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}.")
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *lines = csv.reader(file)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = list(csv.reader(file))
+    if not lines:
+        raise DataError(f"{path} is empty: expected a line of column names.")
+    header, *lines = lines
     ragged = [i for i, line in enumerate(lines, 2) if len(line) != len(header)]
     if ragged:
         raise DataError(f"{path}: line {ragged[0]} does not have {len(header)} fields as the header has.")

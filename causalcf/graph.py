@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class CausalGraph:
         title: str = "",
         reference: str = "",
     ) -> None:
-        given = graph if isinstance(graph, nx.Graph) else nx.DiGraph(list(graph))
+        given: Any = graph if isinstance(graph, nx.Graph) else nx.DiGraph(list(graph))
         variables = dict(variables or {})
         _check_names(given)
         _check_acyclic(given)
@@ -211,6 +211,11 @@ class CausalGraph:
             and dict(self.variables) == dict(other.variables)
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: what the graph was made from."""
+        facts = {"name": self.name, "title": self.title, "reference": self.reference}
+        return partial(CausalGraph, **facts), (nx.DiGraph(self._graph), dict(self.variables))
+
     def __hash__(self) -> int:
         return hash((frozenset(self.nodes), frozenset(self.edges)))
 
@@ -241,7 +246,7 @@ def load_graph(name_or_path: str | Path) -> CausalGraph:
         raise GraphError(f"There is no graph '{name_or_path}' ({path}). Known graphs: {list(graph_names())}.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # not JSON, or not even text
         raise GraphError(f"{path} is not JSON: {error}.") from None
     try:
         return CausalGraph.from_json(document)
@@ -272,15 +277,21 @@ def _check_acyclic(graph: nx.DiGraph) -> None:
 def _check_document(document: Mapping[str, Any]) -> None:
     if not isinstance(document, Mapping) or not {"nodes", "edges"} <= document.keys():
         raise GraphError('A graph file is a node-link document with "nodes" and "edges".')
-    schema = document.get("graph", {}).get("schema")
+    header, nodes, edges = document.get("graph", {}), document["nodes"], document["edges"]
+    if not isinstance(header, Mapping) or not all(
+        isinstance(part, list) and all(isinstance(item, Mapping) for item in part) for part in (nodes, edges)
+    ):
+        raise GraphError('"graph" must be an object, "nodes" and "edges" lists of objects.')
+    schema = header.get("schema")
     if schema != SCHEMA:
         raise GraphError(f"Graph schema {schema!r} is not supported; expected {SCHEMA}.")
     if document.get("directed") is not True or document.get("multigraph"):
         raise GraphError('A causal graph needs "directed": true and "multigraph": false.')
-    ids = [node.get("id") for node in document["nodes"]]
-    if len(set(ids)) < len(ids):
-        raise GraphError(f"Node ids occur twice: {sorted({str(i) for i in ids if ids.count(i) > 1})}.")
-    for edge in document["edges"]:
+    ids = [node.get("id") for node in nodes]
+    twice = sorted({str(name) for name in ids if ids.count(name) > 1})
+    if twice:
+        raise GraphError(f"Node ids occur twice: {twice}.")
+    for edge in edges:
         lost = [end for end in (edge.get("source"), edge.get("target")) if end not in ids]
         if lost:
             raise GraphError(f"Edge {edge} names {lost}, not declared among the nodes {ids}.")

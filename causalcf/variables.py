@@ -70,6 +70,20 @@ class IntervalTransform(Transform):
     __hash__ = None  # type: ignore[assignment]
 
 
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Raw values as an array; raises `DataError` if rows differ in length."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"'{name}' is not an array: {error} Give every row the same shape.") from None
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor, without torch's warning for read-only memory, which data frames give."""
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return torch.from_numpy(native if native.flags.writeable else native.copy())
+
+
 @dataclass(frozen=True)
 class Variable(ABC):
     """What a node of the graph can be: its kind, shape, support and unit."""
@@ -171,10 +185,13 @@ class Variable(ABC):
     def _as_tensor(self, name: str, values: Any) -> Tensor:
         if isinstance(values, Tensor):
             return values
-        array = np.asarray(values)
+        array = as_array(name, values)
         if array.dtype.kind not in "fiub":
-            raise DataError(f"'{name}' is {self.article}: expected numbers, got {array.dtype} values.")
-        return torch.from_numpy(np.ascontiguousarray(array))
+            raise DataError(
+                f"'{name}' is {self.article}: expected numbers, got {array.dtype} values."
+                " Convert them, and drop or impute missing ones first."
+            )
+        return as_tensor(array)
 
     def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x.to(dtype)
@@ -352,9 +369,9 @@ class Categorical(Variable):
     def _as_tensor(self, name: str, values: Any) -> Tensor:
         if isinstance(values, Tensor):
             return values
-        array = np.asarray(values)
+        array = as_array(name, values)
         if array.dtype.kind in "fiub":
-            return torch.from_numpy(np.ascontiguousarray(array))
+            return as_tensor(array)
         labels, inverse = np.unique(array.astype(str), return_inverse=True)
         codes = np.array([self.code(name, label) for label in labels], dtype=np.int64)
         return torch.from_numpy(codes[inverse].reshape(array.shape))
@@ -380,6 +397,10 @@ class Vector(Variable):
 
     d: int
 
+    def __post_init__(self) -> None:
+        if self.d < 1:
+            raise GraphError(f"A Vector needs d of at least 1, got d={self.d}.")
+
     @property
     def event_shape(self) -> tuple[int, ...]:
         return (self.d,)
@@ -404,6 +425,10 @@ class Image(Variable):
     channels: int
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        if min(self.event_shape) < 1:
+            raise GraphError(f"An Image needs channels, height and width of at least 1, got {self.event_shape}.")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -457,9 +482,11 @@ def variable_from_json(node: str, fields: Mapping[str, Any]) -> Variable:
     if kind == "Image":
         shape = arguments.pop("shape", None)
         if not isinstance(shape, list) or len(shape) != 3:
-            raise GraphError(f"Node '{node}' is an Image: expected \"shape\": [channels, height, width], got {shape!r}.")
+            raise GraphError(
+                f"Node '{node}' is an Image: expected \"shape\": [channels, height, width], got {shape!r}."
+            )
         arguments |= dict(zip(("channels", "height", "width"), shape, strict=True))
     try:
         return VARIABLES[kind](**arguments)
-    except TypeError as error:
-        raise GraphError(f"Node '{node}' of kind {kind}: {error}.") from None
+    except (TypeError, GraphError) as error:
+        raise GraphError(f"Node '{node}' of kind {kind}: {str(error).rstrip('.')}.") from None

@@ -203,7 +203,7 @@ def _draw(
     row = panel_height + 0.18 + LINE * len(names)
     foot = 0.02 + 0.13 * len(notes)
     inside = LEFT + sum(widths) + GROUP_GAP * (len(groups) - 1)
-    page = Page(inside + (0.7 if changes else 0.12), header + row * len(labels) + foot)
+    page = Page(inside + (0.7 + 0.12 * colour if changes else 0.12), header + row * len(labels) + foot)
     for i, label in enumerate(labels):
         middle = header + row * i + panel_height / 2
         page.write(LEFT - 0.1, middle, label, 7, color=GREY, rotation=90, ha="center", va="center")
@@ -258,4 +258,4 @@ def _draw_colorbar(page: Page, x: float, y: float, height: float, limit: float, 
     bar.set_ticks([-step, 0, step], labels=[signed(f"{-step:g}"), "0", f"+{step:g}"])
     ax.tick_params(length=2, pad=1.5, labelsize=6.5)
     label = "grey levels,\nmean of channels" if colour else "grey levels"
-    page.write(x + 0.5, y + height / 2, label, 6.5, color=GREY, rotation=90, ha="center", va="center")
+    page.write(x + 0.5 + 0.06 * colour, y + height / 2, label, 6.5, color=GREY, rotation=90, ha="center", va="center")

@@ -43,8 +43,8 @@ def plot_values(
         labels: The units' names.
         notes: Lines for the foot.
     """
-    columns = min(len(nodes), PANELS_A_LINE)
-    lines = -(-len(nodes) // columns)
+    lines = -(-len(nodes) // PANELS_A_LINE)
+    columns = -(-len(nodes) // lines)
     units = len(labels) * max(0.2, 0.15 * len(worlds) + 0.06)
     margin = 0.2 + max(text_width(label, 7) for label in labels)
     words = {
