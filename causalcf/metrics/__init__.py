@@ -1,9 +1,98 @@
 """Metrics of counterfactuals: pure functions of tensors, which see no model. An open set.
 
-To add one: a file with a function that gives one score per row, and its name here.
+To add one: a file with a function, and a row in `METRICS`; the contract suite in
+`tests/contracts/test_metrics.py` then runs on it.
 """
 
-from causalcf.metrics.error import absolute_error, grey_level_error, rmse
-from causalcf.metrics.protocol import draw_other_bin, draw_other_category
+from math import inf
 
-__all__ = ["absolute_error", "draw_other_bin", "draw_other_category", "grey_level_error", "rmse"]
+from causalcf.metrics.base import Metric
+from causalcf.metrics.bootstrap import Estimate, bootstrap_interval
+from causalcf.metrics.cld import Minimality, cld, equal_width_bins
+from causalcf.metrics.composition import composition, reversibility
+from causalcf.metrics.diversity import diversity
+from causalcf.metrics.effectiveness import accuracy, confusion, f1, f1_interval
+from causalcf.metrics.embedding import embedding_distance
+from causalcf.metrics.error import absolute_error, grey_level_error, rmse
+from causalcf.metrics.features import Extractor, FeatureNetwork, Features, evaluating, extract, metric_name
+from causalcf.metrics.fid import fid, frechet_distance
+from causalcf.metrics.identity import max_change, unchanged
+from causalcf.metrics.inception import inception_features
+from causalcf.metrics.kid import KernelDistance, kid
+from causalcf.metrics.lpips import PerceptualNetwork, lpips
+from causalcf.metrics.moments import FeatureBank, FeatureMoments
+from causalcf.metrics.protocol import draw_other_bin, draw_other_category
+from causalcf.metrics.sharpness import sharpness
+from causalcf.metrics.uncertainty import abduction_spread, abduction_std, abduction_std_map
+from causalcf.metrics.vgg import vgg_features, vgg_perception
+from causalcf.metrics.weights import find_weights
+
+__all__ = [
+    "METRICS",
+    "Estimate",
+    "Extractor",
+    "FeatureBank",
+    "FeatureMoments",
+    "FeatureNetwork",
+    "Features",
+    "KernelDistance",
+    "Metric",
+    "Minimality",
+    "PerceptualNetwork",
+    "abduction_spread",
+    "abduction_std",
+    "abduction_std_map",
+    "absolute_error",
+    "accuracy",
+    "bootstrap_interval",
+    "cld",
+    "composition",
+    "confusion",
+    "diversity",
+    "draw_other_bin",
+    "draw_other_category",
+    "embedding_distance",
+    "equal_width_bins",
+    "evaluating",
+    "extract",
+    "f1",
+    "f1_interval",
+    "fid",
+    "find_weights",
+    "frechet_distance",
+    "grey_level_error",
+    "inception_features",
+    "kid",
+    "lpips",
+    "max_change",
+    "metric_name",
+    "reversibility",
+    "rmse",
+    "sharpness",
+    "unchanged",
+    "vgg_features",
+    "vgg_perception",
+]
+
+# unit, range, is higher better, what it needs
+METRICS: dict[str, Metric] = {
+    "truth error": Metric(grey_level_error, "grey levels", (0, 255), False, ("truth",)),
+    "absolute error": Metric(absolute_error, "the variable's", (0, inf), False, ("predictor",)),
+    "rmse": Metric(rmse, "the variable's", (0, inf), False, ("truth",), per_row=False),
+    "accuracy": Metric(accuracy, "", (0, 1), True, ("predictor",)),
+    "f1": Metric(f1, "", (0, 1), True, ("predictor",), per_row=False),
+    "composition": Metric(composition, "grey levels", (0, 255), False, ("factual", "cycled")),
+    "reversibility": Metric(reversibility, "grey levels", (0, 255), False, ("factual", "returned")),
+    "embedding distance": Metric(embedding_distance, "features", (0, inf), False, ("factual", "features")),
+    "lpips": Metric(lpips, "", (0, inf), False, ("factual", "perception")),
+    "fid": Metric(fid, "features²", (0, inf), False, ("real", "features"), per_row=False),
+    "kid": Metric(kid, "", (-inf, inf), False, ("real", "features"), per_row=False),
+    "cld": Metric(cld, "", (0, 1), False, ("factual", "real", "latents")),
+    "unchanged": Metric(unchanged, "", (0, 1), True, ("factual",)),
+    "max change": Metric(max_change, "the variable's", (0, inf), False, ("factual",)),
+    "abduction std": Metric(abduction_std, "grey levels", (0, 255), None, ("samples",)),
+    "abduction spread": Metric(abduction_spread, "grey levels", (0, 255), None, ("samples",)),
+    "sharpness": Metric(sharpness, "grey levels²", (0, inf), None, ()),
+    "diversity": Metric(diversity, "grey levels", (0, 255), None, ("samples",), per_row=False),
+}
+"""Metrics by the name reports give them."""
