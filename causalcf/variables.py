@@ -80,7 +80,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
 
 def as_tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without torch's warning for read-only memory, which data frames give."""
-    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    native = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
     return torch.from_numpy(native if native.flags.writeable else native.copy())
 
 

@@ -1,0 +1,314 @@
+import copy
+import importlib.util
+import json
+import pickle
+from pathlib import Path
+
+import networkx as nx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import causalcf.graph
+from causalcf.errors import CausalCFError, GraphError, UnknownNodeError
+from causalcf.graph import CausalGraph, graph_names, load_graph
+from causalcf.variables import Boolean, Categorical, Image, Interval, Positive, Real
+
+DOCUMENT = {
+    "directed": True,
+    "multigraph": False,
+    "graph": {"schema": 1, "name": "two", "title": "", "reference": ""},
+    "nodes": [{"id": "a", "kind": "Real"}, {"id": "b", "kind": "Interval", "low": 0, "high": 1}],
+    "edges": [{"source": "a", "target": "b"}],
+}
+
+
+@st.composite
+def dags(draw):
+    """Random DAGs of up to 8 nodes, declared in an order that need not be topological."""
+    names = draw(st.permutations("abcdefgh"[: draw(st.integers(1, 8))]))
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    graph = nx.DiGraph()
+    graph.add_nodes_from(draw(st.permutations(names)))
+    graph.add_edges_from(draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else [])
+    return graph
+
+
+# ---------------------------------------------------------------------- relations
+
+
+@settings(deadline=None, max_examples=60)
+@given(dags())
+def test_relations_agree_with_networkx(dag):
+    graph = CausalGraph(dag)
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    assert set(graph.nodes) == set(dag)
+    assert set(graph.edges) == set(dag.edges)
+    assert all(place[cause] < place[effect] for cause, effect in dag.edges)
+    for node in dag:
+        for ours, theirs in [
+            (graph.parents(node), dag.predecessors(node)),
+            (graph.children(node), dag.successors(node)),
+            (graph.ancestors([node]), nx.ancestors(dag, node)),
+            (graph.descendants([node]), nx.descendants(dag, node)),
+        ]:
+            assert set(ours) == set(theirs)
+            assert list(ours) == sorted(ours, key=place.__getitem__)
+
+
+@settings(deadline=None, max_examples=60)
+@given(dags(), st.data())
+def test_mutilation_cuts_the_edges_into_the_nodes_and_no_others(dag, data):
+    graph = CausalGraph(dag, {node: Real(unit=node) for node in dag}, name="n", title="t", reference="r")
+    acted = data.draw(st.sets(st.sampled_from(graph.nodes)))
+    cut = graph.mutilate(acted)
+    assert set(cut.edges) == {edge for edge in graph.edges if edge[1] not in acted}
+    assert set(cut.nodes) == set(graph.nodes)
+    assert dict(cut.variables) == dict(graph.variables)
+    assert (cut.name, cut.title, cut.reference) == ("n", "t", "r")
+    assert set(graph.edges) == set(dag.edges), "the graph itself must not change"
+
+
+@settings(deadline=None, max_examples=60)
+@given(dags())
+def test_a_graph_survives_json_and_pickle(dag):
+    variables = {node: Positive() for node in list(dag)[::2]}
+    graph = CausalGraph(dag, variables, name="n", title="t", reference="r")
+    for other in (
+        CausalGraph.from_json(json.loads(json.dumps(graph.to_json()))),
+        pickle.loads(pickle.dumps(graph)),
+        copy.deepcopy(graph),
+    ):
+        assert other == graph
+        assert hash(other) == hash(graph)
+        assert other.nodes == graph.nodes
+        assert (other.name, other.title, other.reference) == ("n", "t", "r")
+
+
+def test_ties_in_the_order_are_broken_by_declaration():
+    edges = [("t", "x"), ("d", "x")]
+    assert CausalGraph(edges).nodes == ("t", "d", "x")
+    assert CausalGraph(edges[::-1]).nodes == ("d", "t", "x")
+
+
+def test_descendants_of_several_nodes_hold_those_that_another_causes():
+    graph = CausalGraph([("a", "b"), ("b", "c")])
+    assert graph.descendants(["a", "b"]) == ("b", "c")
+    assert graph.ancestors(["b", "c"]) == ("a", "b")
+    assert graph.descendants([]) == ()
+
+
+def test_equality_is_of_nodes_edges_and_variables_not_of_names():
+    graph = CausalGraph([("a", "b"), ("c", "b")], {"a": Real()})
+    assert graph == CausalGraph([("c", "b"), ("a", "b")], {"a": Real()}, name="other")
+    assert graph != CausalGraph([("a", "b"), ("c", "b")], {"a": Positive()})
+    assert graph != CausalGraph([("a", "b")], {"a": Real()})
+    assert graph != "graph"
+
+
+def test_a_graph_does_not_follow_the_graph_it_was_made_from():
+    dag = nx.DiGraph([("a", "b")])
+    graph = CausalGraph(dag)
+    dag.add_edge("b", "c")
+    assert graph.nodes == ("a", "b")
+    with pytest.raises(nx.NetworkXError, match=r"[Ff]rozen"):
+        graph.networkx.add_edge("b", "c")
+    with pytest.raises(TypeError):
+        graph.variables["a"] = Real()  # type: ignore[index]
+
+
+def test_new_nodes_and_variables_give_new_graphs():
+    graph = CausalGraph([("a", "b")], {"a": Real()})
+    wider = graph.with_node("y", Categorical(3), ["b"])
+    assert wider.parents("y") == ("b",)
+    assert "y" not in graph
+    assert graph.with_variables({"a": Positive(), "b": Boolean()}).variables == {"a": Positive(), "b": Boolean()}
+    with pytest.raises(GraphError, match="already has a node 'b'"):
+        graph.with_node("b", Real(), [])
+    with pytest.raises(UnknownNodeError, match="no node 'q'"):
+        graph.with_node("y", Real(), ["q"])
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (nx.DiGraph([("a", "b"), ("b", "c"), ("c", "a")]), r"cycle: a -> b -> c -> a\. Remove"),
+        (nx.DiGraph([("a", "a"), ("a", "b")]), r"Nodes \['a'\] cause themselves"),
+        (nx.Graph([("a", "b")]), r"Expected a networkx\.DiGraph, got Graph"),
+        (nx.MultiDiGraph([("a", "b")]), "got MultiDiGraph"),
+        (nx.DiGraph(), "no nodes"),
+        (nx.DiGraph([("a", "image.z")]), r"Bad node name 'image\.z'.*without a dot"),
+        (nx.DiGraph([(1, 2)]), "Bad node name 1"),
+        (nx.DiGraph([("a", " ")]), "Bad node name ' '"),
+    ],
+)
+def test_bad_graphs_are_refused(graph, message):
+    with pytest.raises(GraphError, match=message):
+        CausalGraph(graph)
+
+
+@pytest.mark.parametrize("ask", ["parents", "children", "require"])
+def test_unknown_nodes_are_named_with_the_known_ones(ask):
+    with pytest.raises(UnknownNodeError, match=r"no node 'q'. Its nodes are \['a', 'b'\]"):
+        getattr(CausalGraph([("a", "b")]), ask)("q")
+
+
+@pytest.mark.parametrize("ask", ["ancestors", "descendants", "mutilate"])
+def test_unknown_nodes_among_several_are_named(ask):
+    with pytest.raises(UnknownNodeError, match="no node 'q'"):
+        getattr(CausalGraph([("a", "b")]), ask)(["a", "q"])
+
+
+def test_variables_of_unknown_nodes_are_refused():
+    with pytest.raises(UnknownNodeError, match=r"declared for \['q'\], which the graph lacks: \['a', 'b'\]"):
+        CausalGraph([("a", "b")], {"q": Real()})
+
+
+def test_an_unknown_node_is_a_key_error_that_reads_as_a_sentence():
+    with pytest.raises(KeyError) as caught:
+        CausalGraph([("a", "b")]).parents("q")
+    assert isinstance(caught.value, CausalCFError)
+    assert str(caught.value).startswith("The graph has no node 'q'.")
+
+
+# ---------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("name", graph_names())
+def test_shipped_graphs_survive_the_round_trip(name, tmp_path):
+    graph = load_graph(name)
+    assert graph.name == name
+    assert graph.title
+    assert graph.reference
+    assert set(graph.variables) == set(graph.nodes), "every node of a shipped graph has a variable"
+    graph.save(tmp_path / "copy.json")
+    again = load_graph(tmp_path / "copy.json")
+    assert again == graph
+    assert again.nodes == graph.nodes
+    document, written = json.loads((causalcf.graph.GRAPHS / f"{name}.json").read_text("utf-8")), graph.to_json()
+    for part in ("directed", "multigraph", "graph"):
+        assert document[part] == written[part]
+    for node in document["nodes"]:
+        assert node in written["nodes"]
+    for edge in document["edges"]:
+        assert edge in written["edges"]
+
+
+def test_the_promised_graphs_are_there():
+    assert {
+        "adult",
+        "celeba",
+        "celeba-complex",
+        "chain",
+        "collider",
+        "fork",
+        "front-door",
+        "morphomnist",
+    } <= set(graph_names())
+
+
+def test_the_morphomnist_graph_is_the_published_one():
+    graph = load_graph("morphomnist")
+    assert graph.parents("image") == ("thickness", "intensity", "digit")
+    assert graph.parents("intensity") == ("thickness",)
+    assert dict(graph.variables) == {
+        "thickness": Positive(unit="px"),
+        "intensity": Interval(64, 255, unit="grey levels"),
+        "digit": Categorical(10),
+        "image": Image(1, 32, 32),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "effect", "adjusted"),
+    [("chain", "exercise", "pulse", {"fitness"}), ("fork", "ice-cream", "drownings", {"temperature"})],
+)
+def test_teaching_graphs_separate_as_they_teach(name, cause, effect, adjusted):
+    dag = load_graph(name).networkx
+    assert not nx.is_d_separator(dag, {cause}, {effect}, set())
+    assert nx.is_d_separator(dag, {cause}, {effect}, adjusted)
+
+
+def test_the_collider_and_the_front_door_separate_as_they_teach():
+    collider = load_graph("collider").networkx
+    assert nx.is_d_separator(collider, {"talent"}, {"beauty"}, set())
+    assert not nx.is_d_separator(collider, {"talent"}, {"beauty"}, {"famous"})
+    front = load_graph("front-door")
+    assert nx.is_d_separator(front.networkx, {"genotype"}, {"tar"}, {"smoking"})
+    assert "cancer" in front.mutilate(["smoking"]).descendants(["smoking"])
+
+
+def test_graph_files_are_found_inside_a_package_and_in_a_checkout(tmp_path):
+    """A copy of graph.py with `graphs/` beside it, as in a wheel, or above it, as in a checkout."""
+    source = Path(causalcf.graph.__file__).read_text("utf-8")
+    for folder in ("wheel/pkg/graphs", "checkout/graphs"):
+        module = tmp_path / folder.split("/")[0] / "pkg" / "graph_copy.py"
+        (tmp_path / folder).mkdir(parents=True)
+        module.parent.mkdir(exist_ok=True)
+        module.write_text(source, "utf-8")
+        load_graph("chain").save(tmp_path / folder / "mine.json")
+        spec = importlib.util.spec_from_file_location("graph_copy", module)
+        spec.loader.exec_module(found := importlib.util.module_from_spec(spec))
+        assert found.graph_names() == ("mine",)
+        assert found.load_graph("mine").nodes == ("exercise", "fitness", "pulse")
+
+
+def changed(**parts):
+    return {**copy.deepcopy(DOCUMENT), **parts}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], 'node-link document with "nodes" and "edges"'),
+        ({"nodes": []}, 'node-link document with "nodes" and "edges"'),
+        (changed(nodes=["a"]), '"nodes" and "edges" lists of objects'),
+        (changed(edges={"a": "b"}), '"nodes" and "edges" lists of objects'),
+        (changed(graph=[]), '"graph" must be an object'),
+        (changed(graph={"schema": 2}), "schema 2 is not supported; expected 1"),
+        (changed(graph={}), "schema None is not supported"),
+        (changed(directed=False), '"directed": true'),
+        (changed(multigraph=True), '"multigraph": false'),
+        (changed(nodes=[{"id": "a"}, {"id": "b"}, {"id": "a"}]), r"occur twice: \['a'\]"),
+        (changed(nodes=[{"id": "a"}, {"kind": "Real"}]), "not declared among the nodes"),
+        (changed(nodes=[{"id": "a"}, {"id": "b"}, {"id": "c.d"}]), r"Bad node name 'c\.d'"),
+        (changed(edges=[{"source": "a", "target": "bb"}]), r"names \['bb'\], not declared among the nodes"),
+        (changed(edges=[{"source": "a"}]), r"names \[None\], not declared"),
+        (changed(edges=[{"source": "a", "target": "a"}]), "cause themselves"),
+        (changed(edges=[{"source": "a", "target": "b"}, {"source": "b", "target": "a"}]), "cycle"),
+        (changed(nodes=[{"id": "a", "kind": "Complex"}, {"id": "b"}]), "'a' has the unknown kind 'Complex'. Known"),
+        (changed(nodes=[{"id": "a", "unit": "px"}, {"id": "b"}]), "'a' has the unknown kind None"),
+        (changed(nodes=[{"id": "a", "kind": "Interval", "low": 0}, {"id": "b"}]), "'a' of kind Interval.*'high'"),
+        (changed(nodes=[{"id": "a", "kind": "Real", "low": 0}, {"id": "b"}]), "'a' of kind Real.*'low'"),
+        (
+            changed(nodes=[{"id": "a", "kind": "Interval", "low": 3, "high": 2}, {"id": "b"}]),
+            "'a' of kind Interval: .*low < high, got low=3, high=2",
+        ),
+        (changed(nodes=[{"id": "a", "kind": "Image", "shape": [32, 32]}, {"id": "b"}]), "'a' is an Image: expected"),
+        (changed(nodes=[{"id": "a", "kind": "Image", "shape": [1, 0, 3]}, {"id": "b"}]), "at least 1, got"),
+    ],
+)
+def test_bad_graph_files_are_refused_with_their_path(document, message, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(GraphError, match=message) as caught:
+        load_graph(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b'{"nodes": [', b"\xff\xfe\x00"])
+def test_files_that_are_not_json_are_refused(content, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(GraphError, match="is not JSON"):
+        load_graph(path)
+
+
+def test_a_missing_graph_is_named_with_the_known_ones(tmp_path):
+    with pytest.raises(GraphError, match=r"no graph 'morphomnits' .*Known graphs: \[.*'morphomnist'"):
+        load_graph("morphomnits")
+    with pytest.raises(GraphError, match="no graph"):
+        load_graph(tmp_path / "missing.json")
