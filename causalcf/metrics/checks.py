@@ -27,7 +27,9 @@ def check_finite(**tensors: Tensor) -> None:
         DataError: Names the tensor and counts the rows.
     """
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        if not bool(torch.isfinite(torch.stack(tensor.aminmax())).all()):
             rows = int((~torch.isfinite(tensor)).reshape(tensor.shape[0], -1).any(1).sum())
             raise DataError(
                 f"'{name}' holds NaN or infinite values in {rows} of {tensor.shape[0]} rows. Drop them first."

@@ -53,8 +53,11 @@ def cld(
 
     where S_x and S_x* are the distances from x to the reference images that have the old and the new
     value of the attribute acted upon, and d is the KL divergence of the latent Gaussians that an
-    unconditional VAE gives. An image left as it is scores P(S_x >= div) = 1, one changed beyond measure
-    P(S_x* <= div) = 1.
+    unconditional VAE gives. An image changed beyond measure scores P(S_x* <= div) = 1.
+
+    Warning:
+        An image left as it is scores P(S_x* <= div) = 0, P(S_x >= div) = 1, and so log(w_1 + w_2 e): with
+        the default weights .295, which is the best score published on CelebA. Report it beside others.
 
     P. Sanchez, S. A. Tsaftaris, "Diffusion Causal Models for Counterfactual Estimation", 2022; here as
     in Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, eq. 9.

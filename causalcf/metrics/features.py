@@ -129,7 +129,7 @@ def evaluating(network: object) -> Iterator[None]:
 
 
 def extract(images: Tensor, features: Callable[[Tensor], Tensor], *, batch_size: int = 250) -> Tensor:
-    """Features of all images, batch by batch, in evaluation mode.
+    """Features of all images, batch by batch, in evaluation mode, on the images' device.
 
     Raises:
         DataError: No images, or the extractor's output is not (N, d).
@@ -140,13 +140,20 @@ def extract(images: Tensor, features: Callable[[Tensor], Tensor], *, batch_size:
     """
     if not images.shape[0]:
         raise DataError("There are no images to take features of.")
+    device = _device_of(features, images.device)
     with evaluating(features):
-        found = torch.cat([features(batch) for batch in images.split(batch_size)])
+        found = torch.cat([features(batch.to(device)).to(images.device) for batch in images.split(batch_size)])
     if found.ndim != 2 or found.shape[0] != images.shape[0]:
         raise DataError(
             f"A feature extractor gives (N, d), this one {tuple(found.shape)} for {images.shape[0]} images."
         )
     return found
+
+
+def _device_of(network: object, default: torch.device) -> torch.device:
+    """Where a network's parameters are."""
+    parameters = network.parameters() if isinstance(network, nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), default)
 
 
 def metric_name(metric: str, features: Features) -> str:

@@ -37,6 +37,8 @@ def unchanged(x: Tensor, y: Tensor) -> Tensor:
 def max_change(x: Tensor, y: Tensor) -> Tensor:
     """Greatest absolute change within each row, in the variable's unit; 0 and up, lower is better.
 
+    By how much a row that `unchanged` counts is off (J. Pearl, "Causality", 2009, sec. 7.1).
+
     Args:
         x: Values before, shape (N, ...).
         y: Values after, of the same shape.

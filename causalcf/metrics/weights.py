@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import urllib.error
+import shutil
 import urllib.request
 from dataclasses import dataclass
 from hashlib import sha256
@@ -64,6 +64,8 @@ def find_weights(name: str, path: str | Path | None = None, *, download: bool = 
     wanted = WEIGHTS[name]
     if path is not None and Path(path).is_file():
         return Path(path)
+    if path is not None and Path(path).suffix:
+        raise _missing(wanted, [Path(path).parent], f" There is no file {path}.")
     folders = [Path(path)] if path is not None else search_folders()
     found = next((folder / wanted.file for folder in folders if (folder / wanted.file).is_file()), None)
     if found is None and not download:
@@ -110,11 +112,18 @@ def _download(wanted: WeightFile, folders: list[Path]) -> Path:
     request = urllib.request.Request(wanted.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            resumed = getattr(answer, "status", None) == 206
-            with partial.open("ab" if resumed else "wb") as file:
-                while block := answer.read(2**20):
-                    file.write(block)
-    except (urllib.error.URLError, OSError) as error:
+            start = have if answer.status == 206 else 0
+            with partial.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                shutil.copyfileobj(answer, file)
+            length = answer.headers.get("Content-Length")
+    except OSError as error:  # URLError is one
         raise _missing(wanted, folders, f" The download failed: {error}.") from error
-    _verify(partial, wanted)
+    if length is not None and partial.stat().st_size != start + int(length):
+        raise _missing(wanted, folders, " The download was cut short; call again to go on.")
+    try:
+        _verify(partial, wanted)
+    except DataError:
+        partial.unlink()
+        raise
     return partial.replace(target)
