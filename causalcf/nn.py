@@ -80,8 +80,11 @@ class ParentEncoder(nn.Module):
         """Features before standardisation."""
         dtype = self.standardise.loc.dtype
         features = [variable.features(pa[name]).to(dtype) for name, variable in self.parents.items()]
-        batch = torch.broadcast_shapes(*(f.shape[:-1] for f in features))
-        return torch.cat([f.expand(*batch, -1) for f in features], dim=-1)
+        shapes = {f.shape[:-1] for f in features}
+        if len(shapes) > 1:
+            batch = torch.broadcast_shapes(*shapes)
+            features = [f.expand(*batch, -1) for f in features]
+        return torch.cat(features, dim=-1)
 
     def calibrate(self, pa: Mapping[str, Tensor]) -> None:
         """Take the scales of the continuous parents from data."""
