@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from causalcf.errors import DataError
 from causalcf.plots.images import plot_images
@@ -21,7 +22,12 @@ __all__ = ["plot_counterfactual"]
 
 
 @styled
-def plot_counterfactual(cf: Counterfactual, rows: int = 6, nodes: Sequence[str] | None = None) -> Figure:
+def plot_counterfactual(
+    cf: Counterfactual,
+    rows: int = 6,
+    nodes: Sequence[str] | None = None,
+    truth: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] = (),
+) -> Figure:
     """Draw what would have been: a row per unit, a group of columns or a colour per world.
 
     With an image node, each row shows the factual image and for each world the counterfactual image
@@ -34,13 +40,16 @@ def plot_counterfactual(cf: Counterfactual, rows: int = 6, nodes: Sequence[str] 
         cf: The result of a query.
         rows: How many units to show, the first ones.
         nodes: Which nodes to show; by default all. Leave the image out for a figure of values alone.
+        truth: The true counterfactual of the same rows, or one for each world, where it is known; its
+            images are shown beside the model's.
 
     Returns:
         A figure outside pyplot's registry: nothing to close, and notebooks show it.
 
     Raises:
         UnknownNodeError: There is no such node.
-        DataError: There is nothing to draw: no rows, or no node that is an image or a scalar.
+        DataError: There is nothing to draw: no rows, or no node that is an image or a scalar; or the
+            truth does not fit the worlds.
     """
     asked = set(cf.graph.nodes if nodes is None else map(cf.graph.require, nodes))
     variables = cf.graph.variables
@@ -52,7 +61,7 @@ def plot_counterfactual(cf: Counterfactual, rows: int = 6, nodes: Sequence[str] 
             f"There is nothing to draw: {count} rows of {images + scalars or 'no image or scalar node'}."
             " Ask for one or more of both."
         )
-    worlds = drawn_worlds(cf, images + scalars, count)
+    worlds = drawn_worlds(cf, images + scalars, count, [truth] if isinstance(truth, Mapping) else truth)
     factual = cf.factual
     seen = None if factual is None else {node: factual[node][:count].detach().cpu() for node in images + scalars}
     labels, notes = row_labels(cf, count), notes_of(cf)

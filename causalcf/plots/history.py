@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from causalcf.errors import DataError
 from causalcf.plots.style import FAINT, GREY, WORLDS, new_figure, styled
@@ -74,11 +75,7 @@ def _draw_curves(ax: Axes, node: str, records: Sequence[Mapping[str, Any]], *, f
             size=6.8,
             color=WORLDS[0],
         )
-    if len(records) >= 10:  # the first epochs would flatten the rest
-        seen = np.concatenate([train[len(train) // 20 + 1 :], validation[len(validation) // 20 + 1 :]])
-        low, high = np.nanmin([np.nanmin(train), np.nanmin(validation)]), np.nanmax(seen)
-        if high > low:
-            ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    _limit(ax, train, validation)
     skipped = records[-1].get("skipped", 0)
     ax.set_title(node + (f" ({skipped} steps skipped)" if skipped else ""), loc="left")
     ax.set_xlabel("epoch")
@@ -86,3 +83,14 @@ def _draw_curves(ax: Axes, node: str, records: Sequence[Mapping[str, Any]], *, f
     if first:
         ax.set_ylabel("loss")
         ax.legend(loc="upper right")
+
+
+def _limit(ax: Axes, train: NDArray[np.float64], validation: NDArray[np.float64]) -> None:
+    """Leave out the steep start of a long run, which would flatten the rest."""
+    start = len(train) // 20 + 1 if len(train) >= 10 else 0
+    everything, later = np.concatenate([train, validation]), np.concatenate([train[start:], validation[start:]])
+    if not np.isfinite(later).any():
+        return
+    low, high = np.min(everything[np.isfinite(everything)]), np.max(later[np.isfinite(later)])
+    margin = 0.08 * (high - low) or 0.1
+    ax.set_ylim(low - margin, high + margin)

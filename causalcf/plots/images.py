@@ -122,7 +122,9 @@ def _panels(world: DrawnWorld, factual: Mapping[str, Tensor] | None, images: Seq
             panels.append(Panel(prefix.strip(), world.values[node]))
             continue
         change = 255 * (world.values[node] - factual[node]).mean(1)
-        panels += [Panel(f"{prefix}counterfactual", world.values[node]), Panel(f"{prefix}difference", change)]
+        panels += [Panel(f"{prefix}counterfactual", world.values[node])]
+        panels += [Panel(f"{prefix}truth", world.truth[node])] if node in world.truth else []
+        panels += [Panel(f"{prefix}difference", change)]
     return panels
 
 

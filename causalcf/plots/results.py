@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from causalcf.errors import DataError
+
 if TYPE_CHECKING:
     from causalcf.counterfactual import Counterfactual
 
@@ -23,11 +25,13 @@ class DrawnWorld:
         do: What was done in it.
         values: node -> values of the first sample (N, ...).
         samples: Scalar node -> values of all samples (S, N); empty without samples.
+        truth: node -> values of the true counterfactual (N, ...), where it is known.
     """
 
     do: Mapping[str, Any]
     values: Mapping[str, Tensor]
     samples: Mapping[str, Tensor] = field(default_factory=dict)
+    truth: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def acted(self) -> set[str]:
@@ -40,15 +44,27 @@ class DrawnWorld:
         return {node: x.std(0, correction=0) for node, x in self.samples.items() if x.is_floating_point()}
 
 
-def drawn_worlds(cf: Counterfactual, nodes: Sequence[str], count: int) -> list[DrawnWorld]:
-    """The worlds of a result, of which the first `count` units are shown."""
+def drawn_worlds(
+    cf: Counterfactual, nodes: Sequence[str], count: int, truth: Sequence[Mapping[str, Tensor]] = ()
+) -> list[DrawnWorld]:
+    """The worlds of a result, of which the first `count` units are shown.
+
+    Raises:
+        DataError: There is not one truth per world, or one lacks rows.
+    """
+    worlds = [cf.world(i) for i in range(len(cf.worlds))] if cf.listed else [cf]
+    if truth and len(truth) != len(worlds):
+        raise DataError(f"There are {len(worlds)} worlds and {len(truth)} truths: give one for each world, in order.")
     drawn = []
-    for world in [cf.world(i) for i in range(len(cf.worlds))] if cf.listed else [cf]:
+    for i, world in enumerate(worlds):
+        true = {node: truth[i][node][:count].cpu() for node in nodes if node in truth[i]} if truth else {}
+        if any(value.shape[0] < count for value in true.values()):
+            raise DataError(f"The truth of world {i} has fewer rows than the {count} units shown.")
         first = world if cf.num_samples is None else world.sample(0)
         values = {node: first[node][:count].detach().cpu() for node in nodes}
         scalars = [node for node in nodes if cf.num_samples is not None and not cf.graph.variables[node].event_shape]
         samples = {node: world[node][:, :count].detach().cpu() for node in scalars}
-        drawn.append(DrawnWorld(world.do or {}, values, samples))  # type: ignore[arg-type]
+        drawn.append(DrawnWorld(world.do or {}, values, samples, true))  # type: ignore[arg-type]
     return drawn
 
 
