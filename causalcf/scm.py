@@ -454,7 +454,7 @@ class StructuralCausalModel(nn.Module):
 
         Args:
             node: Name of the new node.
-            f: Module or function of the parents' tensors, in the order given.
+            f: Module or function of the parents' tensors, in the order given; a copy is attached.
             parents: The nodes it looks at.
             variable: What it gives; by default a Categorical with as many categories as f has
                 logits, a Boolean for one logit.
@@ -467,16 +467,16 @@ class StructuralCausalModel(nn.Module):
             >>> scm.attach("label", classifier, parents=["image"])  # doctest: +SKIP
         """
         mechanisms = self._fitted()
-        mechanism = Classifier(f, inputs=tuple(parents))
+        mechanism = copy.deepcopy(Classifier(f, inputs=tuple(parents)))
+        mechanism.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
         if variable is None:
-            variable = _classes(f, self.sample(2, seed=0), parents)
+            variable = _classes(mechanism.fn, self.sample(2, seed=0), parents)
         wider = type(self).__new__(type(self))
         nn.Module.__init__(wider)
         wider.graph = self.graph.with_node(node, variable, parents)
         wider._given = {**self._given, node: mechanism}
         wider._order = wider.graph.nodes
         bound = mechanism.bind(node, variable, {parent: self.variables[parent] for parent in wider.graph.parents(node)})
-        bound.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
         wider._modules_in_order = nn.ModuleList([mechanisms.get(name, bound) for name in wider._order])
         wider.history, wider.provenance = self.history, self.provenance
         return wider.eval()
@@ -491,6 +491,8 @@ class StructuralCausalModel(nn.Module):
             half: Nodes whose weights are stored in half precision.
         """
         mechanisms = self._fitted()
+        for node in half:
+            self.graph.require(node)
         header = {
             "kind": "scm",
             "dtype": str(self.dtype).removeprefix("torch."),

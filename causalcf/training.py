@@ -93,7 +93,7 @@ def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
 
 
 def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> None:
-    """Fit every node in topological order, in place.
+    """Fit every mechanism that is given, in their order, in place.
 
     Args:
         job: What to fit.
@@ -108,8 +108,7 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
     fingerprint = job.fingerprint(train, validation)
     state = _read_checkpoint(job, fingerprint, resume=resume)
     with _progress(job.progress) as report:
-        for node in job.graph.nodes:
-            mechanism = job.mechanisms[node]
+        for node, mechanism in job.mechanisms.items():
             if node in state.done or not mechanism.sites:
                 mechanism.fitted = True
                 continue
@@ -396,8 +395,8 @@ def _read_checkpoint(job: Fit, fingerprint: dict[str, Any], *, resume: bool) -> 
 
 
 def _as_json(value: Any) -> Any:
-    """A value as it comes back from a JSON file."""
-    return json.loads(json.dumps(value))
+    """A value as it comes back from a JSON file; what JSON cannot hold, by its type."""
+    return json.loads(json.dumps(value, default=lambda thing: type(thing).__name__))
 
 
 def _digest(data: Batch) -> str:
