@@ -57,7 +57,8 @@ def cld(
 
     Warning:
         An image left as it is scores P(S_x* <= div) = 0, P(S_x >= div) = 1, and so log(w_1 + w_2 e): with
-        the default weights .295, which is the best score published on CelebA. Report it beside others.
+        the default weights .295, which is the best score published on CelebA. Going half of the way can score
+        below the truth. Read it beside the truth's score and that of doing nothing, and beside effectiveness.
 
     P. Sanchez, S. A. Tsaftaris, "Diffusion Causal Models for Counterfactual Estimation", 2022; here as
     in Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, eq. 9.

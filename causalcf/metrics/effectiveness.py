@@ -24,6 +24,8 @@ Average = Literal["binary", "macro"]
 def accuracy(predicted: Tensor, target: Tensor) -> Tensor:
     """1 where the predicted category is the target's, else 0; a share, 0..1, higher is better.
 
+    Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, eq. 8, for a category.
+
     Args:
         predicted: Codes or booleans, shape (N,).
         target: The acted values, shape (N,).

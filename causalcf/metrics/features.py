@@ -156,11 +156,17 @@ def _device_of(network: object, default: torch.device) -> torch.device:
     return next((parameter.device for parameter in parameters), default)
 
 
-def metric_name(metric: str, features: Features) -> str:
-    """The name of a score that depends on an extractor.
+class Named(Protocol):
+    """Anything with a name: a feature extractor, a perceptual network."""
+
+    name: str
+
+
+def metric_name(metric: str, network: Named) -> str:
+    """The name of a score that depends on an extractor or a perceptual network.
 
     Example:
         >>> metric_name("fid", Extractor("inception", nn.Identity()))
         'fid[inception]'
     """
-    return f"{metric}[{features.name}]"
+    return f"{metric}[{network.name}]"

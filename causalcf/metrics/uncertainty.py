@@ -59,7 +59,7 @@ def abduction_spread(samples: Tensor) -> Tensor:
     """Mean distance between the counterfactuals of two abductions, in grey levels; 0..255, neither is better.
 
     The same scale as `grey_level_error`, with which it compares: the distance to expect between two
-    answers to one question.
+    answers to one question. (Pawlowski et al., 2020, as for `abduction_std`.)
 
     Args:
         samples: Counterfactual images in [0, 1], shape (S, N, C, H, W), from S abductions.
@@ -90,5 +90,6 @@ def _variance(samples: Tensor) -> Tensor:
 
 def _check(samples: Tensor) -> None:
     check_rows(2, "Uncertainty over abductions", samples=samples)
+    check_rows(1, "Uncertainty over abductions", images=samples[0])
     check_floating(samples=samples)
     check_finite(samples=samples)
