@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from causalcf.checkpoint import write_atomically, write_file
-from causalcf.counterfactual import Counterfactual
+from causalcf.counterfactual import Counterfactual, listed_worlds
 from causalcf.data import scalar_columns
 from causalcf.provenance import provenance
 
-__all__ = ["print_records", "write_counterfactual", "write_csv", "write_json"]
+if TYPE_CHECKING:
+    from causalcf.scm import StructuralCausalModel
+
+__all__ = ["print_counterfactual", "print_fit", "print_records", "write_counterfactual", "write_csv", "write_json"]
 
 
 def print_records(records: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
@@ -33,6 +38,55 @@ def print_records(records: Sequence[Mapping[str, Any]], *, title: str = "") -> N
             record["unit"],
         )
     Console().print(table)
+
+
+def print_fit(scm: StructuralCausalModel) -> None:
+    """Show how each mechanism was fitted: its objective on the validation rows, lower is better."""
+    from rich.console import Console
+    from rich.table import Table
+
+    best: dict[str, Mapping[str, Any]] = {}
+    for record in scm.history:
+        before = best.get(record["node"])
+        if before is None or record["validation"] < before["validation"]:
+            best[record["node"]] = record
+    table = Table("node", "mechanism", "causes", "validation loss", "at epoch")
+    for node, mechanism in scm.mechanisms.items():
+        loss, epoch = (f"{best[node]['validation']:.4g}", str(best[node]["epoch"])) if node in best else ("", "")
+        kind = type(mechanism).__name__
+        table.add_row(node, kind, ", ".join(scm.graph.parents(node)), loss, "solved" if epoch == "0" else epoch)
+    Console().print(table)
+
+
+def print_counterfactual(cf: Counterfactual, *, rows: int = 6) -> None:
+    """Show the scalar nodes of the first rows: as they were, and as they would have been in each world."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from causalcf.plots import describe_actions
+
+    columns = [] if cf.factual is None else [("observed", scalar_columns(cf.factual, cf.graph.variables))]
+    for view, do in zip(_worlds(cf), listed_worlds(cf.do), strict=True):
+        first = view.sample(0) if cf.num_samples else view
+        columns.append((describe_actions(do, cf.graph), scalar_columns(first, cf.graph.variables)))
+    index = [str(label) for label in cf.index.tolist()][:rows]
+    table = Table("row", "node", *(title for title, _ in columns))
+    for i, label in enumerate(index):
+        for k, node in enumerate(columns[0][1]):
+            cells = [_cell(values[node][i]) for _, values in columns]
+            table.add_row("" if k else label, node, *cells, end_section=node == list(columns[0][1])[-1])
+    title = f"First of {cf.num_samples} samples; all are in the files." if cf.num_samples else ""
+    hidden = f"{cf.rows - rows} more rows are in the files." if cf.rows > rows else ""
+    table.caption = " ".join(filter(None, [title, hidden])) or None
+    Console().print(table)
+
+
+def _worlds(cf: Counterfactual) -> list[Counterfactual]:
+    return [cf.world(i) for i in range(len(cf.worlds))] if cf.listed else [cf]
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def write_json(path: str | Path, document: Mapping[str, Any]) -> Path:
@@ -71,7 +125,13 @@ def write_counterfactual(cf: Counterfactual, out: str | Path, *, seed: int, devi
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    record = provenance(seed=seed, device=device, **facts)
+    asked = {
+        "residual": cf.residual,
+        "abduction": cf.abduction,
+        "num_samples": cf.num_samples,
+        "recompute": cf.recompute,
+    }
+    record = provenance(seed=seed, device=device, **asked, clipped=dict(cf.clipped), **facts)
     save_figure(cf.plot(), out / "counterfactual.png", record)
     tensors = {f"counterfactual.{node}": value for node, value in cf.items()}
     if cf.factual is not None:
@@ -88,11 +148,10 @@ def write_counterfactual(cf: Counterfactual, out: str | Path, *, seed: int, devi
 def _table(cf: Counterfactual) -> dict[str, list[Any]]:
     """Factual and counterfactual scalars side by side, a line per world, sample and row."""
     lines: dict[str, list[Any]] = {}
-    for i in range(len(cf.worlds)):
-        world = cf.world(i) if cf.listed else cf
+    for i, world in enumerate(_worlds(cf)):
         for j in range(cf.num_samples or 1):
             answer = world.sample(j) if cf.num_samples else world
-            part: dict[str, list[Any]] = {"world": [i] * cf.rows, "sample": [j] * cf.rows}
+            part: dict[str, Any] = {"world": [i] * cf.rows, "sample": [j] * cf.rows}
             part["row"] = [str(label) for label in answer.index.tolist()]
             if answer.factual is not None:
                 part |= {f"{k} (factual)": v for k, v in scalar_columns(answer.factual, cf.graph.variables).items()}

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
@@ -92,14 +92,14 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 @styled
-def save_figure(fig: Figure, path: str | Path, provenance: Mapping[str, Any], *, dpi: float = 200) -> None:
+def save_figure(fig: Figure | SubFigure, path: str | Path, provenance: Mapping[str, Any], *, dpi: float = 200) -> None:
     """Write a figure with its provenance in the file, and close it.
 
     A PNG holds it as the text field `provenance`, an SVG as its Dublin Core description: JSON in both.
 
     Args:
-        fig: The figure.
-        path: Ends in .png or .svg.
+        fig: The figure, or a part of it.
+        path: Ends in .png or .svg; its folder is made if it does not exist.
         provenance: What `causalcf.provenance.provenance` gives.
         dpi: Pixels per inch of a PNG.
 
@@ -111,6 +111,8 @@ def save_figure(fig: Figure, path: str | Path, provenance: Mapping[str, Any], *,
     suffix = Path(path).suffix.lower()
     if suffix not in metadata:
         raise CausalCFError(f"Cannot save a figure as '{path}': choose a name that ends in .png or .svg.")
+    fig = fig.get_figure(root=True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=dpi, metadata=metadata[suffix])
     if "matplotlib.pyplot" in sys.modules:  # a figure from elsewhere may be in its registry
         sys.modules["matplotlib.pyplot"].close(fig)
