@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import causalcf as ccf
+import causalcf._zuko  # before any test imports zuko itself, which would switch validation off for all of them
 
 mpl.use("Agg")
 torch.set_num_threads(1)
@@ -25,6 +26,7 @@ def _seeded() -> Iterator[None]:
     dtype = torch.get_default_dtype()
     yield
     assert torch.get_default_dtype() == dtype, "the test changed torch's default dtype"
+    assert torch.distributions.Distribution._validate_args, "the test switched off argument validation"
 
 
 @pytest.fixture(scope="session")

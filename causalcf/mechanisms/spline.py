@@ -82,6 +82,7 @@ class AffineSpline(Transform):
         return y + (x - inside), torch.where(x == inside, slope.log(), 0.0) + self.log_scale
 
     def _inverse(self, y: Tensor) -> Tensor:
+        y = y.expand(torch.broadcast_shapes(y.shape, self.shift.shape))
         inside = y.clamp(-BOUND, BOUND)
         x0, y0, width, height, mean, slope0, slope1 = self._bin(inside, 1)
         rise = inside - y0

@@ -135,6 +135,26 @@ def test_chirho_worlds_are_our_worlds(flows: ccf.SCM, node: str) -> None:
             assert torch.allclose(acted.expand(1, 30)[0], ours[other], atol=1e-9)
 
 
+def test_chirho_acts_on_the_noise_we_abducted(flows: ccf.SCM) -> None:
+    """Noise without a worlds dimension meets parents with one, and broadcasts."""
+    from chirho.counterfactual.handlers import MultiWorldCounterfactual
+    from chirho.interventional.handlers import do
+
+    x, value = flows.sample(30, seed=0), torch.tensor(1.5, dtype=torch.float64)
+    noise = {f"{node}_base": flows.abduct(x)[f"{node}.u"] for node in flows.graph.nodes}
+    reparam = {node: TransformReparam() for node in flows.graph.nodes}
+    with (
+        MultiWorldCounterfactual(first_available_dim=-2),
+        do(actions={"y": value}),
+        pyro.condition(data=noise),
+        pyro.poutine.reparam(config=reparam),
+    ):
+        worlds = flows.model(30)
+    ours = flows.counterfactual(x, {"y": value})
+    assert torch.allclose(worlds["z"].reshape(2, 30)[0], x["z"], atol=1e-9)
+    assert torch.allclose(worlds["z"].reshape(2, 30)[1], ours["z"], atol=1e-9)
+
+
 def test_chirho_draws_the_interventional_world(flows: ccf.SCM) -> None:
     """Unconditioned worlds share noise: only descendants differ, and each is positive, or in its interval."""
     from chirho.counterfactual.handlers import TwinWorldCounterfactual
