@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Counterfactual images and explanations on structural causal models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-data_app = typer.Typer(help="Make or describe data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Make data sets.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
 
 Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does not exist.")]
@@ -40,14 +40,47 @@ DataName = Annotated[
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
+UsageError: Any = typer.BadParameter.__base__
+"""What a wrong command line raises; typer brings its own copy of click, or uses click's."""
+
 
 def main() -> None:
     """Entry point: bad input ends with one line on standard error and exit code 2."""
+    warnings.showwarning = _show_warning
     try:
-        app()
-    except CausalCFError as error:
-        print(f"causalcf: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        sys.exit(app(standalone_mode=False))
+    except UsageError as error:
+        if error.__class__.__name__ == "NoArgsIsHelpError":  # a command without arguments: not an error to us
+            error.show()
+            sys.exit(2)
+        where = error.ctx.command_path if error.ctx else "causalcf"
+        _fail(f"{error.format_message().rstrip('.')}. Try: {where} --help", where)
+    except (CausalCFError, OSError) as error:
+        _fail(str(error))
+    except typer.Abort:
+        _fail("stopped.", code=130)
+
+
+def _fail(message: str, where: str = "causalcf", code: int = 2) -> NoReturn:
+    print(f"{where}: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Counterfactual images and explanations on structural causal models."""
+    if version:
+        from causalcf import __version__
+
+        typer.echo(f"causalcf {__version__}")
+        raise typer.Exit
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line, without the place in the library it comes from."""
+    print(f"causalcf: warning: {message}", file=sys.stderr)  # noqa: T201
 
 
 @app.command()
@@ -68,7 +101,7 @@ def demo(
     run_demo(out, seed=seed, epochs=epochs, progress=not quiet)
 
 
-@app.command()
+@app.command(epilog="Example: causalcf graphs front-door --out front-door.png --do smoking")
 def graphs(
     name: Annotated[str | None, typer.Argument(help="A graph's name or the path of a graph file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Draw it to this PNG or SVG.")] = None,
@@ -79,6 +112,7 @@ def graphs(
     from rich.table import Table
 
     from causalcf.graph import graph_names, load_graph
+    from causalcf.variables import Categorical
 
     console = Console()
     if name is None:
@@ -89,9 +123,14 @@ def graphs(
         console.print(table)
         return
     graph = load_graph(name)
-    table = Table("node", "kind", "support", "unit", "parents", title=graph.title or graph.name)
+    table = Table(title=graph.title or graph.name)
+    table.add_column("node", no_wrap=True)
+    for heading in ("kind", "values", "causes"):
+        table.add_column(heading, overflow="fold")
     for node, variable in graph.variables.items():
-        table.add_row(node, variable.kind, variable.support, variable.unit, ", ".join(graph.parents(node)))
+        values = ", ".join(variable.categories) if isinstance(variable, Categorical) else variable.support
+        unit = f" ({variable.unit})" if variable.unit else ""
+        table.add_row(node, variable.kind, values + unit, ", ".join(graph.parents(node)))
     console.print(table)
     if graph.reference:
         console.print(graph.reference, style="dim")
@@ -104,7 +143,9 @@ def graphs(
         console.print(f"[green]drawn[/green] {out}")
 
 
-@data_app.command("morphomnist")
+@data_app.command(
+    "morphomnist", epilog="Example: causalcf data morphomnist --mnist data/mnist --out data/morphomnist --workers 4"
+)
 def data_morphomnist(
     mnist: Annotated[Path, typer.Option(help="Folder of plain MNIST (IDX files, gzipped or not).")],
     out: Annotated[Path, typer.Option(help="Folder for the new files.")],
@@ -137,7 +178,9 @@ def data_morphomnist(
         typer.echo(path)
 
 
-@app.command()
+@app.command(
+    epilog="Example: causalcf fit morphomnist --data digits --mechanism image=VAE --epochs image=40 --out m.safetensors"
+)
 def fit(
     graph: Annotated[str, typer.Argument(help="A graph's name (see `causalcf graphs`) or a graph file.")],
     data: DataName,
@@ -164,8 +207,11 @@ def fit(
     import torch
 
     from causalcf.plots import plot_history, save_figure
+    from causalcf.report import print_fit
     from causalcf.scm import StructuralCausalModel
 
+    if out.suffix != ".safetensors":
+        raise DataError(f"--out {out}: a model file ends in .safetensors.")
     if threads is not None:
         torch.set_num_threads(threads)
     table = _load_data(data, root, "train")
@@ -182,9 +228,10 @@ def fit(
         resume=resume,
         progress=not quiet,
     )
-    scm.provenance |= {"data": data, "command": " ".join(sys.argv)}
+    scm.provenance |= {"data": data}
     scm.save(out, half=half or ())
     checkpoint.unlink(missing_ok=True)
+    print_fit(scm)
     curves = out.with_suffix(".png")
     if any(record["epoch"] for record in scm.history):
         save_figure(plot_history(scm.history), curves, scm.provenance)
@@ -192,15 +239,19 @@ def fit(
     typer.echo(out)
 
 
-@app.command()
+@app.command(
+    epilog="Example, three worlds: causalcf counterfactual m.safetensors --data digits --do thickness=4"
+    " --do intensity-=50 --do 'thickness*=0.5,digit=7'"
+)
 def counterfactual(
     model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
     data: DataName,
     do: Annotated[
         list[str],
         typer.Option(
-            help="Actions of one world: 'thickness=4,digit=7', 'thickness+=1', 'intensity*=0.8'."
-            " Give the option again for another world."
+            metavar="ACTIONS",
+            help="What is done in one world: 'thickness=4,digit=7', 'thickness+=1', 'intensity*=0.8'."
+            " Give the option again for another world; every world starts from the same abduction.",
         ),
     ],
     root: Root = None,
@@ -215,7 +266,7 @@ def counterfactual(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
     """Ask what observed rows would have been, had something been done; write pictures and tables."""
-    from causalcf.report import write_counterfactual
+    from causalcf.report import print_counterfactual, write_counterfactual
 
     scm = _load_model(model, device)
     table = _load_data(data, root, split)
@@ -229,18 +280,19 @@ def counterfactual(
         out_of_support="clip" if clip else "raise",
         seed=seed,
     )
-    facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "do": do, "residual": residual}
+    print_counterfactual(cf)
+    facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "do": do}
     for path in write_counterfactual(cf, out, seed=seed, device=device, **facts):
         typer.echo(path)
 
 
-@app.command()
+@app.command(epilog="Example: causalcf evaluate m.safetensors --data digits --n 297 --out scores.json")
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
     data: DataName,
     root: Root = None,
     split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
-    n: Annotated[int, typer.Option(help="Rows to score.")] = 1000,
+    n: Annotated[int | None, typer.Option(help="Rows to score; by default 1,000, or all if there are fewer.")] = None,
     do: Annotated[list[str] | None, typer.Option(help="Nodes to act on; by default all whose truth is known.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
     seed: Seed = 0,
@@ -255,6 +307,7 @@ def evaluate(
     table = _load_data(data, root, split)
     if not hasattr(table, "truth"):
         raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
+    n = min(1000, table.rows) if n is None else n
     records = truth_error(scm, table, do or ["thickness", "intensity"], n=n, seed=seed)
     records += composition(scm, select_rows(table, n, seed))
     print_records(records, title=f"{model} on {data}:{split}")
@@ -264,11 +317,62 @@ def evaluate(
         typer.echo(out)
 
 
+@app.command("predictors")
+def train_predictors(
+    data: Annotated[str, typer.Argument(help="A data set with images: morphomnist, digits, mnist, celeba.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
+    root: Root = None,
+    target: Annotated[list[str] | None, typer.Option(help="Node to predict; by default the image's causes.")] = None,
+    part: Annotated[
+        str, typer.Option(help="Rows to train on: judge (five sixths), tune (the other sixth), all.")
+    ] = "judge",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed.")] = "bf16-mixed",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoints.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train anti-causal predictors: networks that read an image's causes back, to judge counterfactuals.
+
+    Judges and predictors that guide fine-tuning share no training rows.
+    """
+    import torch
+
+    from causalcf import predictors
+    from causalcf.training import recipe_of
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    train, test = _load_data(data, root, "train"), _load_data(data, root, "test")
+    for predictor in predictors.planned(data, train.graph, target):
+        path = out / predictors.file_name(data, predictor.target, part)  # type: ignore[arg-type]
+        checkpoint = path.with_suffix(".checkpoint")
+        predictors.fit(
+            predictor,
+            train,
+            which=part,  # type: ignore[arg-type]
+            test=test,
+            name=data,
+            recipe=recipe_of(predictor, epochs),
+            seed=seed,
+            device=device,
+            precision=precision,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=not quiet,
+        )
+        predictor.save(path)
+        checkpoint.unlink(missing_ok=True)
+        typer.echo(f"{path}: {predictor.score}")
+
+
 # ---------------------------------------------------------------------- reading arguments
 
 
 def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
-    """The actions of one world from text: `a=1,b+=2,c*=0.5,d=name`.
+    """The actions of one world from text: `a=1,b+=2,c-=2,d*=0.5,e=name`.
 
     Args:
         text: Actions, separated by commas.
@@ -286,14 +390,18 @@ def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
 
     actions: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        match = re.fullmatch(r"([^=+*]+?)\s*(\+=|\*=|=)\s*(\S.*)", part)
+        match = re.fullmatch(r"([^=]+?)\s*([-+*]?=)\s*(\S.*)", part)
         if match is None:
             raise InterventionError(f"Cannot read the action '{part}'. Write node=4, node+=1, node*=0.8 or node=name.")
         target, operator, value = match.groups()
+        if target in actions:
+            raise InterventionError(f"Two actions on '{target}' in one world. Give --do twice for two worlds.")
         if operator == "=":
             actions[target] = _value(part, value, variables.get(target))
+        elif operator == "*=":
+            actions[target] = scale(_number(part, value))
         else:
-            actions[target] = (shift if operator == "+=" else scale)(_number(part, value))
+            actions[target] = shift(_number(part, value) * (-1 if operator == "-=" else 1))
     return actions
 
 

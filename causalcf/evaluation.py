@@ -6,19 +6,29 @@ and the score of doing nothing to the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from causalcf.checkpoint import read_file, write_file
+from causalcf.counterfactual import Abduction
 from causalcf.data import Batch
-from causalcf.errors import DataError
-from causalcf.metrics import absolute_error, draw_other_bin, grey_level_error
+from causalcf.errors import DataError, InterventionError
+from causalcf.metrics import Estimate, absolute_error, bootstrap_interval, draw_other_bin, grey_level_error
+from causalcf.metrics.features import evaluating
+from causalcf.predictors import Predictor, Predictors
+from causalcf.records import Record, Records
 from causalcf.scm import StructuralCausalModel
+from causalcf.scores import SCORES, Entry, Inquiry, Score
 from causalcf.variables import Image, Variable
 
-__all__ = ["TrueWorld", "composition", "select_rows", "truth_error"]
+__all__ = ["TrueWorld", "composition", "evaluate", "select_rows", "truth_error"]
 
 BATCH = 250
 """Rows per call of the model: bounds the memory of an evaluation of any size."""
@@ -147,6 +157,257 @@ def composition(
                 for node in images
             ]
     return records
+
+
+# ---------------------------------------------------------------------- everything at once
+
+
+def evaluate(
+    scm: StructuralCausalModel,
+    data: Any,
+    metrics: Sequence[str] | None = None,
+    *,
+    predictors: Predictors | Mapping[str, Predictor] | Sequence[Predictor] | None = None,
+    reference: Mapping[str, Tensor] | None = None,
+    latents: StructuralCausalModel | None = None,
+    features: Any = None,
+    perception: Any = None,
+    do: Sequence[str] | None = None,
+    n: int | None = 1000,
+    seed: int = 0,
+    residuals: Sequence[float] = (1.0, 0.0),
+    abduction: Abduction = "mean",
+    cache: str | Path | None = None,
+    workers: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Records:
+    """Score a model, and in the same way the truth, doing nothing, and noise.
+
+    One node is acted on at a time; each row's value is drawn from the node's marginal in the data,
+    in another of 10 bins, or another category. Every net runs in evaluation mode, whatever state it
+    was left in, and is given back in that state.
+
+    Args:
+        scm: A fitted model.
+        data: Rows in data units; true counterfactuals are used where the data have a `truth` method.
+        metrics: Names of scores, see `causalcf.scores.SCORES`; by default all that can be computed
+            from what is given. What cannot is listed in the result's `missing`.
+        predictors: Judges of effectiveness. The thickness judge of MorphoMNIST is told the intensity
+            the action asks for.
+        reference: Real images for FID, KID and CLD: the training split.
+        latents: An SCM with the image as its one node and a VAE: the latent space of CLD.
+        features: Extractor for FID and KID; else the last hidden layer of a classifier among the judges.
+        perception: A perceptual network for LPIPS, such as `metrics.vgg_perception(path)`.
+        do: Nodes to act on; by default the scalar ancestors of the image, or all scalar nodes that
+            have descendants.
+        n: Rows, drawn by `seed`; None for all, in order.
+        seed: Selects rows, values, noise and resamples.
+        residuals: Scales of the residual noise to score; 1 is abduction.
+        abduction: "mean" or "sample" of amortised posteriors.
+        cache: Folder to keep true counterfactuals in, which take long to draw.
+        workers: Processes to draw them with.
+        progress: Called with a line of text as each score begins.
+
+    Returns:
+        A sequence of frozen records.
+
+    Raises:
+        DataError: A score that was asked for needs what is not given, there are too few rows, or an
+            attribute is constant.
+        GraphError: Predictors or latents are for another graph.
+        UnknownNodeError: `do` names what is not a node.
+
+    Example:
+        >>> import causalcf as ccf
+        >>> bars = ccf.datasets.Bars(200)
+        >>> edges = [("width", "brightness"), ("side", "brightness")]
+        >>> rows = {node: bars[node] for node in ("width", "brightness", "side")}
+        >>> scm = ccf.SCM(edges, {node: bars.variables[node] for node in rows})
+        >>> found = evaluate(scm.fit(rows, epochs=1, seed=0, progress=False), rows, ["unchanged"], n=50)
+        >>> found[0].metric, found[0].value
+        ('unchanged', 1.0)
+    """
+    inquiry = _inquiry(scm, data, predictors, do, n, seed, residuals, abduction)
+    inquiry.features, inquiry.reference, inquiry.latents, inquiry.perception = features, reference, latents, perception
+    if hasattr(data, "truth"):
+        inquiry.true_answer = _truth_of(data, inquiry.x, cache, workers)
+    chosen, missing = _chosen(inquiry, metrics, knows_truth=hasattr(data, "truth"))
+    records: list[Record] = []
+    seconds: dict[str, float] = {}
+    with ExitStack() as stack:
+        for network in (scm, latents, features, perception, *(inquiry.predictors or {}).values()):
+            stack.enter_context(evaluating(network))
+        for step, prepare in (("counterfactuals", "answers"), ("truth", "truths")):
+            _say(progress, step)
+            started = time.perf_counter()
+            getattr(inquiry, prepare)
+            seconds[step] = time.perf_counter() - started
+        for name, entry in chosen.items():
+            _say(progress, name)
+            started = time.perf_counter()
+            records += _records(inquiry, list(entry.function(inquiry)))
+            seconds[name] = time.perf_counter() - started
+    if metrics is not None and "truth error" in metrics and not any(r.metric == "truth error" for r in records):
+        raise DataError(f"The true counterfactual of do({', '.join(inquiry.nodes)}) is not known in these data.")
+    return Records(tuple(records), {name: round(s, 3) for name, s in seconds.items()}, missing)
+
+
+def _say(progress: Callable[[str], None] | None, text: str) -> None:
+    if progress is not None:
+        progress(text)
+
+
+def _inquiry(
+    scm: StructuralCausalModel,
+    data: Any,
+    predictors: Any,
+    do: Sequence[str] | None,
+    n: int | None,
+    seed: int,
+    residuals: Sequence[float],
+    abduction: Abduction,
+) -> Inquiry:
+    table = data if isinstance(data, Batch) else Batch(dict(data))
+    lacks = [node for node in scm.graph.nodes if node not in table and scm.mechanisms[node].sites]
+    if lacks:
+        raise DataError(f"The data lack {lacks}. The model's nodes are {list(scm.graph.nodes)}.")
+    if not residuals:
+        raise DataError("No residual scale is given. Give residuals=(1.0,) for plain abduction.")
+    x = table[:] if n is None else select_rows(table, n, seed)  # type: ignore[arg-type]
+    nodes = _default_nodes(scm) if do is None else list(do)
+    for node in nodes:
+        scm.graph.require(node)
+        if scm.variables[node].event_shape:
+            raise DataError(f"do({node}): values are drawn for numbers and categories, not for {node}'s kind.")
+    if not any(mechanism.residual_sites for mechanism in scm.mechanisms.values()):
+        residuals = (1.0,)  # nothing would differ
+    judges = None
+    if predictors is not None:
+        members = predictors.values() if isinstance(predictors, Mapping) else predictors
+        judges = predictors if isinstance(predictors, Predictors) else Predictors(list(members))
+        judges.check(scm.variables)
+    return Inquiry(scm, x, table, nodes, seed, tuple(residuals), abduction, judges)
+
+
+def _default_nodes(scm: StructuralCausalModel) -> list[str]:
+    """Scalar nodes whose change shows: in the image if there is one, else in any node."""
+    graph, images = scm.graph, [node for node, v in scm.variables.items() if isinstance(v, Image)]
+    seen = [node for node in graph.nodes if set(graph.descendants([node])) & set(images or graph.nodes)]
+    return [node for node in seen if not scm.variables[node].event_shape]
+
+
+def _chosen(
+    inquiry: Inquiry, metrics: Sequence[str] | None, *, knows_truth: bool
+) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The scores to compute, and why others cannot be; asked for by name, what cannot raises."""
+    unknown = [name for name in metrics or () if name not in SCORES]
+    if unknown:
+        raise DataError(f"There are no scores {unknown}. Known: {list(SCORES)}.")
+    has = {
+        "predictors": bool(inquiry.predictors),
+        "truth": knows_truth,
+        "reference": inquiry.reference is not None,
+        "latents": inquiry.latents is not None,
+        "image": any(isinstance(variable, Image) for variable in inquiry.variables.values()),
+        "features": inquiry.features is not None or any(p.classes for p in (inquiry.predictors or {}).values()),
+    }
+    chosen, missing = {}, {}
+    for name in metrics or [name for name, entry in SCORES.items() if entry.default]:
+        lacks = [need for need in SCORES[name].needs if not has[need]]
+        if not lacks:
+            chosen[name] = SCORES[name]
+        elif metrics is not None:
+            raise DataError(f"'{name}' needs {' and '.join(_REMEDIES[need] for need in lacks)}.")
+        else:
+            missing[name] = "needs " + " and ".join(_REMEDIES[need] for need in lacks)
+    return chosen, missing
+
+
+_REMEDIES = {
+    "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
+    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Bars)",
+    "reference": "reference= (real images: the training split)",
+    "latents": "latents= (an SCM with the image as its one node and a VAE)",
+    "image": "a graph with an image",
+    "features": "features=, or predictors= with a classifier",
+}
+
+
+def _truth_of(
+    data: Any, x: Batch, cache: str | Path | None, workers: int
+) -> Callable[[str, Tensor], Mapping[str, Tensor] | None]:
+    """The data's true counterfactuals of some rows, kept in a folder if one is given."""
+
+    def truth(node: str, values: Tensor) -> Mapping[str, Tensor] | None:
+        path = None if cache is None else Path(cache) / f"truth-{node}-{_digest(x, values)}.safetensors"
+        if path is not None and path.is_file():
+            return read_file(path)[1]
+        try:
+            options = {"workers": workers} if workers > 1 else {}
+            answer = {name: value.contiguous() for name, value in data.truth(x, {node: values}, **options).items()}
+        except InterventionError:
+            return None  # the data do not know this one
+        if path is not None:
+            write_file(path, {"kind": "truth", "node": node}, answer)
+        return answer
+
+    return truth
+
+
+def _digest(x: Batch, values: Tensor) -> str:
+    digest = hashlib.sha256(torch.as_tensor(x.index).numpy().tobytes())
+    digest.update(values.contiguous().numpy().tobytes())
+    for node, value in x.items():
+        digest.update(node.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
+    """The model's scores, each beside those of the truth, the identity and noise on the same question."""
+    beside = {(s.metric, s.do, s.node, s.kind): _value(s) for s in scores if s.kind != "model"}
+    records = []
+    for score in scores:
+        if score.kind != "model":
+            continue
+        key = (score.metric, score.do, score.node)
+        low, high = _interval(score, inquiry.seed)
+        records.append(
+            Record(
+                metric=score.metric,
+                do=score.do,
+                node=score.node,
+                value=_value(score),
+                low=low,
+                high=high,
+                unit=score.unit,
+                better=score.better,
+                truth=beside.get((*key, "truth")),
+                identity=beside.get((*key, "identity")),
+                noise=beside.get((*key, "noise")),
+                n=inquiry.x.rows,
+                seed=inquiry.seed,
+                device=str(inquiry.scm.device),
+                residual=score.residual,
+                abduction=inquiry.abduction,
+                judge=score.judge,
+            )
+        )
+    return records
+
+
+def _value(score: Score) -> float:
+    if isinstance(score.value, Tensor):
+        return float(score.value.double().mean())
+    return score.value.value if isinstance(score.value, Estimate) else score.value
+
+
+def _interval(score: Score, seed: int) -> tuple[float | None, float | None]:
+    if isinstance(score.value, Estimate):
+        return score.value.low, score.value.high
+    if not isinstance(score.value, Tensor) or len(score.value) < 2:
+        return None, None
+    found = bootstrap_interval(score.value, seed=seed)
+    return found.low, found.high
 
 
 def _in_batches(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from causalcf.datasets import synthetic
+    from causalcf.datasets.bars import Bars
     from causalcf.datasets.base import Dataset
     from causalcf.datasets.celeba import CelebA
     from causalcf.datasets.digits import Digits
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from causalcf.datasets.morphomnist import MorphoMNIST
     from causalcf.datasets.tabular import Adult
 
-__all__ = ["MNIST", "Adult", "CelebA", "Dataset", "Digits", "MorphoMNIST", "make_morphomnist", "synthetic"]
+__all__ = ["MNIST", "Adult", "Bars", "CelebA", "Dataset", "Digits", "MorphoMNIST", "make_morphomnist", "synthetic"]
 
 _MODULES = {
     "Adult": "tabular",
+    "Bars": "bars",
     "CelebA": "celeba",
     "Dataset": "base",
     "Digits": "digits",

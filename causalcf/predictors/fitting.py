@@ -1,0 +1,115 @@
+"""Training of predictors, and which rows they may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from causalcf import seeding, training
+from causalcf.data import Batch
+from causalcf.errors import DataError
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Recipe
+from causalcf.predictors.network import Predictor
+from causalcf.provenance import provenance
+
+__all__ = ["Part", "fit", "part"]
+
+TUNE_EVERY = 6
+"""Every sixth row is kept from the judges, for predictors that guide fine-tuning."""
+
+Part = Literal["judge", "tune", "all"]
+"""Which rows a predictor may see. A judge and a predictor that guides fine-tuning share none."""
+
+
+def part(rows: int, which: Part) -> Tensor:
+    """Row numbers of a part of a data set: `tune` has every sixth row, `judge` the others.
+
+    Example:
+        >>> part(8, "judge"), part(8, "tune")
+        (tensor([0, 1, 2, 3, 4, 6, 7]), tensor([5]))
+    """
+    index = torch.arange(rows)
+    if which == "all":
+        return index
+    if which not in ("judge", "tune"):
+        raise DataError(f"There is no part {which!r}. Choose one of ['judge', 'tune', 'all'].")
+    tune = index % TUNE_EVERY == TUNE_EVERY - 1
+    return index[tune if which == "tune" else ~tune]
+
+
+def fit(
+    predictor: Predictor,
+    data: Mapping[str, Tensor],
+    *,
+    which: Part = "judge",
+    test: Mapping[str, Tensor] | None = None,
+    name: str = "",
+    validation: float = 0.1,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    precision: str = "32-true",
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Predictor:
+    """Train a predictor in place, as mechanisms are trained: the arrow image -> target is one more node.
+
+    Args:
+        predictor: What to train.
+        data: The training split: image, target and given nodes, in data units.
+        which: The part of its rows to use; what fine-tuned models are judged by must not have seen
+            what tuned them.
+        test: Rows to measure the predictor's own error on; by default the validation rows.
+        name: What the data are, for the record.
+        validation: Share of the rows to validate on.
+        recipe: Training settings instead of the predictor's own.
+        seed: What weights, order and jitter follow from.
+        device: Where to train.
+        precision: As Lightning Fabric names it, for example "bf16-mixed".
+        checkpoint: File written after every epoch.
+        resume: Go on from it.
+        progress: Show a progress bar.
+
+    Returns:
+        The predictor, fitted, with `score`, `trained_on` and `provenance`.
+
+    Raises:
+        DataError: Missing columns, or a target that is constant.
+        TrainingError: The loss is not finite.
+    """
+    wanted = [predictor.target, *predictor.parents]
+    lacks = [node for node in wanted if node not in data]
+    if lacks:
+        raise DataError(f"The data lack {lacks}, which {predictor.name} is trained on.")
+    table = Batch({node: data[node].to(device) for node in wanted})
+    index = part(table.rows, which)
+    train, held_out = training.split(table[index], validation, seed)
+    with seeding.seeded(seeding.derive(seed, predictor.target, "weights")):
+        predictor.to("cpu").build()
+    predictor.to(device)
+    variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
+    job = training.Fit(
+        CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables),
+        {predictor.target: predictor},  # type: ignore[dict-item]
+        {predictor.target: recipe or predictor.recipe or predictor.default_recipe},
+        seed,
+        precision=precision,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        progress=progress,
+    )
+    training.fit(job, train, held_out, resume=resume)
+    mask = torch.zeros(table.rows, dtype=torch.bool)
+    mask[index] = True
+    predictor.trained_on = {"data": name, "part": which, "n": len(index), "mask": mask}
+    predictor.history = job.history
+    score = predictor.measure(held_out if test is None else test, "validation rows" if test is None else "test")
+    predictor.score = replace(score, data=f"{name} {score.data}".strip())
+    predictor.provenance = provenance(seed=seed, device=device, precision=precision)
+    return predictor

@@ -1,0 +1,420 @@
+"""A predictor of one node: the network, its training objective, its own error, its file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from causalcf.checkpoint import load_tensors, read_file, write_file
+from causalcf.errors import CheckpointError, DataError, MechanismError, NotFittedError
+from causalcf.mechanisms import Recipe
+from causalcf.metrics.features import evaluating
+from causalcf.nn import ParentEncoder, Standardiser
+from causalcf.variables import Image, Variable, variable_from_json
+
+__all__ = ["Jitter", "Predictor", "Score"]
+
+BATCH = 500
+"""Images per call when a whole data set is read."""
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Random changes of training images that leave their labels true.
+
+    Args:
+        shift: Largest shift in pixels, each way; what leaves the frame must be background.
+        brightness: Darkest peak that images are rescaled to (the brightest is 1), or 0 for no
+            rescaling. Half of the images are rescaled.
+        scales: Nodes that are proportional to the brightness of the pixels; they are rescaled too.
+    """
+
+    shift: int = 0
+    brightness: float = 0.0
+    scales: tuple[str, ...] = ()
+
+    def __call__(self, image: Tensor, columns: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Changed images, and the columns that go with them."""
+        columns = dict(columns)
+        if self.brightness:
+            peak = image.flatten(1).amax(1).clamp_min(1e-3)
+            wanted = self.brightness + (1 - self.brightness) * torch.rand_like(peak)
+            factor = torch.where(torch.rand_like(peak) < 0.5, wanted / peak, 1.0)
+            image = image * factor[:, None, None, None]
+            columns |= {name: columns[name] * factor for name in self.scales if name in columns}
+        return (_shifted(image, self.shift) if self.shift else image), columns
+
+
+def _shifted(image: Tensor, most: int) -> Tensor:
+    """Each image moved by its own whole number of pixels, zeros moving in."""
+    rows, _, height, width = image.shape
+    padded = F.pad(image, (most,) * 4)
+    down, right = torch.randint(2 * most + 1, (2, rows, 1), device=image.device)
+    at_y = (down + torch.arange(height, device=image.device))[:, None, :, None]
+    at_x = (right + torch.arange(width, device=image.device))[:, None, None, :]
+    at_row = torch.arange(rows, device=image.device)[:, None, None, None]
+    at_channel = torch.arange(image.shape[1], device=image.device)[None, :, None, None]
+    return padded[at_row, at_channel, at_y, at_x]
+
+
+def _peak(image: Tensor) -> Tensor:
+    """Mean of the brightest sixty-fourth of each image's values, (N,): no single pixel decides it."""
+    values = image.flatten(1).float()
+    return values.topk(max(1, values.shape[1] // 64)).values.mean(1).clamp_min(1e-3)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A predictor's own error on real images.
+
+    Args:
+        metric: "accuracy" (higher is better) or "mae" (lower is better, in `unit`).
+        value: Over all rows.
+        bias: Mean of prediction minus truth; for classes, mean confidence minus accuracy.
+        worst: The error that 95 % of the rows stay below; for classes, the lowest accuracy of a class.
+        unit: Of a mean absolute error.
+        n: Number of rows.
+        data: Which rows.
+    """
+
+    metric: str
+    value: float
+    bias: float
+    worst: float
+    unit: str
+    n: int
+    data: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.metric} {self.value:.4g}{f' {self.unit}' if self.unit else ''} on {self.data or 'data'}, n={self.n}"
+        )
+
+
+class Predictor(nn.Module):
+    """Reads one node off an image, given other nodes if it is told to: q(target | image, given).
+
+    A convolution of 7 x 7 and a pyramid of 3 x 3 convolutions, averages and peaks over the image, and
+    two linear layers. Numbers are regressed, categories and booleans classified.
+
+    References:
+        Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, table 17, whose
+        convolutions these are. De Sousa Ribeiro et al., "High Fidelity Image Counterfactuals with
+        Probabilistic Causal Models", 2023, for the use of q(thickness | image, intensity).
+
+    Args:
+        target: The node to predict.
+        variable: Its variable.
+        image: The image's variable.
+        node: The image's name.
+        given: Nodes the predictor is told besides the image; say so wherever its scores appear.
+        widths: Channels of the convolutions; the second, fourth, ... halve the resolution.
+        hidden: Width of the last hidden layer, which is what `features` gives.
+        pool: Average and peak of the "last" convolution's maps, or of "all" of them: brightness is
+            best read where the image is still fine.
+        proportional: Whether the target is proportional to the brightness of the pixels, as intensity
+            is. The image is then read relative to its brightest sixty-fourth, and what is read is
+            multiplied by that: a darker copy of an image is darker by exactly that factor.
+        jitter: Changes of the images in training.
+
+    Raises:
+        MechanismError: A variable of a kind that cannot be predicted or conditioned on.
+
+    Example:
+        >>> from causalcf.variables import Positive
+        >>> predictor = Predictor("t", Positive(), Image(1, 16, 16), widths=(4, 8), hidden=8)
+        >>> predictor.predict(torch.zeros(3, 1, 16, 16)).shape
+        torch.Size([3])
+    """
+
+    default_recipe: ClassVar[Recipe] = Recipe(
+        epochs=14, batch_size=128, lr=2e-3, warmup=200, weight_decay=0.01, clip=5.0, ema=0.998, patience=99
+    )
+    recipe: Recipe | None = None
+    sites: ClassVar[tuple[str, ...]] = ("target",)  # there is something to learn
+
+    def __init__(
+        self,
+        target: str,
+        variable: Variable,
+        image: Image,
+        *,
+        node: str = "image",
+        given: Mapping[str, Variable] | None = None,
+        widths: Sequence[int] = (16, 32, 32, 64, 64, 128),
+        hidden: int = 128,
+        pool: Literal["last", "all"] = "last",
+        proportional: bool = False,
+        jitter: Jitter | None = None,
+    ) -> None:
+        super().__init__()
+        self.target, self.variable, self.image, self.node = target, variable, image, node
+        self.given = dict(given or {})
+        self.widths, self.hidden, self.pool, self.jitter = tuple(widths), hidden, pool, jitter or Jitter()
+        self.proportional = proportional
+        self.fitted = False
+        self.score: Score | None = None
+        self.provenance: dict[str, Any] = {}
+        self.history: list[dict[str, Any]] = []
+        self.trained_on: dict[str, Any] = {}
+        if isinstance(variable, Image) or variable.event_shape:
+            raise MechanismError(f"A predictor of '{target}', {variable.article}, is not possible: it takes a scalar.")
+        unfit = ParentEncoder.unfit(self.given)
+        if unfit:
+            raise MechanismError(f"The predictor of '{target}' cannot be given the images {unfit}.")
+        self.classes = int(variable.num_features) if variable.discrete else 0
+        if variable.discrete and self.classes == 1:
+            self.classes = 2
+        if proportional and self.classes:
+            raise MechanismError(f"'{target}' is a category: it cannot be proportional to brightness.")
+        self._build()
+
+    def _build(self) -> None:
+        channels, layers = self.image.channels, []
+        for i, width in enumerate(self.widths):
+            kernel, stride = (7, 1) if i == 0 else (3, 2 if i % 2 else 1)
+            convolution = nn.Conv2d(channels, width, kernel, stride, kernel // 2)
+            nn.init.kaiming_normal_(convolution.weight, a=0.1)
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+            layers += [convolution, nn.LeakyReLU(0.1)]
+            channels = width
+        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.condition = ParentEncoder(self.given)
+        pooled = sum(self.widths) if self.pool == "all" else channels
+        self.last = nn.Linear(2 * pooled + self.condition.width, self.hidden)
+        self.head = nn.Linear(self.hidden, self.classes or 1)
+        self.standardise = Standardiser(0 if self.classes else 1)
+        self.weights: Tensor
+        self.register_buffer("weights", torch.ones(self.classes))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the predictor lives."""
+        return self.head.weight.device
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All that is needed to make the same network again, JSON-able."""
+        return {
+            "target": self.target,
+            "variable": self.variable.to_json(),
+            "node": self.node,
+            "image": self.image.to_json(),
+            "given": {name: variable.to_json() for name, variable in self.given.items()},
+            "widths": list(self.widths),
+            "hidden": self.hidden,
+            "pool": self.pool,
+            "proportional": self.proportional,
+            "jitter": {**vars(self.jitter), "scales": list(self.jitter.scales)},
+        }
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """What it looks at: the image, and the nodes it is given."""
+        return (self.node, *self.given)
+
+    @property
+    def name(self) -> str:
+        """Its law in words: q(thickness | image, intensity)."""
+        return f"q({self.target} | {', '.join(self.parents)})"
+
+    @property
+    def identity(self) -> str:
+        """Its law and a digest of its weights: what a score has to name."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
+        return f"{self.name}#{digest.hexdigest()[:8]}"
+
+    # ------------------------------------------------------------------ reading images
+
+    def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The last hidden layer, (N, hidden): what feature distances are computed on."""
+        if image.shape[1:] != self.image.event_shape:
+            raise DataError(f"{self.name} takes images {self.image.event_shape}, got {tuple(image.shape[1:])}.")
+        maps, parts = (image / _peak(image)[:, None, None, None] if self.proportional else image), []
+        for i, layer in enumerate(self.convolutions):
+            maps = layer(maps)
+            if i == len(self.convolutions) - 1 or (self.pool == "all" and i % 2):
+                parts += [maps.mean((2, 3)), maps.amax((2, 3))]
+        if self.given:
+            lacks = [name for name in self.given if name not in (given or {})]
+            if lacks:
+                raise DataError(f"{self.name} must be given {lacks} besides the image.")
+            parts.append(self.condition({name: given[name] for name in self.given}).to(maps.dtype))  # type: ignore[index,union-attr]
+        return F.leaky_relu(self.last(torch.cat(parts, 1)), 0.1)
+
+    def forward(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits (N, k), or the standardised prediction (N,); with gradients."""
+        out = self.head(self.features(image, given))
+        return out if self.classes else out[:, 0]
+
+    def predict(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What the image shows, in the target's unit, or its code; shape (N,)."""
+        out = self(image, given)
+        if self.classes:
+            code = out.argmax(1)
+            return code.bool() if self.variable.kind == "Boolean" else code
+        value = self.standardise.inverse(out.float()[:, None])[:, 0]
+        return value * _peak(image) if self.proportional else value
+
+    def probabilities(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Probability of each class, (N, k).
+
+        Raises:
+            MechanismError: The target is a number.
+        """
+        if not self.classes:
+            raise MechanismError(f"{self.name} is a regression: it has no classes.")
+        return self(image, given).softmax(1)
+
+    @torch.no_grad()
+    def read(self, data: Mapping[str, Tensor]) -> Tensor:
+        """`predict` for a whole data set, in batches, in evaluation mode; the mode is put back."""
+        with evaluating(self):
+            images = data[self.node]
+            parts = [
+                self.predict(
+                    images[i : i + BATCH].to(self.device),
+                    {name: data[name][i : i + BATCH].to(self.device) for name in self.given},
+                )
+                for i in range(0, len(images), BATCH)
+            ]
+        return torch.cat(parts).to(images.device)
+
+    @torch.no_grad()
+    def measure(self, data: Mapping[str, Tensor], name: str = "") -> Score:
+        """Its own error on real rows.
+
+        Args:
+            data: Rows with the image, the target and the given nodes.
+            name: What the rows are, for the record.
+        """
+        said, true = self.read(data), data[self.target]
+        if not self.classes:
+            error = (said - true).double()
+            worst = float(error.abs().quantile(0.95))
+            unit = self.variable.unit
+            return Score("mae", float(error.abs().mean()), float(error.mean()), worst, unit, len(said), name)
+        right = (said == true).double()
+        with evaluating(self):
+            sure = [
+                self.probabilities(
+                    data[self.node][i : i + BATCH].to(self.device),
+                    {n: data[n][i : i + BATCH].to(self.device) for n in self.given},
+                ).amax(1)
+                for i in range(0, len(said), BATCH)
+            ]
+        bias = float(torch.cat(sure).double().mean() - right.mean().to(self.device))
+        worst = min(float(right[true == code].mean()) for code in true.unique())
+        return Score("accuracy", float(right.mean()), bias, worst, "", len(said), name)
+
+    def seen(self, index: Tensor) -> float:
+        """Share of row numbers (of the training split) that the predictor was trained on."""
+        mask = self.trained_on.get("mask")
+        if mask is None:
+            return 0.0
+        inside = index < len(mask)
+        return float((mask[index.clamp_max(len(mask) - 1)] & inside).double().mean())
+
+    # ------------------------------------------------------------------ learning, as `training` asks for it
+
+    def build(self) -> None:
+        """Draw the weights anew."""
+        self._build()
+
+    def calibrate(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
+        """Take scales and class weights from the training rows."""
+        if self.given:
+            self.condition.calibrate(pa)
+        if not self.classes:
+            if bool((x == x[0]).all()):
+                raise DataError(f"'{self.target}' is {float(x[0]):g} in every row: there is nothing to predict.")
+            ratio = x / _peak(pa[self.node]) if self.proportional else x
+            self.standardise.calibrate(ratio[:, None])
+            return
+        counts = torch.bincount(x.long(), minlength=self.classes)
+        if int((counts > 0).sum()) < 2:
+            raise DataError(f"'{self.target}' has one class in every row: there is nothing to predict.")
+        balanced = len(x) / (counts.clamp_min(1) * (counts > 0).sum())
+        self.weights.copy_(torch.where(counts > 0, balanced, 0.0).clamp_max(20.0))
+
+    def solve(self, x: Tensor, pa: Mapping[str, Tensor]) -> bool:
+        """There is no closed form."""
+        return False
+
+    def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        """Weighted cross-entropy, or a smooth absolute error in standard deviations."""
+        columns = {self.target: x, **{name: pa[name] for name in self.given}}
+        image = pa[self.node]
+        if self.training:
+            image, columns = self.jitter(image, columns)
+        x = columns[self.target]
+        if self.classes:
+            return F.cross_entropy(self(image, columns).float(), x.long(), weight=self.weights)
+        unit = self.standardise.scale * (_peak(image).mean() if self.proportional else 1.0)
+        return F.smooth_l1_loss(self.predict(image, columns) / unit, x / unit, beta=0.05)
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path, *, half: bool = True) -> None:
+        """Write the predictor, the rows it saw and its score to one safetensors file, atomically."""
+        if not self.fitted:
+            raise NotFittedError(f"{self.name} is not fitted. Call causalcf.predictors.fit.")
+        mask = self.trained_on.get("mask", torch.zeros(0, dtype=torch.bool))
+        header = {
+            "kind": "predictor",
+            "config": self.config,
+            "score": None if self.score is None else vars(self.score),
+            "trained_on": {k: v for k, v in self.trained_on.items() if k != "mask"} | {"rows": len(mask)},
+            "history": self.history,
+            "provenance": self.provenance,
+        }
+        weights = {
+            f"weights.{name}": tensor.half() if half and tensor.is_floating_point() else tensor
+            for name, tensor in self.state_dict().items()
+        }
+        packed = torch.from_numpy(np.packbits(mask.numpy()))
+        write_file(path, header, weights | {"rows": packed})
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> Self:
+        """Read a predictor written by `save`.
+
+        Raises:
+            CheckpointError: The file is damaged or holds something else.
+        """
+        header, tensors = read_file(path)
+        if header.get("kind") != "predictor":
+            raise CheckpointError(f"{path} holds a {header.get('kind')}, not a predictor.")
+        config = header["config"]
+        target, jitter = config["target"], config["jitter"]
+        predictor = cls(
+            target,
+            variable_from_json(target, config["variable"]),
+            variable_from_json(config["node"], config["image"]),  # type: ignore[arg-type]
+            node=config["node"],
+            given={name: variable_from_json(name, fields) for name, fields in config["given"].items()},
+            widths=config["widths"],
+            hidden=config["hidden"],
+            pool=config["pool"],
+            proportional=config["proportional"],
+            jitter=Jitter(jitter["shift"], jitter["brightness"], tuple(jitter["scales"])),
+        )
+        weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
+        load_tensors(predictor, weights, path, predictor.name)
+        facts = dict(header["trained_on"])
+        bits = np.unpackbits(tensors["rows"].numpy())[: facts.pop("rows")]
+        predictor.trained_on = {**facts, "mask": torch.from_numpy(bits.astype(bool))}
+        predictor.score = None if header["score"] is None else Score(**header["score"])
+        predictor.history, predictor.provenance, predictor.fitted = header["history"], header["provenance"], True
+        return predictor.requires_grad_(False).eval().to(device)

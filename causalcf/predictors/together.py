@@ -1,0 +1,125 @@
+"""Several predictors: ensembles of one node, and one for each of some nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from causalcf.errors import DataError, GraphError, UnknownNodeError
+from causalcf.metrics.features import evaluating
+from causalcf.predictors.network import Predictor, Score
+from causalcf.variables import Variable
+
+__all__ = ["Ensemble", "Predictors"]
+
+
+class Ensemble(nn.Module):
+    """Several predictors of one node, judged together: the mean, or the mean of probabilities.
+
+    Args:
+        members: Predictors with the same target, image and given nodes.
+
+    Raises:
+        DataError: There are none, or they differ in what they predict from what.
+    """
+
+    def __init__(self, members: Sequence[Predictor]) -> None:
+        super().__init__()
+        if len({member.name for member in members}) != 1:
+            raise DataError(f"An ensemble needs predictors of one law, got {[member.name for member in members]}.")
+        self.members = nn.ModuleList(members)
+        first = members[0]
+        self.target, self.variable, self.image, self.node = first.target, first.variable, first.image, first.node
+        self.given, self.classes, self.name = first.given, first.classes, first.name
+
+    @property
+    def identity(self) -> str:
+        """Its law and the members' digests."""
+        return f"{self.name}#{'+'.join(member.identity.rsplit('#', 1)[1] for member in self.members)}"  # type: ignore[operator]
+
+    @property
+    def score(self) -> Score | None:
+        """An ensemble's error is for `measure` to find."""
+        return None
+
+    @torch.no_grad()
+    def read(self, data: Mapping[str, Tensor]) -> Tensor:
+        """What the images show, in the target's unit, or its code; shape (N,)."""
+        if not self.classes:
+            return torch.stack([member.read(data) for member in self.members]).mean(0)  # type: ignore[operator]
+        votes = []
+        for member in self.members:
+            with evaluating(member):
+                given = {name: data[name] for name in self.given}
+                votes.append(member.probabilities(data[self.node], given))  # type: ignore[operator]
+        code = torch.stack(votes).mean(0).argmax(1)
+        return code.bool() if self.variable.kind == "Boolean" else code
+
+    @torch.no_grad()
+    def spread(self, data: Mapping[str, Tensor]) -> Tensor:
+        """How far the members disagree, (N,): standard deviation, or share not voting with the mode."""
+        said = torch.stack([member.read(data) for member in self.members])  # type: ignore[operator]
+        if not self.classes:
+            return said.std(0)
+        return (said != said.mode(0).values).double().mean(0)
+
+
+class Predictors(Mapping[str, Predictor]):
+    """One predictor for each of some nodes.
+
+    Args:
+        members: Predictors, each of another node.
+
+    Example:
+        >>> from causalcf.variables import Image, Real
+        >>> judges = Predictors([Predictor("t", Real(), Image(1, 8, 8), widths=(4,), hidden=4)])
+        >>> list(judges)
+        ['t']
+    """
+
+    def __init__(self, members: Sequence[Predictor | Ensemble]) -> None:
+        self._members = {member.target: member for member in members}
+        if len(self._members) != len(members):
+            raise DataError("Two predictors have the same target. Put them into one Ensemble.")
+
+    def __getitem__(self, node: str) -> Predictor:
+        if node not in self._members:
+            raise UnknownNodeError(f"There is no predictor of '{node}'. There are: {list(self._members)}.")
+        return self._members[node]  # type: ignore[return-value]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._members
+
+    def check(self, variables: Mapping[str, Variable]) -> None:
+        """Raise `GraphError` unless every predictor is one for these variables."""
+        for member in self._members.values():
+            wanted = {member.target: member.variable, member.node: member.image, **member.given}
+            lacks = [name for name in wanted if name not in variables]
+            if lacks:
+                raise GraphError(
+                    f"{member.name} is for another graph: {lacks} are not among {list(variables)}."
+                    " Train predictors for this graph: causalcf predictors."
+                )
+            differ = [
+                f"'{name}' was {v.support} and is {variables[name].support}"
+                for name, v in wanted.items()
+                if not _alike(v, variables[name])
+            ]
+            if differ:
+                raise GraphError(f"{member.name} is for another graph: {'; '.join(differ)}.")
+
+    def __repr__(self) -> str:
+        return f"Predictors({', '.join(f'{m.name}: {m.score}' for m in self._members.values())})"
+
+
+def _alike(a: Variable, b: Variable) -> bool:
+    """Whether a predictor of the one reads the other: same kind and shape, same number of classes."""
+    return a.kind == b.kind and a.event_shape == b.event_shape and a.num_features == b.num_features

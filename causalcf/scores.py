@@ -1,0 +1,555 @@
+"""What `evaluate` can measure: each score as a generator over the answers of a model. An open set.
+
+To add one: a generator that takes an `Inquiry` and gives `Score`s, and a row in `SCORES`. A score is
+given for the model, and in the same way for the true counterfactuals, for doing nothing and for noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from causalcf import metrics, seeding
+from causalcf.counterfactual import Abduction
+from causalcf.data import Batch
+from causalcf.errors import DataError, GraphError
+from causalcf.metrics import Estimate
+from causalcf.metrics.features import Extractor
+from causalcf.predictors import Predictors
+from causalcf.scm import StructuralCausalModel
+from causalcf.variables import Boolean, Categorical, Image, Variable
+
+__all__ = ["SCORES", "Candidate", "Inquiry", "Score"]
+
+BATCH = 500
+"""Rows per call of the model."""
+
+CYCLES = (1, 10)
+"""Null interventions after which composition is looked at."""
+
+LEAST = 50
+"""Fewest images for a distance between sets of images."""
+
+Kind = Literal["model", "truth", "identity", "noise"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of one candidate.
+
+    Args:
+        metric: Its name in reports.
+        node: What was scored.
+        kind: Whose score: the model's, the truth's, that of doing nothing, of noise.
+        value: One number per row, or one for all, with or without an interval.
+        unit: Of the value.
+        better: "lower", "higher" or empty.
+        do: The node acted upon.
+        residual: Scale of the residual noise.
+        judge: The predictor, extractor or latent space it depends on.
+    """
+
+    metric: str
+    node: str
+    kind: Kind
+    value: Tensor | Estimate | float
+    unit: str
+    better: str = "lower"
+    do: str = ""
+    residual: float | None = None
+    judge: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer to one question: the model's, the true one, the factual rows, or noise.
+
+    Args:
+        kind: Whose answer.
+        residual: Scale of the residual noise, of the model's answers.
+        values: node -> tensor (N, ...).
+        asked: What the image should show: the acted value, and what follows from it.
+    """
+
+    kind: Kind
+    residual: float | None
+    values: Mapping[str, Tensor]
+    asked: Mapping[str, Tensor]
+
+
+@dataclass
+class Inquiry:
+    """Rows, questions about them, and the answers: everything scores are computed from.
+
+    Args:
+        scm: The model.
+        x: The rows.
+        data: The data they come from, for marginals and the truth.
+        nodes: Nodes to act on, one at a time.
+        seed: Decides the values asked for.
+        residuals: Scales of the residual noise.
+        abduction: Of amortised posteriors.
+        predictors: Judges of effectiveness.
+        features: Extractor of FID and KID; by default the features of a classifier among the judges.
+        reference: Real images for FID, KID and CLD.
+        latents: A one-node SCM over the image: the latent space of CLD.
+        perception: A perceptual network for LPIPS.
+        true_answer: node, values -> the true counterfactual; None where it is not known.
+    """
+
+    scm: StructuralCausalModel
+    x: Batch
+    data: Mapping[str, Tensor]
+    nodes: Sequence[str]
+    seed: int
+    residuals: Sequence[float]
+    abduction: Abduction = "mean"
+    predictors: Predictors | None = None
+    features: Any = None
+    reference: Mapping[str, Tensor] | None = None
+    latents: StructuralCausalModel | None = None
+    perception: Any = None
+    true_answer: Callable[[str, Tensor], Mapping[str, Tensor] | None] = field(default=lambda _node, _values: None)
+
+    # ------------------------------------------------------------------ what is asked
+
+    @property
+    def variables(self) -> Mapping[str, Variable]:
+        """node -> variable."""
+        return self.scm.variables
+
+    @cached_property
+    def image(self) -> str:
+        """The image node.
+
+        Raises:
+            GraphError: There is not exactly one.
+        """
+        images = [node for node, variable in self.variables.items() if isinstance(variable, Image)]
+        if len(images) != 1:
+            raise GraphError(f"These scores need a graph with one image, this one has {images}.")
+        return images[0]
+
+    @cached_property
+    def actions(self) -> dict[str, Tensor]:
+        """Node acted upon -> a value per row from the marginal of the data, forced to be another."""
+        actions = {}
+        for node in self.nodes:
+            variable, marginal, own = self.variables[node], self.data[node], self.x[node]
+            seed = seeding.derive(self.seed, "values", node) % 2**62
+            try:
+                if isinstance(variable, Categorical | Boolean):
+                    k = variable.k if isinstance(variable, Categorical) else 2
+                    actions[node] = metrics.draw_other_category(own, marginal, categories=k, seed=seed)
+                else:
+                    actions[node] = metrics.draw_other_bin(own, marginal, seed=seed)
+            except DataError as error:
+                raise DataError(f"do({node}): {error} Leave '{node}' out of do=, or give other data.") from None
+        return actions
+
+    # ------------------------------------------------------------------ the answers
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, float], dict[str, Tensor]]:
+        """(node acted upon, residual) -> the model's answer; every row is abducted once."""
+        parts: dict[tuple[str, float], list[Mapping[str, Tensor]]] = {
+            (node, residual): [] for node in self.nodes for residual in self.residuals
+        }
+        for start in range(0, self.x.rows, BATCH):
+            rows = slice(start, start + BATCH)
+            noise = self.abduct(self.x[rows], "rows", start)
+            for node, residual in parts:
+                do = {node: self.actions[node][rows]}
+                parts[node, residual].append(dict(self.scm.predict(noise, do, residual=residual)))
+        return {question: self._joined(answer) for question, answer in parts.items()}
+
+    def abduct(self, x: Batch, *labels: object) -> Any:
+        """Noise of some rows, seeded by what they are for."""
+        return self.scm.abduct(x, abduction=self.abduction, seed=seeding.derive(self.seed, *labels) % 2**62)
+
+    def _joined(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {node: torch.cat([part[node].cpu() for part in parts]) for node in self.scm.graph.nodes}
+
+    def cycled(self, residual: float, cycles: int) -> Iterator[dict[str, Tensor]]:
+        """The rows after 1, 2, ... null interventions, every mechanism recomputed."""
+        current: Mapping[str, Tensor] = dict(self.x)
+        for cycle in range(cycles):
+            parts = []
+            for start in range(0, self.x.rows, BATCH):
+                rows = Batch({k: v[start : start + BATCH] for k, v in current.items()})
+                noise = self.abduct(rows, "cycle", cycle, start)
+                parts.append(dict(self.scm.predict(noise, {}, recompute="all", residual=residual)))
+            current = self._joined(parts)
+            yield dict(current)
+
+    def undone(self, node: str, residual: float) -> dict[str, Tensor]:
+        """The rows after acting on a node, and acting back."""
+        there, parts = self.answers[node, residual], []
+        for start in range(0, self.x.rows, BATCH):
+            rows = slice(start, start + BATCH)
+            noise = self.abduct(Batch({k: v[rows] for k, v in there.items()}), "back", node, start)
+            parts.append(dict(self.scm.predict(noise, {node: self.x[node][rows]}, residual=residual)))
+        return self._joined(parts)
+
+    @cached_property
+    def noise(self) -> dict[str, Tensor]:
+        """Images of noise, and the values of other rows."""
+        generator = torch.Generator().manual_seed(seeding.derive(self.seed, "noise images"))
+        other = torch.randperm(self.x.rows, generator=generator)
+        return {
+            node: torch.rand(value.shape, generator=generator)
+            if isinstance(self.variables[node], Image)
+            else value[other]
+            for node, value in self.x.items()
+        }
+
+    @cached_property
+    def truths(self) -> dict[str, Mapping[str, Tensor] | None]:
+        """Node acted upon -> the true answer, None where it is not known."""
+        return {node: self.true_answer(node, values) for node, values in self.actions.items()}
+
+    def candidates(self, node: str) -> Iterator[Candidate]:
+        """All answers to do(node)."""
+        first = self.answers[node, self.residuals[0]]
+        for residual in self.residuals:
+            answer = self.answers[node, residual]
+            yield Candidate("model", residual, answer, answer)
+        truth = self.truths[node]
+        if truth is not None:
+            yield Candidate("truth", None, truth, truth)
+        yield Candidate("identity", None, self.x, first)
+        yield Candidate("noise", None, self.noise, first)
+
+    # ------------------------------------------------------------------ judges
+
+    @cached_property
+    def extractor(self) -> Any:
+        """The feature extractor of distances between sets of images."""
+        if self.features is not None:
+            return self.features
+        for predictor in (self.predictors or {}).values():
+            if predictor.classes:
+                return Extractor(predictor.identity, predictor.features)
+        raise DataError(
+            "FID and KID need a feature extractor: pass features=, for example metrics.inception_features(path),"
+            " or predictors= with a classifier, whose last hidden layer will do."
+        )
+
+    @property
+    def extractor_network(self) -> list[Any]:
+        """Networks behind the extractor, for evaluation mode."""
+        return [self.features] if self.features is not None else list((self.predictors or {}).values())
+
+    def featured(self, images: Tensor) -> Tensor:
+        """Features of images."""
+        return metrics.extract(images, self.extractor, batch_size=BATCH)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Features of the reference images."""
+        assert self.reference is not None
+        return self.featured(self.reference[self.image])
+
+    def gaussians(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of images in the latent space of CLD."""
+        assert self.latents is not None
+        mechanism = self.latents.mechanisms[self.image]
+        found = [mechanism.posterior(batch.to(mechanism.device), {})["z"] for batch in images.split(BATCH)]
+        return (
+            torch.cat([law.mean.cpu() for law in found]),
+            torch.cat([law.variance.log().cpu() for law in found]),
+        )
+
+
+# ---------------------------------------------------------------------- scores
+
+
+def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
+    """What predictors read in the image, against what the action asks for; conditioned on what it asks for."""
+    assert inquiry.predictors is not None
+    for node in inquiry.nodes:
+        for candidate in inquiry.candidates(node):
+            seen = {**candidate.asked, inquiry.image: candidate.values[inquiry.image]}
+            for target, predictor in inquiry.predictors.items():
+                said, wanted = predictor.read(seen), candidate.asked[target]
+                options: dict[str, Any] = {
+                    "do": node,
+                    "residual": candidate.residual,
+                    "judge": predictor.identity,
+                    "kind": candidate.kind,
+                    "node": target,
+                }
+                if not predictor.classes:
+                    yield Score(
+                        "effectiveness",
+                        value=metrics.absolute_error(said, wanted),
+                        unit=predictor.variable.unit,
+                        **options,
+                    )
+                    continue
+                right = metrics.accuracy(said, wanted)
+                yield Score("effectiveness", value=right, unit="accuracy", better="higher", **options)
+                if predictor.classes == 2 and bool((said.bool() | wanted.bool()).any()):
+                    f1 = metrics.f1_interval(said, wanted, seed=inquiry.seed)
+                    yield Score("effectiveness (F1)", value=f1, unit="F1", better="higher", **options)
+
+
+def truth_error(inquiry: Inquiry) -> Iterator[Score]:
+    """Distance to the true counterfactual, of the image and of every other node the action changes."""
+    for node in inquiry.nodes:
+        truth = inquiry.truths[node]
+        if truth is None:
+            continue
+        for candidate in inquiry.candidates(node):
+            for name in inquiry.scm.graph.descendants([node]):
+                if name in truth:
+                    variable = inquiry.variables[name]
+                    yield Score(
+                        "truth error",
+                        name,
+                        candidate.kind,
+                        _error(variable, candidate.values[name], truth[name]),
+                        _unit(variable),
+                        do=node,
+                        residual=candidate.residual,
+                    )
+
+
+def composition(inquiry: Inquiry) -> Iterator[Score]:
+    """How far images drift under null interventions: grey levels, the judges' features, LPIPS."""
+    image = inquiry.image
+    for residual in inquiry.residuals:
+        for cycle, rows in enumerate(inquiry.cycled(residual, max(CYCLES)), 1):
+            if cycle in CYCLES:
+                yield from _drift(inquiry, f"composition({cycle})", "model", residual, rows[image])
+    for cycle in CYCLES:
+        yield from _drift(inquiry, f"composition({cycle})", "identity", None, inquiry.x[image])
+        yield from _drift(inquiry, f"composition({cycle})", "noise", None, inquiry.noise[image])
+
+
+def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: float | None, images: Tensor) -> Iterator[Score]:
+    image, x = inquiry.image, inquiry.x[inquiry.image]
+    yield Score(name, image, kind, metrics.grey_level_error(images, x), "grey levels", residual=residual)
+    if inquiry.predictors:
+        judges = inquiry.predictors
+        parts = [_embedded(judge, inquiry.x, images) - _embedded(judge, inquiry.x, x) for judge in judges.values()]
+        identity = " + ".join(judge.identity for judge in judges.values())
+        distance = torch.cat(parts, 1).abs().mean(1)
+        yield Score(f"{name} embedding", image, kind, distance, "features", residual=residual, judge=identity)
+    if inquiry.perception is not None:
+        distance = metrics.lpips(images, x, inquiry.perception)
+        named = inquiry.perception.name
+        yield Score(f"{name} lpips", image, kind, distance, "LPIPS", residual=residual, judge=named)
+
+
+def _embedded(judge: Any, given: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    parts = []
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        told = {name: given[name][rows].to(judge.device) for name in judge.given}
+        parts.append(judge.features(images[rows].to(judge.device), told).cpu())
+    return torch.cat(parts)
+
+
+def reversibility(inquiry: Inquiry) -> Iterator[Score]:
+    """Distance to the factual image after acting, and acting back."""
+    x = inquiry.x[inquiry.image]
+    for node in inquiry.nodes:
+        back = {("model", r): inquiry.undone(node, r)[inquiry.image] for r in inquiry.residuals}
+        images = {**back, ("identity", None): x, ("noise", None): inquiry.noise[inquiry.image]}
+        for (kind, residual), image in images.items():
+            error = metrics.reversibility(x, image)
+            yield Score("reversibility", inquiry.image, kind, error, "grey levels", do=node, residual=residual)  # type: ignore[arg-type]
+
+
+def fid(inquiry: Inquiry) -> Iterator[Score]:
+    """Fréchet distance of counterfactual images to real ones, per action and with an action drawn per row."""
+    yield from _set_distances(inquiry, "fid", "features²", lambda real, found: float(metrics.fid(real, found)))
+
+
+def kid(inquiry: Inquiry) -> Iterator[Score]:
+    """Kernel distance of counterfactual images to real ones, per action and with an action drawn per row."""
+
+    def distance(real: Tensor, found: Tensor) -> float:
+        size = min(1000, len(real), len(found))
+        return metrics.kid(real, found, subset_size=size, subsets=20, seed=inquiry.seed).value
+
+    yield from _set_distances(inquiry, "kid", "", distance)
+
+
+def _set_distances(
+    inquiry: Inquiry, metric: str, unit: str, distance: Callable[[Tensor, Tensor], float]
+) -> Iterator[Score]:
+    if not inquiry.nodes:
+        return
+    _check_images(inquiry, metric)
+    name, image = metrics.metric_name(metric, inquiry.extractor), inquiry.image
+    generator = torch.Generator().manual_seed(seeding.derive(inquiry.seed, "which action"))
+    chosen = torch.randint(len(inquiry.nodes), (inquiry.x.rows,), generator=generator)
+    mixed: dict[tuple[Kind, float | None], list[Tensor]] = {}
+    for node in inquiry.nodes:
+        for candidate in inquiry.candidates(node):
+            found = inquiry.featured(candidate.values[image])
+            mixed.setdefault((candidate.kind, candidate.residual), []).append(found)
+            value = distance(inquiry.real, found)
+            options = {"do": node, "residual": candidate.residual, "judge": inquiry.extractor.name}
+            yield Score(name, image, candidate.kind, value, unit, **options)  # type: ignore[arg-type]
+    for (kind, residual), found in mixed.items():
+        if len(found) == len(inquiry.nodes) > 1:
+            rows = torch.stack(found)[chosen, torch.arange(inquiry.x.rows)]
+            do, value = "one at random", distance(inquiry.real, rows)
+            yield Score(name, image, kind, value, unit, do=do, residual=residual, judge=inquiry.extractor.name)
+
+
+def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
+    """Fréchet distance of samples of the model to real images."""
+    _check_images(inquiry, "sample fid")
+    name, image = metrics.metric_name("sample fid", inquiry.extractor), inquiry.image
+    judge = inquiry.extractor.name
+    sets: dict[tuple[Kind, float | None], Tensor] = {
+        ("identity", None): inquiry.x[image],
+        ("noise", None): inquiry.noise[image],
+    }
+    for residual in inquiry.residuals:
+        seed = seeding.derive(inquiry.seed, "samples") % 2**62
+        parts = [
+            inquiry.scm.sample(min(BATCH, inquiry.x.rows - start), residual=residual, seed=seed + start)[image].cpu()
+            for start in range(0, inquiry.x.rows, BATCH)
+        ]
+        sets["model", residual] = torch.cat(parts)
+    for (kind, residual), images in sets.items():
+        value = float(metrics.fid(inquiry.real, inquiry.featured(images)))
+        yield Score(name, image, kind, value, "features²", residual=residual, judge=judge)
+
+
+def _check_images(inquiry: Inquiry, metric: str) -> None:
+    assert inquiry.reference is not None
+    fewest = min(inquiry.x.rows, len(inquiry.reference[inquiry.image]))
+    least = LEAST if metric == "kid" else max(LEAST, inquiry.featured(inquiry.x[inquiry.image][:1]).shape[1] + 1)
+    if fewest < least:
+        raise DataError(
+            f"{metric} needs at least {least} images in this feature space, got {fewest}. Raise n=, or leave it out."
+        )
+
+
+def cld(inquiry: Inquiry) -> Iterator[Score]:
+    """Counterfactual latent divergence and its two probabilities: changed enough, and not too much."""
+    assert inquiry.reference is not None
+    assert inquiry.latents is not None
+    judge = inquiry.latents.provenance.get("identity", "latents")
+    factual = inquiry.gaussians(inquiry.x[inquiry.image])
+    reference = inquiry.gaussians(inquiry.reference[inquiry.image])
+    for node in inquiry.nodes:
+        labels: dict[str, Any] = {
+            "labels": inquiry.x[node],
+            "acted_labels": inquiry.actions[node],
+            "reference_labels": inquiry.reference[node],
+        }
+        if not inquiry.variables[node].discrete:
+            values = inquiry.reference[node]
+            labels = {name: metrics.equal_width_bins(value, values) for name, value in labels.items()}
+        labels = {name: value.long() for name, value in labels.items()}
+        for candidate in inquiry.candidates(node):
+            found = metrics.cld(inquiry.gaussians(candidate.values[inquiry.image]), factual, reference, **labels)
+            scores = {
+                "cld": found.value,
+                "cld: closer than images of the new value": found.p_counterfactual,
+                "cld: farther than images of the old value": found.p_factual,
+            }
+            for name, value in scores.items():
+                yield Score(
+                    name,
+                    inquiry.image,
+                    candidate.kind,
+                    value,
+                    "",
+                    do=node,
+                    residual=candidate.residual,
+                    judge=judge,
+                )
+
+
+def unchanged(inquiry: Inquiry) -> Iterator[Score]:
+    """Share of rows in which a node that the action cannot reach is what it was, bit for bit."""
+    for node in inquiry.nodes:
+        reached = {node, *inquiry.scm.graph.descendants([node])}
+        for candidate in inquiry.candidates(node):
+            if candidate.kind == "model":
+                for name in inquiry.scm.graph.nodes:
+                    if name not in reached:
+                        same = metrics.unchanged(inquiry.x[name], candidate.values[name])
+                        options: dict[str, Any] = {"do": node, "residual": candidate.residual, "better": "higher"}
+                        yield Score("unchanged", name, "model", same, "share", **options)
+
+
+def sharpness(inquiry: Inquiry) -> Iterator[Score]:
+    """Fine detail in counterfactual images; compare with the truth."""
+    for node in inquiry.nodes:
+        for candidate in inquiry.candidates(node):
+            value = metrics.sharpness(candidate.values[inquiry.image])
+            options: dict[str, Any] = {"do": node, "residual": candidate.residual, "better": ""}
+            yield Score("sharpness", inquiry.image, candidate.kind, value, "grey levels²", **options)
+
+
+def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
+    """Standard deviation of an image over four abductions of its latents, beside its error."""
+    x, image, draws = inquiry.x, inquiry.image, 4
+    for node in inquiry.nodes:
+        for residual in inquiry.residuals:
+            parts = []
+            for start in range(0, x.rows, BATCH):
+                rows = slice(start, start + BATCH)
+                seed = seeding.derive(inquiry.seed, "uncertainty", node, start) % 2**62
+                options: dict[str, Any] = {"num_samples": draws, "abduction": "sample", "residual": residual}
+                cf = inquiry.scm.counterfactual(x[rows], {node: inquiry.actions[node][rows]}, seed=seed, **options)
+                parts.append(metrics.abduction_std(cf[image]).cpu())
+            found = torch.cat(parts)
+            yield Score("abduction std", image, "model", found, "grey levels", do=node, residual=residual, better="")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A score and what it needs.
+
+    Args:
+        function: The generator.
+        needs: Of "predictors", "truth", "reference", "latents", "features", "image".
+        default: Whether it is computed unless told otherwise.
+    """
+
+    function: Callable[[Inquiry], Iterator[Score]]
+    needs: tuple[str, ...] = ()
+    default: bool = True
+
+
+SCORES: dict[str, Entry] = {
+    "effectiveness": Entry(effectiveness, ("image", "predictors")),
+    "truth error": Entry(truth_error, ("truth",)),
+    "composition": Entry(composition, ("image",)),
+    "reversibility": Entry(reversibility, ("image",)),
+    "fid": Entry(fid, ("image", "reference", "features")),
+    "kid": Entry(kid, ("image", "reference", "features"), default=False),
+    "sample fid": Entry(sample_fid, ("image", "reference", "features")),
+    "cld": Entry(cld, ("image", "reference", "latents")),
+    "unchanged": Entry(unchanged),
+    "sharpness": Entry(sharpness, ("image",), default=False),
+    "uncertainty": Entry(uncertainty, ("image",), default=False),
+}
+"""Scores by name, in the order of reports."""
+
+
+def _error(variable: Variable, x: Tensor, y: Tensor) -> Tensor:
+    if isinstance(variable, Image):
+        return metrics.grey_level_error(x, y)
+    return (x != y).float() if variable.discrete else metrics.absolute_error(x, y)
+
+
+def _unit(variable: Variable) -> str:
+    if isinstance(variable, Image):
+        return "grey levels"
+    return "share wrong" if variable.discrete else variable.unit
