@@ -60,7 +60,7 @@ class GivenNoise(Delta):
                 f"'{self.mechanism.node}' is deterministic given its noise, so the program cannot be"
                 " conditioned on it. Abduct its noise instead: scm.abduct or scm.counterfactual."
             )
-        return super().log_prob(x)
+        return super().log_prob(x)  # type: ignore[return-value]
 
 
 def _as_rows(value: Tensor | float, variable: Variable, n: int) -> Tensor:

@@ -125,12 +125,12 @@ class StructuralCausalModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model lives; results come out there."""
-        return self._modules_in_order[0].device if self._order else torch.device("cpu")
+        return self._modules_in_order[0].device if self._order else torch.device("cpu")  # type: ignore[return-value]
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating type the model computes in."""
-        return self._modules_in_order[0].dtype if self._order else torch.get_default_dtype()
+        return self._modules_in_order[0].dtype if self._order else torch.get_default_dtype()  # type: ignore[return-value]
 
     def _fitted(self) -> Mapping[str, Mechanism]:
         mechanisms = self.mechanisms
@@ -583,7 +583,7 @@ class ActedSCM:
 def _one(do: Dos) -> Do | None:
     if isinstance(do, list | tuple):
         raise InterventionError("This takes one set of actions, not a list of worlds. Use counterfactual or predict.")
-    return do
+    return do  # type: ignore[return-value]
 
 
 def _is_sample(abduction: str) -> bool:
@@ -611,4 +611,4 @@ def _from_record(path: str | Path, node: str, record: Mapping[str, Any]) -> Mech
             f" Give it: SCM.load(path, mechanisms={{'{node}': ...}})."
         )
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
-    return MECHANISMS[kind](**config)
+    return MECHANISMS[kind](**config)  # type: ignore[arg-type]

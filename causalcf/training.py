@@ -173,9 +173,10 @@ class Trainer:
             validation = self._validate()
             self.epoch += 1
             self.stale += 1
-            if validation < self.best:
-                self.best, self.stale = validation, 0
+            if validation < self.best + self.recipe.slack / self.validation.rows**0.5:
+                self.stale = 0
                 self.best_weights = _copy(self.average.module.state_dict())
+            self.best = min(self.best, validation)
             yield {
                 "node": self.node,
                 "epoch": self.epoch,
@@ -224,7 +225,7 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.objective, self.optimizer, max_norm=self.recipe.clip, error_if_nonfinite=False
         )
-        finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
+        finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)  # type: ignore[arg-type]
         self.skipped += ~finite
         # A step that is not finite becomes a step along nothing, decided on the device.
         for parameter in self.mechanism.parameters():

@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, Uniform
 
 import causalcf as ccf
+from causalcf.abduction import Noise
 from causalcf.errors import (
     CausalCFError,
     DataError,
@@ -363,7 +364,7 @@ def test_to_moves_type_and_results_follow(mixed: ccf.SCM, rows: ccf.Batch) -> No
 def test_cpu_and_gpu_agree(mixed: ccf.SCM, rows: ccf.Batch) -> None:
     noise = mixed.abduct(rows, seed=0)
     there = copy.deepcopy(mixed).to("cuda")
-    moved = ccf.abduction.Noise(
+    moved = Noise(
         {site: u.cuda() for site, u in noise.items()}, ccf.Batch({node: value.cuda() for node, value in rows.items()})
     )
     here, gpu = mixed.predict(noise, {"x": 1.0}), there.predict(moved, {"x": 1.0})

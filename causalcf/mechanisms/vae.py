@@ -259,7 +259,7 @@ class Inference(nn.Module):
         self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.head = _quiet(nn.Linear(widths[-1] * grid[0] * grid[1], 2 * latent))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         e = self.embed(c)
@@ -286,7 +286,7 @@ class Generator(nn.Module):
         # Edges of strokes are decided at the finest level: one more block there.
         self.last = Block(widths[0], EMBEDDING)
         self.head = _quiet(nn.Conv2d(widths[0], 4 * channels, 3, padding=1))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         e = self.embed(c)
@@ -309,5 +309,5 @@ def _quiet(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """The layer with smaller initial weights, so that residual paths and heads start out faint."""
     with torch.no_grad():
         layer.weight.mul_(0.3)
-        layer.bias.zero_()
+        layer.bias.zero_()  # type: ignore[union-attr]
     return layer
