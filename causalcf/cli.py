@@ -48,7 +48,7 @@ def main() -> None:
     """Entry point: bad input ends with one line on standard error and exit code 2."""
     warnings.showwarning = _show_warning
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="causalcf", standalone_mode=False))
     except UsageError as error:
         if error.__class__.__name__ == "NoArgsIsHelpError":  # a command without arguments: not an error to us
             error.show()
@@ -123,6 +123,11 @@ def graphs(
         console.print(table)
         return
     graph = load_graph(name)
+    if out is not None:
+        from causalcf.plots import save_figure
+        from causalcf.provenance import provenance
+
+        save_figure(graph.draw(do or []).figure, out, provenance(seed=None))
     table = Table(title=graph.title or graph.name)
     table.add_column("node", no_wrap=True)
     for heading in ("kind", "values", "causes"):
@@ -135,12 +140,7 @@ def graphs(
     if graph.reference:
         console.print(graph.reference, style="dim")
     if out is not None:
-        from causalcf.plots import save_figure
-        from causalcf.provenance import provenance
-
-        axes = graph.draw(do or [])
-        save_figure(axes.figure, out, provenance(seed=None))
-        console.print(f"[green]drawn[/green] {out}")
+        typer.echo(out)
 
 
 @data_app.command(

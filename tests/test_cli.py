@@ -1,0 +1,456 @@
+"""The command line: what it writes, what it says, and how it refuses."""
+
+import csv
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import image as mpl_image
+from PIL import Image as Pillow
+from sklearn.datasets import load_digits
+
+import causalcf as ccf
+from causalcf import cli
+from causalcf.checkpoint import read_file
+from causalcf.datasets.digits import enlarge
+from causalcf.datasets.idx import idx_bytes, write_atomically
+from causalcf.errors import InterventionError
+from causalcf.mechanisms import MECHANISMS
+
+VARIABLES = {
+    "thickness": ccf.Positive(),
+    "ice-cream": ccf.Real(),
+    "digit": ccf.Categorical(10),
+    "bald": ccf.Boolean(),
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line as the shell would: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["/somewhere/bin/causalcf", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        monkeypatch.setenv("COLUMNS", "150")
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A file with a barely trained model of the digits."""
+    path = tmp_path_factory.mktemp("model") / "digits.safetensors"
+    vae = ccf.mechanisms.VAE(latent=4, widths=(8, 8, 8))
+    scm = ccf.SCM("morphomnist", mechanisms={"image": vae})
+    scm.fit(ccf.datasets.Digits("train")[:200], epochs=1, seed=0, progress=False).save(path)
+    return path
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    """A CSV file of a chain x -> y with a boolean and a category."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60)
+    lines = [
+        f"{a},{2 * a + b},{'true' if a > 0 else 'false'},{'red' if b > 0 else 'blue'}"
+        for a, b in zip(x, 0.1 * rng.normal(size=60), strict=True)
+    ]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["x,y,b,c", *lines]) + "\n")
+    return path
+
+
+# ---------------------------------------------------------------------- reading actions
+
+
+@given(
+    node=st.sampled_from(["thickness", "ice-cream", "image.z"]),
+    amount=st.floats(-1e6, 1e6, allow_nan=False),
+    operator=st.sampled_from(["=", "+=", "-=", "*="]),
+    space=st.sampled_from(["", " "]),
+)
+def test_numbers_and_moves_are_read_as_written(node, amount, operator, space):
+    expected = {"=": amount, "+=": ccf.shift(amount), "-=": ccf.shift(-amount), "*=": ccf.scale(amount)}[operator]
+    assert cli.parse_do(f"{node}{space}{operator}{space}{amount!r}", VARIABLES) == {node: expected}
+
+
+@given(st.permutations(["thickness=4", "digit=7", "ice-cream+=1", "bald=yes"]))
+def test_the_order_of_actions_does_not_matter(parts):
+    actions = cli.parse_do(", ".join(parts), VARIABLES)
+    assert actions == {"thickness": 4.0, "digit": "7", "ice-cream": ccf.shift(1.0), "bald": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thickness", "Cannot read the action 'thickness'. Write node=4"),
+        ("thickness=", "Cannot read the action 'thickness='"),
+        ("=4", "Cannot read the action '=4'"),
+        ("thickness=thick", "'thick' is not a number"),
+        ("thickness*=nine", "'nine' is not a number"),
+        ("bald=maybe", "expected true or false"),
+        ("thickness=1,thickness+=2", "Two actions on 'thickness' in one world"),
+    ],
+)
+def test_what_is_not_an_action_is_refused(text, message):
+    with pytest.raises(InterventionError, match=message.replace("*", r"\*")):
+        cli.parse_do(text, VARIABLES)
+
+
+def test_no_action_is_the_null_intervention():
+    assert cli.parse_do("", VARIABLES) == {}
+
+
+# ---------------------------------------------------------------------- help
+
+
+def commands():
+    """(words, command) of every command."""
+    group = typer.main.get_command(cli.app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from (((name, sub), inner) for sub, inner in command.commands.items())
+        else:
+            yield (name,), command
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=" ".join(pair[0])) for pair in commands()])
+def test_help_explains_every_option(run, words, command):
+    code, out, _ = run(*words, "--help")
+    assert code == 0
+    for parameter in command.params:
+        assert parameter.help or parameter.name == "help", f"{words}: {parameter.name} has no help"
+        assert max(parameter.opts, key=len) in out
+    assert command.help.splitlines()[0] in " ".join(out.split())
+
+
+def test_help_does_not_wait_for_torch():
+    script = (
+        "import sys\n"
+        "from causalcf.cli import app\n"
+        f"for words in {[list(words) for words, _ in commands()]}:\n"
+        "    app([*words, '--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'pyro', 'zuko', 'matplotlib', 'sklearn', 'skimage'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_and_overview(run):
+    assert run("--version") == (0, f"causalcf {ccf.__version__}\n", "")
+    code, out, err = run()
+    assert code == 2
+    assert all(name in out + err for name in ("demo", "graphs", "fit", "counterfactual", "evaluate", "data"))
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["graphs", "nowhere"], "There is no graph 'nowhere'"),
+        (["graphs", "chain", "--out", "chain.pdf"], "choose a name that ends in .png or .svg"),
+        (["graphs", "chain", "--out", "chain.png", "--do", "sleep"], "The graph has no node 'sleep'"),
+        (["fit", "chain"], "causalcf fit: Missing option '--data'. Try: causalcf fit --help"),
+        (["fit", "chain", "--data", "x.csv", "--out", "m.pt"], "a model file ends in .safetensors"),
+        (["fit", "chain", "--data", "nowhere.csv", "--out", "m.safetensors"], "There is no file nowhere.csv"),
+        (
+            ["fit", "chain", "--data", "coins", "--out", "m.safetensors"],
+            "There is no data set 'coins'. Known: ['digits'",
+        ),
+        (["counterfactual", "nothing", "--data", "digits", "--do", "x=1"], "There is no reference model 'nothing'"),
+        (["counterfactual", "no.safetensors", "--data", "digits", "--do", "x=1"], "There is no checkpoint at"),
+        (["demo", "--epochs", "many"], "Invalid value for '--epochs'"),
+        (["sing"], "No such command 'sing'"),
+        (["data", "morphomnist", "--mnist", "nowhere", "--out", "new"], "MNIST needs train-images-idx3-ubyte"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_code_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert not out
+    assert err.count("\n") == 1
+    assert err.startswith("causalcf")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--do", "thicknes=4"], "do names ['thicknes'], neither nodes"),
+        (["--do", "digit=eleven"], "'digit' has no category 'eleven'"),
+        (["--do", "digit+=1"], "cannot be shifted or scaled"),
+        (["--do", "thickness=-1"], "'thickness' must be above 0"),
+        (["--do", "intensity+=900"], 'pass out_of_support="clip"'),
+        (["--do", "thickness=4", "--rows", "x"], "--rows x: expected a number, or start:stop"),
+        (["--do", "thickness=4", "--rows", "5:5"], "The data have no rows"),
+        (["--do", "thickness=4", "--split", "valid"], "There is no split 'valid'"),
+        (["--do", "thickness=4", "--num-samples", "3"], "nothing in this query is random"),
+        (["--do", "thickness=4", "--abduction", "best"], 'abduction must be "mean" or "sample"'),
+    ],
+)
+def test_a_bad_question_ends_with_one_line(run, model, tmp_path, arguments, message):
+    code, out, err = run("counterfactual", model, "--data", "digits", "--out", tmp_path / "cf", *arguments)
+    assert code == 2
+    assert not out
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "cf").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("image", "expected node=Name"),
+        ("image=VAE(", "expected node=Name"),
+        ("image=Diffuser", "there is no mechanism 'Diffuser'. Known: ['Flow'"),
+        ("image=VAE(depth=3)", "unexpected keyword argument 'depth'"),
+        ("picture=VAE", "Mechanisms are given for ['picture']"),
+    ],
+)
+def test_a_bad_mechanism_ends_with_one_line(run, tmp_path, option, message):
+    code, _, err = run(
+        "fit", "morphomnist", "--data", "digits", "--out", tmp_path / "m.safetensors", "--mechanism", option
+    )
+    assert code == 2
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_the_shell_sees_code_2_and_one_line():
+    program = Path(sys.executable).with_name("causalcf")
+    done = subprocess.run([program, "graphs", "nowhere"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("causalcf: There is no graph 'nowhere'")
+
+
+# ---------------------------------------------------------------------- graphs
+
+
+def test_graphs_lists_what_there_is(run):
+    code, out, _ = run("graphs")
+    assert code == 0
+    assert all(name in out for name in ccf.graph_names())
+
+
+def test_a_graph_is_described_and_drawn(run, tmp_path):
+    picture = tmp_path / "new" / "graph.png"
+    code, out, _ = run("graphs", "morphomnist", "--out", picture, "--do", "intensity")
+    assert code == 0
+    assert "Positive" in out
+    assert "in [64, 255] (grey levels)" in out
+    assert "0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in out
+    assert mpl_image.imread(picture).std() > 0.1
+    assert provenance_of(picture)["command"].startswith("causalcf graphs morphomnist")
+
+
+def provenance_of(picture):
+    with Pillow.open(picture) as image:
+        return json.loads(image.text["provenance"])
+
+
+# ---------------------------------------------------------------------- fit
+
+
+def test_fit_on_a_table_then_ask(run, table, tmp_path):
+    graph = tmp_path / "graph.json"
+    ccf.CausalGraph(
+        [("x", "y"), ("x", "b"), ("y", "c")],
+        {"x": ccf.Real(), "y": ccf.Real(), "b": ccf.Boolean(), "c": ccf.Categorical(["blue", "red"])},
+    ).save(graph)
+    file = tmp_path / "out" / "model.safetensors"
+    options = ["--mechanism", "x=LinearGaussian", "--mechanism", "y=LinearGaussian", "--epochs", "1", "--seed", "3"]
+    code, out, err = run("fit", graph, "--data", table, "--out", file, "--quiet", *options)
+    assert (code, err) == (0, "")
+    assert "LinearGaussian" in out
+    assert "solved" in out
+    scm = ccf.SCM.load(file)
+    assert scm.provenance["seed"] == 3
+    assert scm.provenance["data"] == str(table)
+    assert scm.provenance["command"].startswith("causalcf fit ")
+    assert provenance_of(file.with_suffix(".png"))["seed"] == 3
+    assert not file.with_suffix(".checkpoint").exists()
+
+    asked = ["--do", "x+=1,b=true", "--do", "c=red", "--rows", "2:5", "--out", tmp_path / "cf"]
+    code, out, _ = run("counterfactual", file, "--data", table, *asked)
+    assert code == 0
+    assert "do(x += 1" in out
+    assert "do(c = red)" in out
+    with (tmp_path / "cf" / "counterfactual.csv").open() as opened:
+        lines = list(csv.DictReader(opened))
+    assert [line["world"] for line in lines] == ["0"] * 3 + ["1"] * 3
+    for line in lines[:3]:  # y = 2 x + noise
+        assert float(line["x"]) == pytest.approx(float(line["x (factual)"]) + 1, abs=1e-5)
+        assert float(line["y"]) == pytest.approx(float(line["y (factual)"]) + 2, abs=0.2)
+        assert line["b"] == "True"
+    assert [line["c"] for line in lines[3:]] == ["red"] * 3
+    assert all(line["y"] == line["y (factual)"] for line in lines[3:])
+
+
+def test_fit_on_digits(run, tmp_path):
+    file = tmp_path / "digits.safetensors"
+    options = [
+        "--mechanism",
+        "image=VAE(latent=4, widths=(8,8,8))",
+        "--rows",
+        "60",
+        "--half",
+        "image",
+        "--threads",
+        "1",
+    ]
+    epochs = [word for node in ("thickness", "intensity", "image") for word in ("--epochs", f"{node}=1")]
+    code, out, _ = run("fit", "morphomnist", "--data", "digits", "--out", file, "--quiet", *options, *epochs)
+    assert code == 0
+    assert out.splitlines()[-2:] == [str(file.with_suffix(".png")), str(file)]
+    scm = ccf.SCM.load(file)
+    assert scm.mechanisms["image"].latent == 4
+    assert scm.provenance["rows"] == 54  # a tenth validates
+    assert file.stat().st_size < 300_000
+
+
+def test_a_killed_fit_resumes_only_when_told(run, table, tmp_path):
+    graph, file = tmp_path / "graph.json", tmp_path / "m.safetensors"
+    ccf.CausalGraph([("x", "y")], {"x": ccf.Real(), "y": ccf.Real()}).save(graph)
+    data = tmp_path / "xy.csv"
+    data.write_text("\n".join(",".join(line.split(",")[:2]) for line in table.read_text().splitlines()))
+    arguments = ["fit", graph, "--data", data, "--out", file, "--quiet", "--epochs", "1"]
+    file.with_suffix(".checkpoint").write_bytes(b"not a checkpoint")
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "exists already" in err
+    code, _, err = run(*arguments, "--resume")
+    assert code == 2
+    assert "is damaged" in err
+
+
+def test_epochs_are_a_number_or_by_node(run, tmp_path):
+    assert cli._epochs(["20"]) == 20
+    assert cli._epochs(["image=20", "a=b=1"]) == {"image": 20, "a=b": 1}
+    assert cli._epochs([]) is None
+    code, _, err = run(
+        "fit", "chain", "--data", "digits", "--out", tmp_path / "m.safetensors", "--epochs", "image=many"
+    )
+    assert code == 2
+    assert "--epochs image=many: expected a number, or node=number" in err
+
+
+def test_every_mechanism_can_be_named():
+    easy = [name for name in MECHANISMS if name not in ("Deterministic", "Classifier")]
+    assert {
+        node: type(mechanism).__name__
+        for node, mechanism in cli._mechanisms([f"{name}={name}()" for name in easy]).items()
+    } == {name: name for name in easy}
+
+
+# ---------------------------------------------------------------------- counterfactual
+
+
+def test_counterfactual_writes_what_it_answers(run, model, tmp_path):
+    out = tmp_path / "cf"
+    code, text, err = run(
+        "counterfactual", model, "--data", "digits", "--rows", "8:12", "--out", out,
+        "--do", "thickness=4,digit=7", "--do", "intensity-=10", "--do", "thickness*=0.5",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    names = ["counterfactual.png", "counterfactual.csv", "counterfactual.safetensors", "counterfactual.json"]
+    assert text.splitlines()[-4:] == [str(out / name) for name in names]
+    assert "do(thickness = 4, digit = 7)" in text
+
+    header, tensors = read_file(out / "counterfactual.safetensors")
+    scm, x = ccf.SCM.load(model), ccf.datasets.Digits("test")[8:12]
+    worlds = [{"thickness": 4.0, "digit": "7"}, {"intensity": ccf.shift(-10)}, {"thickness": ccf.scale(0.5)}]
+    expected = scm.counterfactual(x, do=worlds)
+    for node in scm.graph.nodes:
+        torch.testing.assert_close(tensors[f"counterfactual.{node}"], expected[node])
+        torch.testing.assert_close(tensors[f"factual.{node}"], x[node])
+
+    record = json.loads((out / "counterfactual.json").read_text())
+    assert record == header["provenance"] == provenance_of(out / "counterfactual.png")
+    assert record["do"] == ["thickness=4,digit=7", "intensity-=10", "thickness*=0.5"]
+    assert (record["residual"], record["abduction"], record["seed"]) == (1.0, "mean", 0)
+    assert (record["model"], record["data"], record["rows"]) == (str(model), "digits:test", "8:12")
+    with (out / "counterfactual.csv").open() as opened:
+        lines = list(csv.DictReader(opened))
+    assert [line["row"] for line in lines] == ["8", "9", "10", "11"] * 3
+    assert {line["digit"] for line in lines[:4]} == {"7"}
+
+
+def test_counterfactual_samples_residual_and_clipping(run, model, tmp_path):
+    out = tmp_path / "cf"
+    code, text, _ = run(
+        "counterfactual", model, "--data", "digits", "--rows", "2", "--out", out, "--do", "intensity+=500", "--clip",
+        "--num-samples", "3", "--abduction", "sample", "--residual", "0", "--seed", "5",
+    )  # fmt: skip
+    assert code == 0
+    assert "First of 3 samples" in text
+    record = json.loads((out / "counterfactual.json").read_text())
+    assert (record["residual"], record["abduction"], record["num_samples"]) == (0.0, "sample", 3)
+    assert record["clipped"] == {"intensity": 6}
+    _, tensors = read_file(out / "counterfactual.safetensors")
+    assert tensors["counterfactual.image"].shape == (3, 2, 1, 32, 32)
+    assert (tensors["counterfactual.intensity"] == 255).all()
+
+
+def test_the_null_question_gives_the_rows_back(run, model, tmp_path):
+    assert run("counterfactual", model, "--data", "digits", "--rows", "3", "--do", "", "--out", tmp_path)[0] == 0
+    _, tensors = read_file(tmp_path / "counterfactual.safetensors")
+    assert torch.equal(tensors["counterfactual.image"], tensors["factual.image"])
+
+
+# ---------------------------------------------------------------------- evaluate, data
+
+
+def test_evaluate_prints_and_writes_scores(run, model, tmp_path):
+    file = tmp_path / "scores.json"
+    code, out, _ = run("evaluate", model, "--data", "digits", "--n", "20", "--out", file, "--do", "thickness")
+    assert code == 0
+    assert str(file) in out
+    document = json.loads(file.read_text())
+    assert document["provenance"]["data"] == "digits:test"
+    assert document["provenance"]["command"].startswith("causalcf evaluate")
+    assert document["records"]
+
+
+def test_evaluate_needs_a_truth(run, model, table):
+    code, _, err = run("evaluate", model, "--data", table)
+    assert code == 2
+    assert "has no known truth" in err
+
+
+def test_data_morphomnist_makes_a_data_set(run, tmp_path):
+    pixels, labels = load_digits(return_X_y=True)
+    (tmp_path / "mnist").mkdir()
+    for prefix, rows in {"train": slice(0, 8), "t10k": slice(8, 12)}.items():
+        write_atomically(
+            {
+                tmp_path / "mnist" / f"{prefix}-images-idx3-ubyte.gz": idx_bytes(
+                    enlarge(pixels[rows].reshape(-1, 8, 8))
+                ),
+                tmp_path / "mnist" / f"{prefix}-labels-idx1-ubyte.gz": idx_bytes(labels[rows].astype(np.uint8)),
+            }
+        )
+    out = tmp_path / "made"
+    code, text, _ = run("data", "morphomnist", "--mnist", tmp_path / "mnist", "--out", out, "--mode", "fast", "--quiet")
+    assert code == 0
+    assert sorted(text.splitlines()) == sorted(str(path) for path in out.iterdir())
+    assert ccf.datasets.MorphoMNIST(out, "train").rows == 8
+    code, _, err = run("data", "morphomnist", "--mnist", tmp_path / "mnist", "--out", out, "--mode", "slow")
+    assert code == 2
+    assert "Unknown mode 'slow'" in err
