@@ -52,7 +52,7 @@ class VAE(Mechanism):
         True
     """
 
-    latent: int = 16
+    latent: int = 32
     widths: tuple[int, int, int] = (32, 64, 96)
     beta: float = 4.0
     sigma: float | None = None
@@ -60,7 +60,7 @@ class VAE(Mechanism):
     kind: ClassVar[Kind] = "amortised"
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(
-        epochs=40, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
+        epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
     )
 
     def validate(self) -> None:
