@@ -9,7 +9,8 @@ thickness causes intensity, not the other way round. So it depends on what one m
 3. Counterfactual, for this very digit: had *it* been that bright, it would be as thick as it is.
 
 A model that was fitted to data answers all three; the data set knows the truth of all three. The
-pictures show what each rung looks at: other digits, new digits, the same digits.
+pictures show what each rung looks at: other digits, new digits, the same digits. (New digits are
+drawn as the mean images of the model's decoder, without pixel noise.)
 
 Run it: python examples/ladder.py --out runs/ladder
 On real MorphoMNIST: python examples/ladder.py --data morphomnist --out runs/ladder
@@ -59,9 +60,9 @@ def climb(scm: ccf.SCM, test: Any, intensity: float, seed: int) -> dict[str, Any
     Returns:
         Rung -> (model's answer, true answer, images that show it).
     """
-    samples = scm.sample(20_000, seed=seed)  # association: draw, and look only at the bright ones
+    samples = scm.sample(5000, residual=0, seed=seed)  # association: draw, and look only at the bright ones
     bright, really_bright = samples[near(samples, intensity)], test[near(test, intensity)]
-    acted = scm.sample(1000, do={"intensity": intensity}, seed=seed)  # intervention: draw with brightness set
+    acted = scm.sample(1000, do={"intensity": intensity}, residual=0, seed=seed)  # intervention: brightness set
     thin = test[test["thickness"].argsort()[test.rows // 20 :][:6]]  # counterfactual: six thin digits, brightened
     answer = scm.counterfactual(thin, do={"intensity": intensity})
     truth = test.truth(thin, do={"intensity": intensity})
