@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from causalcf.check import Check, Origin
+
 __all__ = ["Abduction", "Counterfactual", "counterfactual", "predict_worlds"]
 
 Abduction = Literal["mean", "sample"]
@@ -49,6 +51,7 @@ class Counterfactual(Mapping[str, Tensor]):
         recompute: Which mechanisms ran: "descendants" or "all".
         listed: Whether there is a W axis.
         num_samples: Length of the S axis, None if there is none.
+        origin: The model that answered and what it has seen, for `check`.
     """
 
     graph: CausalGraph = field(repr=False)
@@ -60,6 +63,7 @@ class Counterfactual(Mapping[str, Tensor]):
     recompute: Recompute = "descendants"
     listed: bool = False
     num_samples: int | None = None
+    origin: Origin | None = field(default=None, repr=False)
 
     # ------------------------------------------------------------------ the mapping
 
@@ -188,6 +192,20 @@ class Counterfactual(Mapping[str, Tensor]):
         from causalcf.plots import plot_counterfactual
 
         return plot_counterfactual(self, rows=rows, **options)
+
+    def check(self) -> Check:
+        """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.
+
+        Looks at the values that the actions set or moved against the range of the training data, at
+        acted values against what their own mechanisms could give under the acted parents, at the
+        abducted noise against its prior, and at residuals against those of held-out rows.
+
+        Raises:
+            InterventionError: There are several worlds or samples: check one of them.
+        """
+        from causalcf.check import check
+
+        return check(self)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{node}: {tuple(self[node].shape)}" for node in self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from causalcf import program, seeding, training
 from causalcf.abduction import Noise, abduct, is_random, sample_noise
 from causalcf.action import Do, OutOfSupport, check_targets, is_stochastic
+from causalcf.check import Origin, summarise
 from causalcf.checkpoint import load_tensors, read_file, write_file
 from causalcf.counterfactual import Abduction, Counterfactual, Dos, counterfactual, listed_worlds, predict_worlds
 from causalcf.data import Batch, infer_variables, read
@@ -89,6 +90,7 @@ class StructuralCausalModel(nn.Module):
         self._modules_in_order = nn.ModuleList()
         self.history: list[dict[str, Any]] = []
         self.provenance: dict[str, Any] = {}
+        self.seen: dict[str, dict[str, Any]] = {}
         if len(self.graph.variables) == len(self.graph.nodes):
             self._bind()
 
@@ -210,6 +212,7 @@ class StructuralCausalModel(nn.Module):
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
         self.history = job.history
+        self.seen = summarise(self.graph, self.mechanisms, train, held_out)
         self.provenance = provenance(
             seed=seed,
             device=self.device,
@@ -331,7 +334,7 @@ class StructuralCausalModel(nn.Module):
             project: Project what mechanisms give onto the support; turn off to differentiate.
             seed: What actions that are distributions are drawn with.
         """
-        return predict_worlds(
+        answer = predict_worlds(
             self.graph,
             self._fitted(),
             noise,
@@ -342,6 +345,7 @@ class StructuralCausalModel(nn.Module):
             project=project,
             seed=seeding.resolve(seed) if any(is_stochastic(world) for world in listed_worlds(do)) else None,
         )
+        return replace(answer, origin=Origin(self.mechanisms, self.seen))
 
     def counterfactual(
         self,
@@ -381,7 +385,7 @@ class StructuralCausalModel(nn.Module):
             InterventionError: An action cannot be carried out.
             NotFittedError: The model is not fitted.
         """
-        return counterfactual(
+        answer = counterfactual(
             self.graph,
             self._fitted(),
             self._read(x),
@@ -393,6 +397,7 @@ class StructuralCausalModel(nn.Module):
             out_of_support=out_of_support,
             seed=seed,
         )
+        return replace(answer, origin=Origin(self.mechanisms, self.seen))
 
     # ------------------------------------------------------------------ density
 
@@ -478,7 +483,7 @@ class StructuralCausalModel(nn.Module):
         wider._order = wider.graph.nodes
         bound = mechanism.bind(node, variable, {parent: self.variables[parent] for parent in wider.graph.parents(node)})
         wider._modules_in_order = nn.ModuleList([mechanisms.get(name, bound) for name in wider._order])
-        wider.history, wider.provenance = self.history, self.provenance
+        wider.history, wider.provenance, wider.seen = self.history, self.provenance, self.seen
         return wider.eval()
 
     # ------------------------------------------------------------------ files
@@ -503,6 +508,7 @@ class StructuralCausalModel(nn.Module):
             },
             "history": self.history,
             "provenance": self.provenance,
+            "seen": self.seen,
         }
         tensors = {
             f"{node}.{name}": tensor.half() if node in half and tensor.is_floating_point() else tensor
@@ -543,6 +549,7 @@ class StructuralCausalModel(nn.Module):
             load_tensors(mechanism, own, path, f"the {type(mechanism).__name__} of '{node}'")
             mechanism.fitted = True
         scm.history, scm.provenance = header["history"], header["provenance"]
+        scm.seen = header.get("seen", {})
         return scm.to(device)
 
     def __repr__(self) -> str:

@@ -1,0 +1,135 @@
+"""`cf.check()`: ordinary questions pass, extrapolating ones are named, row by row."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import causalcf as ccf
+from causalcf.check import RARE, Check
+from causalcf.datasets.bars import Bars
+from causalcf.errors import DataError, InterventionError
+
+
+@pytest.fixture(scope="module")
+def bars() -> Bars:
+    return Bars(1500, seed=1)
+
+
+@pytest.fixture(scope="module")
+def scm(bars: Bars) -> ccf.SCM:
+    vae = ccf.mechanisms.VAE(latent=3, widths=(8, 8, 8))
+    return ccf.SCM(bars.graph, mechanisms={"image": vae}).fit(
+        bars, epochs={"image": 2, "brightness": 20, "width": 20, "side": 3}, seed=0, progress=False
+    )
+
+
+def _names(check: Check) -> set[str]:
+    return {finding.name for finding in check.findings if bool(finding.unusual.any())}
+
+
+def test_an_ordinary_question_passes(scm: ccf.SCM) -> None:
+    """At most 2 of 100 rows: eight findings with a false-alarm rate of one in a thousand each, p < .05 for 3."""
+    x = Bars(100, seed=2)[:]
+    check = scm.counterfactual(x, {"width": 3.0}, seed=0).check()
+    assert int(check.extrapolates.sum()) <= 2
+    assert check.extrapolates.shape == (100,)
+    assert {f.name for f in check.findings} == {
+        "width",
+        "brightness",
+        "width.u",
+        "brightness.u",
+        "image.z",
+        "image.eps",
+    }
+
+
+def test_an_acted_value_beyond_the_data_is_named(scm: ccf.SCM) -> None:
+    x = Bars(20, seed=2)[:]
+    check = scm.counterfactual(x, {"width": torch.linspace(3, 9, 20)}, seed=0).check()
+    (finding,) = check.of("width")
+    assert finding.unusual.tolist() == (finding.found > 5).tolist()
+    assert bool((check.extrapolates >= finding.unusual).all())
+    assert finding.typical.startswith("1")
+
+
+def test_values_that_are_possible_apart_but_not_together_are_named(scm: ccf.SCM) -> None:
+    """A width of 1 px and a brightness of 245 both occur; with that width the noise would be 6.8 sigma out."""
+    x = Bars(10, seed=2)[:]
+    alone = scm.counterfactual(x, {"brightness": 245.0}, seed=0).check()
+    assert not bool(alone.of("brightness")[0].unusual.any()), "within the data's range"
+    both = scm.counterfactual(x, {"width": 1.05, "brightness": 245.0}, seed=0).check()
+    given = [f for f in both.of("brightness") if f.what == "tail probability given width"]
+    assert bool(given[0].unusual.all())
+    assert bool((given[0].found < RARE).all())
+
+
+def test_an_unseen_category_is_named() -> None:
+    rows = {"c": torch.arange(300) % 2, "y": torch.randn(300)}
+    scm = ccf.SCM([("c", "y")], {"c": ccf.Categorical(3), "y": ccf.Real()}).fit(rows, epochs=2, seed=0, progress=False)
+    x = {"c": torch.tensor([0, 1]), "y": torch.zeros(2)}
+    assert bool(scm.counterfactual(x, {"c": 2}, seed=0).check().of("c")[0].unusual.all())
+    assert not bool(scm.counterfactual(x, {"c": 1}, seed=0).check().of("c")[0].unusual.any())
+
+
+def test_an_image_unlike_the_data_is_named(scm: ccf.SCM) -> None:
+    x = dict(Bars(10, seed=2)[:])
+    x["image"] = x["image"].clone()
+    x["image"][0] = torch.rand(1, 16, 16)
+    check = scm.counterfactual(x, {"width": 3.0}, seed=0).check()
+    (residual,) = check.of("image.eps")
+    assert bool(residual.unusual[0])
+    assert not bool(residual.unusual[1:].any())
+    assert bool(check.extrapolates[0])
+
+
+def test_a_value_of_a_row_that_its_mechanism_could_not_give_is_named(scm: ccf.SCM) -> None:
+    x = dict(Bars(3, seed=2)[:])
+    x["width"], x["brightness"] = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([254.0, 150.0, 220.0])
+    check = scm.counterfactual(x, {"side": "left"}, seed=0).check()
+    assert check.of("brightness.u")[0].unusual.tolist() == [True, False, False]
+
+
+def test_it_prints_as_a_table(scm: ccf.SCM) -> None:
+    text = repr(scm.counterfactual(Bars(20, seed=2)[:], {"width": 9.0}, seed=0).check())
+    assert "value, in the data's range, px" in text
+    assert "20 of 20" in text
+    assert text.endswith("-> 20 of 20 rows extrapolate")
+    assert max(map(len, text.splitlines())) < 140
+
+
+def test_a_loaded_model_checks_alike(scm: ccf.SCM, tmp_path: Path) -> None:
+    scm.save(tmp_path / "scm.safetensors")
+    again = ccf.SCM.load(tmp_path / "scm.safetensors")
+    x = Bars(20, seed=2)[:]
+    first, second = (model.counterfactual(x, {"width": 4.9}, seed=0).check() for model in (scm, again))
+    assert repr(first) == repr(second)
+    assert again.seen == scm.seen
+
+
+def test_worlds_and_samples_are_checked_one_by_one(scm: ccf.SCM) -> None:
+    x = Bars(5, seed=2)[:]
+    worlds = scm.counterfactual(x, [{"width": 2.0}, {"width": 9.0}], seed=0)
+    with pytest.raises(InterventionError, match=r"several worlds.*cf.world\(0\).check\(\)"):
+        worlds.check()
+    assert _names(worlds.world(1).check()) >= {"width"}
+    assert "width" not in _names(worlds.world(0).check())
+    samples = scm.counterfactual(x, {"width": 9.0}, num_samples=2, abduction="sample", seed=0)
+    with pytest.raises(InterventionError, match=r"several samples.*cf.sample\(0\).check\(\)"):
+        samples.check()
+    assert bool(samples.sample(1).check().extrapolates.all())
+
+
+def test_noise_alone_and_vectors(mixed: ccf.SCM, rows: ccf.Batch) -> None:
+    check = mixed.counterfactual(rows, {"p": 1.0}, seed=0).check()
+    assert any(f.name == "v" and f.what.startswith("components") for f in check.findings)
+    again = mixed.predict(mixed.abduct(rows, seed=0), {})
+    assert again.check().rows == rows.rows
+
+
+def test_an_answer_without_a_model_says_so(scm: ccf.SCM) -> None:
+    from dataclasses import replace
+
+    answer = replace(scm.counterfactual(Bars(2)[:], {"width": 2.0}, seed=0), origin=None)
+    with pytest.raises(DataError, match="does not know its model"):
+        answer.check()
