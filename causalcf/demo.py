@@ -44,7 +44,7 @@ def run_demo(out: Path, *, seed: int = 0, epochs: int = 60, progress: bool = Tru
     scm = StructuralCausalModel(train.graph, mechanisms={"image": VAE()})
     scm.fit(train, epochs={"image": epochs}, seed=seed, progress=progress)
 
-    x = test[:6]
+    x = test[[int((test["digit"] == digit).nonzero()[0]) for digit in (0, 2, 3, 4, 6, 9)]]
     cf = scm.counterfactual(x, do=list(QUESTIONS), seed=seed)
     truth = [test.truth(x, do=question) for question in QUESTIONS]
     records = truth_error(scm, test, ["thickness", "intensity"], n=test.rows, seed=seed)

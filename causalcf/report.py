@@ -21,23 +21,36 @@ __all__ = ["print_counterfactual", "print_fit", "print_records", "write_counterf
 
 
 def print_records(records: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
-    """Show records of an evaluation as a table."""
+    """Show records of an evaluation as a table: a line per question, a column per residual."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("metric", "do", "node", "residual", "value", "doing nothing", "unit", title=title)
+    residuals = list(dict.fromkeys(record["residual"] for record in records))
+    lines: dict[tuple[str, str, str], dict[float, Mapping[str, Any]]] = {}
     for record in records:
-        value = f"{record['value']:.4g} ± {record['standard_error']:.2g}"
-        table.add_row(
-            record["metric"],
-            record["do"],
-            record["node"],
-            f"{record['residual']:g}",
-            value,
-            f"{record['doing_nothing']:.4g}",
-            record["unit"],
-        )
+        lines.setdefault((record["metric"], record["do"], record["node"]), {})[record["residual"]] = record
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("node", overflow="fold")
+    for heading in (*(f"residual {residual:g}" for residual in residuals), "doing\nnothing"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("unit")
+    heading = ""
+    for (metric, do, node), by_residual in lines.items():
+        if do and metric != heading:
+            table.add_row(f"[bold]{metric}")
+        heading = metric
+        one = next(iter(by_residual.values()))
+        cells = [_score(by_residual[residual]) if residual in by_residual else "" for residual in residuals]
+        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one['doing_nothing']:.3g}", one["unit"])
     Console().print(table)
+
+
+def _score(record: Mapping[str, Any]) -> str:
+    if abs(record["value"]) < 1e-3:
+        return "< 0.001" if record["value"] else "0"
+    return f"{record['value']:.3g} ±{record['standard_error']:.1g}"
 
 
 def print_fit(scm: StructuralCausalModel) -> None:
