@@ -101,7 +101,7 @@ def test_small_data_get_more_passes(steps: list[dict[str, float]]) -> None:
 
 
 def test_the_average_of_the_weights_is_what_is_kept(steps: list[dict[str, float]]) -> None:
-    scm = _one(_toy(ema=0.8, epochs=30)).fit(_data(), epochs={"y": 0}, seed=0, progress=False)
+    scm = _one(_toy(ema=0.8, epochs=2)).fit(_data(), epochs={"y": 0}, seed=0, progress=False)
     average, at_epoch = steps[0]["w"], []
     for count, step in enumerate(steps):
         if count:
@@ -109,9 +109,9 @@ def test_the_average_of_the_weights_is_what_is_kept(steps: list[dict[str, float]
             average = decay * average + (1 - decay) * step["w"]
         if count % 4 == 3:
             at_epoch.append(average)
-    best = min(range(30), key=lambda epoch: scm.history[epoch]["validation"])
+    best = min(range(2), key=lambda epoch: scm.history[epoch]["validation"])
     assert float(scm.mechanisms["x"].w) == pytest.approx(at_epoch[best], rel=1e-5)
-    assert float(scm.mechanisms["x"].w) != pytest.approx(steps[4 * best + 3]["w"], rel=1e-4)
+    assert float(scm.mechanisms["x"].w) != pytest.approx(steps[4 * best + 3]["w"], rel=1e-2)
 
 
 def test_without_an_average_the_weights_themselves_are_kept(steps: list[dict[str, float]]) -> None:
