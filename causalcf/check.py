@@ -141,8 +141,9 @@ def check(cf: Counterfactual) -> Check:
     if cf.num_samples is not None:
         raise InterventionError("The answer has several samples. Check one: cf.sample(0).check().")
     values, noise = cf.worlds[0].values, cf.flat_noise
-    acted = [target for target in (cf.do or {}) if target in cf.graph]  # type: ignore[union-attr]
-    acted = [target for target in cf.do or () if target in cf.graph]
+    asked = cf.do if isinstance(cf.do, Mapping) else {}
+    acted = [target for target in asked if target in cf.graph]
+    touched = [node for node in cf.graph.nodes if node in {*acted, *cf.graph.descendants(acted)}]
     findings = []
     for node in touched:
         findings += _support(node, cf.graph.variables[node], values[node], cf.origin.seen.get(node, {}))
