@@ -17,7 +17,7 @@ ORDER = [
     {"mechanisms"},
     {"abduction"},
     {"action"},
-    {"prediction", "density", "program", "training", "plots"},
+    {"prediction", "density", "program", "training", "plots", "check"},
     {"counterfactual", "predictors"},
     {"scm"},
     {"scores"},

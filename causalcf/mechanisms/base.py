@@ -46,6 +46,9 @@ class Recipe:
         clip: Largest gradient norm.
         ema: Decay of the exponential moving average of the weights, which is what is kept; 0 for none.
         patience: Epochs without a better validation loss before training stops.
+        slack: Differences in validation loss below slack / sqrt(validation rows) count as chance: the
+            latest weights that are no worse than the best by more are kept. The standard deviation of
+            one row's loss makes it the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
     """
 
     epochs: int = 30
@@ -58,6 +61,7 @@ class Recipe:
     clip: float = 10.0
     ema: float = 0.0
     patience: int = 10
+    slack: float = 0.0
 
 
 @dataclass(eq=False, repr=False)
