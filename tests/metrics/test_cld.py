@@ -32,8 +32,8 @@ def row(gaussians, i):
 def by_loops(counterfactual, factual, reference, labels, acted, reference_labels):
     closer, farther = [], []
     for i in range(len(labels)):
-        div = kl(row(factual, i), row(counterfactual, i))
-        distances = [kl(row(factual, i), row(reference, j)) for j in range(len(reference_labels))]
+        div = kl(row(counterfactual, i), row(factual, i))
+        distances = [kl(row(reference, j), row(factual, i)) for j in range(len(reference_labels))]
         new = [d for d, label in zip(distances, reference_labels, strict=True) if label == acted[i]]
         old = [d for d, label in zip(distances, reference_labels, strict=True) if label == labels[i]]
         closer.append(sum(d <= div for d in new) / len(new))
@@ -84,6 +84,16 @@ def test_doing_nothing_has_a_known_score():
     assert found.p_factual.eq(1).all()
     assert torch.allclose(found.value, torch.tensor(math.log(0.8 + 0.2 * math.e)).double())
     assert float(found.value[0]) == pytest.approx(0.2954, abs=1e-4)
+
+
+def test_images_unlike_any_real_one_are_far():
+    """An encoder is unsure of them: their Gaussians are wide."""
+    factual, reference = gaussians(20), gaussians(50)
+    wide = torch.randn(20, D).double(), torch.full((20, D), 4.0).double()
+    zeros = torch.zeros(20).long()
+    found = cld(wide, factual, reference, labels=zeros, acted_labels=zeros, reference_labels=torch.zeros(50).long())
+    assert float(found.p_counterfactual.mean()) > 0.8
+    assert float(found.value.mean()) > 0.6
 
 
 def test_images_of_the_reference_tie_with_themselves():
