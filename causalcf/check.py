@@ -107,7 +107,7 @@ class Check:
 def summarise(
     graph: CausalGraph, mechanisms: Mapping[str, Mechanism], train: Batch, held_out: Batch
 ) -> dict[str, dict[str, Any]]:
-    """node -> quantiles or category counts of the training data, and the size of held-out residuals; JSON-able."""
+    """node -> quantiles or counts of the training data, and the size of held-out rows' noise; JSON-able."""
     seen: dict[str, dict[str, Any]] = {}
     for node, variable in graph.variables.items():
         values = train[node]
@@ -118,13 +118,14 @@ def summarise(
             ranked = values.double().reshape(train.rows, -1).sort(0).values
             at = [round(level * (train.rows - 1)) for level in LEVELS]
             seen[node] = {"quantiles": ranked[at].T.tolist()}
-    if any(mechanism.residual_sites for mechanism in mechanisms.values()):
+    amortised = {node: mechanism for node, mechanism in mechanisms.items() if mechanism.kind == "amortised"}
+    if amortised:
         with torch.no_grad():
             noise = abduct(graph, mechanisms, held_out[: DRAWS // 8], seed=0)
-        for node, mechanism in mechanisms.items():
-            for suffix in mechanism.residual_sites:
+        for node, mechanism in amortised.items():
+            for suffix in mechanism.sites:
                 sizes = _size(noise[site(node, suffix)]).double()
-                seen.setdefault(node, {})[f"residual.{suffix}"] = [float(sizes.median()), float(sizes.max())]
+                seen.setdefault(node, {})[f"size.{suffix}"] = [float(sizes.median()), float(sizes.max())]
     return seen
 
 
@@ -196,12 +197,13 @@ def _noise(node: str, mechanism: Mechanism, noise: Noise, seen: Mapping[str, Any
         return findings
     for suffix in mechanism.sites:
         u, name = noise[site(node, suffix)], site(node, suffix)
+        size, (middle, most) = _size(u).double(), seen.get(f"size.{suffix}", (0.0, 0.0))
         if suffix not in mechanism.residual_sites:
+            # An encoder need not fill its prior: what held-out rows do too is no extrapolation.
             tail = _tail(mechanism, suffix, u)
-            findings.append(Finding(name, "tail probability under the prior", f"above {RARE:g}", tail, tail < RARE))
-        elif f"residual.{suffix}" in seen:
-            middle, most = seen[f"residual.{suffix}"]
-            size = _size(u).double()
+            unusual = (tail < RARE) & (size > most)
+            findings.append(Finding(name, "tail probability under the prior", f"above {RARE:g}", tail, unusual))
+        elif f"size.{suffix}" in seen:
             typical = f"{middle:.3g}, at most {most:.3g}"
             findings.append(Finding(name, "size, of held-out rows", typical, size, size > 1.1 * most))
     return findings
