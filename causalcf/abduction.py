@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from types import MappingProxyType
 
 from torch import Tensor
 
@@ -44,7 +43,7 @@ class Noise(Mapping[str, Tensor]):
         seed: int | None = None,
         abduction: str = "prior",
     ) -> None:
-        self._values = MappingProxyType(dict(values))
+        self._values = dict(values)
         self.factual = factual
         self.seed = seed
         self.abduction = abduction

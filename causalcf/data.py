@@ -6,7 +6,6 @@ import csv
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -48,7 +47,7 @@ class Batch(Mapping[str, Tensor]):
         counts = {name: value.shape[0] for name, value in values.items()}
         if len(set(counts.values())) > 1:
             raise DataError(f"All variables need the same number of rows, got {counts}.")
-        self._values = MappingProxyType(dict(values))
+        self._values = dict(values)
         self.rows: int = next(iter(counts.values()), 0)
         self.index: Index = torch.arange(self.rows) if index is None else index
         if len(self.index) != self.rows:

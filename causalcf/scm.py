@@ -143,10 +143,11 @@ class StructuralCausalModel(nn.Module):
             )
         return mechanisms
 
-    def _read(self, x: Any) -> Batch:
-        """Observed rows, checked; noiseless nodes may be missing."""
+    def _read(self, x: Any, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Batch:
+        """Observed rows, checked, by default as the model holds them; noiseless nodes may be missing."""
         noiseless = frozenset(node for node, mechanism in self.mechanisms.items() if not mechanism.sites)
-        rows = read(x, self.variables, optional=noiseless, dtype=self.dtype, device=self.device)
+        dtype, device = dtype or self.dtype, device or self.device
+        rows = read(x, self.variables, optional=noiseless, dtype=dtype, device=device)
         if not rows.rows:
             raise DataError("The data have no rows. Give at least one.")
         return rows
@@ -193,17 +194,20 @@ class StructuralCausalModel(nn.Module):
         if not self._order:
             self._bind()
         seed = seeding.resolve(seed)
-        self._initialise(seed, torch.device(device), torch.float64 if precision.startswith("64") else torch.float32)
-        rows = self._with_noiseless(self._read(data))
-        train, held_out = (
-            training.split(rows, validation, seed)
-            if isinstance(validation, float | int)
-            else (rows, self._with_noiseless(self._read(validation)))
-        )
+        dtype = torch.float64 if precision.startswith("64") else torch.float32
+        # All that can be refused is refused before the first weight is touched.
+        by_node = self._recipes(epochs, recipes or {})
+        train = self._read(data, dtype, device)
+        if isinstance(validation, float | int):
+            train, held_out = training.split(train, validation, seed)
+        else:
+            held_out = self._read(validation, dtype, device)
+        self._initialise(seed, torch.device(device), dtype)
+        train, held_out = self._with_noiseless(train), self._with_noiseless(held_out)
         job = training.Fit(
             self.graph,
             self.mechanisms,
-            self._recipes(epochs, recipes or {}),
+            by_node,
             seed,
             precision=precision,
             checkpoint=None if checkpoint is None else Path(checkpoint),
@@ -510,8 +514,10 @@ class StructuralCausalModel(nn.Module):
             "provenance": self.provenance,
             "seen": self.seen,
         }
+        # Buffers hold data scales, which half precision may not be able to.
+        weights = {node: {name for name, _ in mechanism.named_parameters()} for node, mechanism in mechanisms.items()}
         tensors = {
-            f"{node}.{name}": tensor.half() if node in half and tensor.is_floating_point() else tensor
+            f"{node}.{name}": tensor.half() if node in half and name in weights[node] else tensor
             for node, mechanism in mechanisms.items()
             for name, tensor in mechanism.state_dict().items()
         }
