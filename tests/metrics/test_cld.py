@@ -128,10 +128,10 @@ def test_what_cld_cannot_score():
 
 
 def test_ten_thousand_by_ten_thousand_takes_seconds():
-    """1.2 s on one busy core when written; all images share one label, which is the most work there is."""
+    """Seconds of processor time, whatever else runs; all images share one label, which is the most work there is."""
     n = 10_000
     given = [gaussians(n) for _ in range(3)]
     zeros = torch.zeros(n).long()
-    start = time.perf_counter()
+    start = time.process_time()
     cld(*given, labels=zeros, acted_labels=zeros, reference_labels=zeros)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
