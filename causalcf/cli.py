@@ -31,6 +31,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make data sets.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
+benchmark_app = typer.Typer(
+    help="The papers' tables, ours beside theirs; and the leaderboard of true counterfactuals.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(benchmark_app, name="benchmark")
 
 Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does not exist.")]
 Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
@@ -366,6 +372,98 @@ def train_predictors(
         predictor.save(path)
         checkpoint.unlink(missing_ok=True)
         typer.echo(f"{path}: {predictor.score}")
+
+
+@benchmark_app.command("morphomnist")
+def benchmark_morphomnist(
+    out: Out = Path("benchmark-morphomnist"),
+    root: Root = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Reference models or model files; by default all reference models.")
+    ] = None,
+    again: Annotated[list[str] | None, typer.Option(help="Compute this row again, even if it is there.")] = None,
+    n: Annotated[int, typer.Option(help="Test rows; 0 for all 10,000.")] = 1000,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Tables 1, 3 and 5 of the counterfactual image benchmark, with published numbers and the truth beside ours.
+
+    Writes one HTML page, a CSV and a JSON file. Rows that are there already are kept, so that a killed
+    run goes on where it stopped.
+    """
+    from causalcf import predictors
+    from causalcf.benchmark_tables import Benchmark, run
+    from causalcf.reference import latent_space, pretrained_names
+
+    names = model or [name for name in pretrained_names() if name.startswith("morphomnist-")]
+    if not names:
+        raise DataError("There are no reference models here. Name a model file: --model model.safetensors.")
+    benchmark = Benchmark(
+        "morphomnist",
+        _load_data("morphomnist", root, "train"),
+        _load_data("morphomnist", root, "test"),
+        ("thickness", "intensity", "digit"),
+        {Path(name).stem: (lambda name=name: _load_model(name, device)) for name in names},
+        predictors.pretrained("morphomnist", device=device),
+        latent_space("morphomnist", device=device),
+    )
+    page = run(
+        benchmark,
+        out,
+        n=n or None,
+        seed=seed,
+        only=again or (),
+        workers=workers,
+        progress=(lambda _text: None) if quiet else (lambda text: typer.echo(text, err=True)),
+    )
+    typer.echo(page)
+
+
+@benchmark_app.command("truth")
+def benchmark_truth(
+    out: Out = Path("benchmark-truth"),
+    data: DataName = "morphomnist",
+    root: Root = None,
+    model: Annotated[list[str] | None, typer.Option(help="Reference models or model files.")] = None,
+    mechanism: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A Python file that defines `counterfactual(x, do)`, giving at least the image; or `scm`, a fitted"
+            " model; or `mechanism`, an image mechanism, which is then fitted on the training split."
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option(help="Rows for each of the three frozen seeds.")] = 500,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")] = 1,
+) -> None:
+    """How far counterfactual images are from the true ones: floors, models and mechanisms of your own.
+
+    One JSON file per line of the leaderboard. The floors are doing nothing, multiplying by the true
+    ratio of intensities, and drawing the factual image again, which is how far the truth itself can be trusted.
+    """
+    from causalcf.benchmark_tables import read_mechanism_file, truth_row
+    from causalcf.report import write_json
+
+    test = _load_data(data, root, "test")
+    if not hasattr(test, "truth"):
+        raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
+    answers: dict[str, Any] = {name: name for name in ("re-rendering", "intensity ratio", "identity")}
+    answers |= {Path(name).stem: _load_model(name, device) for name in model or []}
+    for path in mechanism or []:
+        answers[path.stem] = read_mechanism_file(path, lambda: _load_data(data, root, "train"), device)
+    rows = []
+    for name, answer in answers.items():
+        row = truth_row(test, answer, name, ["thickness", "intensity"], n=n, cache=out / "truth", workers=workers)
+        write_json(out / f"{name.replace(' ', '-')}.json", row)
+        rows.append(row)
+    for row in sorted(rows, key=lambda row: row["do(thickness)"]["error"]):
+        scores = "  ".join(
+            f"do({node}) {row[f'do({node})']['error']:.3f} ± {row[f'do({node})']['over_seeds']:.3f}"
+            for node in ("thickness", "intensity")
+        )
+        typer.echo(f"{row['name']:<24} {scores}  grey levels")
 
 
 # ---------------------------------------------------------------------- reading arguments

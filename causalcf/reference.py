@@ -9,7 +9,7 @@ import torch
 from causalcf.errors import UnknownNodeError
 from causalcf.scm import StructuralCausalModel
 
-__all__ = ["pretrained", "pretrained_names"]
+__all__ = ["latent_space", "pretrained", "pretrained_names"]
 
 FOLDER = Path(__file__).parent / "pretrained"
 
@@ -38,3 +38,14 @@ def pretrained(name: str, *, device: torch.device | str = "cpu") -> StructuralCa
     if not path.is_file():
         raise UnknownNodeError(f"There is no reference model '{name}'. There are: {list(pretrained_names())}.")
     return StructuralCausalModel.load(path, device=device)
+
+
+def latent_space(name: str, *, device: torch.device | str = "cpu") -> StructuralCausalModel | None:
+    """The unconditional model of a data set's images in whose latent space CLD is measured; None if there is none.
+
+    Args:
+        name: The data set, for example "morphomnist".
+        device: Where it goes.
+    """
+    path = FOLDER / "latents" / f"{name}.safetensors"
+    return StructuralCausalModel.load(path, device=device) if path.is_file() else None

@@ -1,0 +1,136 @@
+"""`causalcf benchmark`: rows kept and computed alone, one self-contained page, the leaderboard of truths."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import causalcf as ccf
+from causalcf import benchmark_tables, predictors
+from causalcf.benchmark_tables import Benchmark, truth_row
+from causalcf.datasets.bars import Bars
+from causalcf.errors import DataError, MissingFileError
+from causalcf.mechanisms import Recipe
+from causalcf.predictors import Predictor, Predictors
+
+NODES = ("width", "brightness", "side")
+
+
+@pytest.fixture(scope="module")
+def bench() -> Benchmark:
+    train, test = Bars(400, seed=1), Bars(200, seed=2)
+    vae = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8))
+    scm = ccf.SCM(train.graph, mechanisms={"image": vae}).fit(train, epochs=1, seed=0, progress=False)
+    image: Any = train.variables["image"]
+    judges = []
+    for node in NODES:
+        judge = Predictor(node, train.variables[node], image, widths=(4, 8), hidden=16)
+        judges.append(predictors.fit(judge, train, recipe=Recipe(epochs=1, batch_size=64), progress=False))
+    return Benchmark("bars", train, test, NODES, {"small": lambda: scm, "same": lambda: scm}, Predictors(judges))
+
+
+@pytest.fixture(scope="module")
+def out(bench: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark")
+    benchmark_tables.run(bench, folder, n=60)
+    return folder
+
+
+def test_the_page_stands_alone(out: Path) -> None:
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=\"(?!data:)", page), "it needs nothing but itself"
+    assert "<script" not in page
+    assert page.count("data:image/png;base64,") == 2 * (len(NODES) + 1)
+    for text in ("Distance to the true counterfactual", "Effectiveness", "Composition", "the truth", "doing nothing"):
+        assert text in page
+
+
+def test_tables_are_written_as_csv_and_json_too(out: Path) -> None:
+    with open(out / "results.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["model"] for line in lines} == {"small", "same"}
+    assert {"metric", "value", "low", "truth", "identity", "noise", "seed", "judge"} <= lines[0].keys()
+    document = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert set(document["rows"]) == {"small", "same"}
+    assert document["rows"]["small"]["scores"]["records"] == document["rows"]["same"]["scores"]["records"]
+
+
+def test_rows_are_kept_and_one_is_computed_again_alone(bench: Benchmark, out: Path) -> None:
+    said: list[str] = []
+    benchmark_tables.run(bench, out, n=60, progress=said.append)
+    assert said == ["small: kept", "same: kept"]
+    before = (out / "rows" / "same.json").read_bytes()
+    said.clear()
+    benchmark_tables.run(bench, out, n=60, only=["small"], progress=said.append)
+    assert "same: kept" in said
+    assert "small: effectiveness" in said
+    assert (out / "rows" / "same.json").read_bytes() == before
+
+
+def test_other_settings_are_not_kept(bench: Benchmark, tmp_path: Path) -> None:
+    one = Benchmark(**{**vars(bench), "models": {"small": bench.models["small"]}})
+    benchmark_tables.run(one, tmp_path, n=60)
+    said: list[str] = []
+    benchmark_tables.run(one, tmp_path, n=61, progress=said.append)
+    assert "small: kept" not in said
+
+
+def test_the_floors_of_the_truth(bench: Benchmark) -> None:
+    test = bench.test
+    options: Any = {"n": 50, "seeds": (0, 1)}
+    again = truth_row(test, "re-rendering", "re-rendering", ["width"], **options)
+    nothing = truth_row(test, "identity", "identity", ["width", "brightness"], **options)
+    assert again["do(width)"]["error"] < 1e-4
+    assert nothing["do(width)"]["error"] > 5
+    ours = truth_row(test, bench.models["small"](), "small", ["brightness"], **options)
+    assert ours["do(brightness)"]["error"] > 0
+    assert ours["seeds"] == [0, 1]
+    known = truth_row(test, lambda x, do: test.truth(x, do), "oracle", ["width"], **options)
+    assert known["do(width)"]["error"] == 0
+    assert (
+        truth_row(test, "identity", "identity", ["width"], **options)["do(width)"]["error"]
+        == (nothing["do(width)"]["error"])
+    )
+
+
+def test_a_file_of_ones_own_enters_the_leaderboard(bench: Benchmark, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def counterfactual(x, do):\n    return {'image': 0 * x['image']}\n")
+    answer = benchmark_tables.read_mechanism_file(path, lambda: bench.train)
+    row = truth_row(bench.test, answer, "mine", ["width"], n=50, seeds=(0,))
+    truth = truth_row(bench.test, "identity", "identity", ["width"], n=50, seeds=(0,))
+    assert row["do(width)"]["error"] > truth["do(width)"]["error"]
+    code = (
+        "import causalcf as ccf",
+        "recipe = ccf.mechanisms.Recipe(epochs=1)",
+        "mechanism = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8), recipe=recipe)",
+    )
+    path.write_text("\n".join(code))
+    small = Bars(40, seed=1)
+    fitted = benchmark_tables.read_mechanism_file(path, lambda: small)
+    assert isinstance(fitted, ccf.SCM)
+    path.write_text("answer = 42\n")
+    with pytest.raises(DataError, match=r"mine.py defines none of: counterfactual\(x, do\), scm, mechanism"):
+        benchmark_tables.read_mechanism_file(path, lambda: bench.train)
+    with pytest.raises(MissingFileError, match="no file"):
+        benchmark_tables.read_mechanism_file(tmp_path / "none.py", lambda: bench.train)
+
+
+def test_bad_input(bench: Benchmark, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no models \['large'\]. There are: \['small', 'same'\]"):
+        benchmark_tables.run(bench, tmp_path, only=["large"])
+    with pytest.raises(DataError, match=r"no floor 'ceiling'"):
+        truth_row(bench.test, "ceiling", "ceiling", ["width"], n=5, seeds=(0,))
+    with pytest.raises(DataError, match=r"gives images \(1, 1, 16, 16\) for \(5, 1, 16, 16\)"):
+        truth_row(bench.test, lambda _x, _do: {"image": torch.zeros(1, 1, 16, 16)}, "bad", ["width"], n=5, seeds=(0,))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.98754, "0.988"), (12.345, "12.3"), (0.0743, "0.0743"), (123.4, "123"), (0.0, "0")]
+)
+def test_numbers_have_three_digits(value: float, text: str) -> None:
+    assert benchmark_tables._number(value) == text
