@@ -48,12 +48,14 @@ class AffineSpline(Transform):
     def __init__(self, parameters: Tensor) -> None:
         super().__init__()
         bins = (parameters.shape[-1] - 1) // 3
-        shift, scale, shares, slopes = parameters.split([1, 1, 2 * bins, bins - 1], -1)
-        self.shift, self.log_scale = shift.squeeze(-1), _limit(scale, LIMIT).squeeze(-1)
+        self.shift, logs = parameters[..., 0], _limit(parameters[..., 1:])
+        self.log_scale = logs[..., 0]
         self.scale = self.log_scale.exp()
-        ends = _limit(shares, LIMIT / 2).exp().unflatten(-1, (2, bins)).cumsum(-1)
-        corners = pad(2 * BOUND * ends / ends[..., -1:] - BOUND, (1, 0), value=-BOUND)
-        slopes = pad(_limit(slopes, LIMIT), (1, 1)).exp()
+        # Limited twice, to half as much: no bin is over a thousand times as wide as another.
+        shares = _limit(logs[..., 1 : 2 * bins + 1]).exp()
+        ends = shares.unflatten(-1, (2, bins)).cumsum(-1)
+        corners = pad(ends * (2 * BOUND / ends[..., -1:]) - BOUND, (1, 0), value=-BOUND)
+        slopes = pad(logs[..., 2 * bins + 1 :], (1, 1)).exp()
         # (*, 3, K + 1): where the knots lie on the x axis, on the y axis, and the slopes there.
         self.knots = torch.cat([corners, slopes.unsqueeze(-2)], -2)
 
@@ -67,10 +69,10 @@ class AffineSpline(Transform):
         return x, y, width, height, height / width, slope, ends[..., 2, 1]
 
     def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
+        return self._rise(x)[0]
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The value, and log |dy/dx|, which have most of their terms in common."""
+    def _rise(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The value, and what its slope is made of."""
         x = x * self.scale + self.shift
         inside = x.clamp(-BOUND, BOUND)
         x0, y0, width, height, mean, slope0, slope1 = self._bin(inside, 0)
@@ -78,11 +80,17 @@ class AffineSpline(Transform):
         bend = z * (1 - z)
         below = mean + (slope0 + slope1 - 2 * mean) * bend
         y = y0 + height * (mean * z.square() + slope0 * bend) / below
+        return y + (x - inside), x == inside, z, bend, below, mean, slope0, slope1
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The value, and log |dy/dx|, which have most of their terms in common."""
+        y, is_inside, z, bend, below, mean, slope0, slope1 = self._rise(x)
         slope = (mean / below).square() * (slope1 * z.square() + 2 * mean * bend + slope0 * (1 - z).square())
-        return y + (x - inside), torch.where(x == inside, slope.log(), 0.0) + self.log_scale
+        return y, torch.where(is_inside, slope.log(), 0.0) + self.log_scale
 
     def _inverse(self, y: Tensor) -> Tensor:
-        y = y.expand(torch.broadcast_shapes(y.shape, self.shift.shape))
+        if y.shape != self.shift.shape:
+            y = y.expand(torch.broadcast_shapes(y.shape, self.shift.shape))
         inside = y.clamp(-BOUND, BOUND)
         x0, y0, width, height, mean, slope0, slope1 = self._bin(inside, 1)
         rise = inside - y0
@@ -95,6 +103,6 @@ class AffineSpline(Transform):
         return self.call_and_ladj(x)[1]
 
 
-def _limit(x: Tensor, bound: float) -> Tensor:
-    """x, bent smoothly so that it stays within (-bound, bound)."""
-    return x / (1 + x.abs() / bound)
+def _limit(x: Tensor) -> Tensor:
+    """x, bent smoothly so that it stays within the limit on either side; twice gives half the limit."""
+    return x / (1 + x.abs() / LIMIT)
