@@ -16,11 +16,13 @@ Distribution.arg_constraints = _constraints  # type: ignore[method-assign]
 from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402
 from zuko.transforms import (  # noqa: E402
     ComposedTransform,
+    DependentTransform,
     MonotonicAffineTransform,
 )
 
 __all__ = [
     "ComposedTransform",
+    "DependentTransform",
     "MaskedAutoregressiveTransform",
     "MonotonicAffineTransform",
     "zuko",

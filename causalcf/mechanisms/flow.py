@@ -21,6 +21,7 @@ from torch.distributions import AffineTransform, Transform, constraints
 
 from causalcf._zuko import (
     ComposedTransform,
+    DependentTransform,
     MaskedAutoregressiveTransform,
     MonotonicAffineTransform,
 )
@@ -249,7 +250,11 @@ class Flow(InvertibleMechanism):
         self.bijection = _spline_flow(features, context, self.bins, hidden_features=self.hidden, activation=nn.SiLU)
 
     def flow(self, c: Tensor | None) -> Transform:
-        return self.bijection(c)
+        if c is None or self.variable.numel > 1:
+            return self.bijection(c)
+        # What zuko does for one feature, without taking the parameters apart and together again.
+        parameters = self.bijection.hyper(c)  # type: ignore[operator]
+        return DependentTransform(AffineSpline(parameters.unsqueeze(-2)), 1)
 
 
 @dataclass(eq=False, repr=False)
