@@ -361,7 +361,7 @@ def train_predictors(
             which=part,  # type: ignore[arg-type]
             test=test,
             name=data,
-            recipe=recipe_of(predictor, epochs),
+            recipe=recipe_of(predictor, epochs),  # type: ignore[arg-type]
             seed=seed,
             device=device,
             precision=precision,

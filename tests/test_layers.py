@@ -10,7 +10,7 @@ import causalcf
 PACKAGE = Path(causalcf.__file__).parent
 ORDER = [
     {"errors"},
-    {"variables", "seeding", "provenance", "_zuko"},
+    {"variables", "seeding", "provenance", "published", "_zuko"},
     {"graph", "data", "checkpoint", "records"},
     {"nn"},
     {"datasets", "metrics"},
@@ -23,7 +23,7 @@ ORDER = [
     {"scores"},
     {"explainers", "evaluation", "reference", "pretrained"},
     {"report"},
-    {"demo"},
+    {"demo", "benchmark_tables"},
     {"benchmarks", "cli", "app"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
