@@ -177,7 +177,8 @@ class StructuralCausalModel(nn.Module):
             recipes: node -> training settings, instead of the mechanism's.
             seed: What weights, split, row order and objective noise follow from.
             device: Where to train; the model stays there.
-            precision: As Lightning Fabric names it: "32-true", "bf16-mixed", "64-true".
+            precision: As Lightning Fabric names it: "32-true", "bf16-mixed", "64-true". Mixed precision is
+                for mechanisms with large networks; flows train in full precision all the same.
             checkpoint: File written after every epoch, from which a killed run can resume.
             resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
             progress: Show progress bars.

@@ -149,7 +149,7 @@ class Trainer:
         self.fabric = Fabric(
             accelerator=device.type,
             devices=1 if device.index is None else [device.index],
-            precision=job.precision,  # type: ignore[arg-type]
+            precision=_precision(job.precision, self.mechanism),  # type: ignore[arg-type]
         )
         self.mechanism.requires_grad_(True)
         optimizer = torch.optim.AdamW(
@@ -313,6 +313,11 @@ def schedule(step: int, warmup: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + cos(pi * (step + 1 - warmup) / (total + 1 - warmup)))
+
+
+def _precision(asked: str, mechanism: Mechanism) -> str:
+    """The precision asked for, or full precision where a mechanism does not bear a mixed one."""
+    return "32-true" if asked.endswith("-mixed") and not mechanism.mixed_precision else asked
 
 
 def _ramped_average(decay: float) -> Any:

@@ -80,6 +80,8 @@ class Mechanism(nn.Module, ABC):
 
     kind: ClassVar[Kind]
     default_recipe: ClassVar[Recipe] = Recipe()
+    mixed_precision: ClassVar[bool] = False
+    """Whether training may run in half precision where `fit` is asked to; a spline needs all its digits."""
     latents: ClassVar[tuple[str, ...]] = ()
     """Noise sites with a prior of their own in the Pyro program (amortised mechanisms)."""
 

@@ -58,6 +58,7 @@ class VAE(Mechanism):
     sigma: float | None = None
 
     kind: ClassVar[Kind] = "amortised"
+    mixed_precision: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
