@@ -55,9 +55,18 @@ write_reference()
 
 def as_plain_text(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
     """Formulas as they are written (MathJax would come from another server); `(N, *shape)` is no emphasis."""
-    for i, line in enumerate(lines):
-        line = re.sub(r":math:`([^`]*)`", r"``\1``", line).replace(".. math::", ".. code-block:: text")
-        lines[i] = line if "``" in line else re.sub(r"([(,]\s?)\*(?=[\w,])", r"\1\\*", line)
+    plain: list[str] = []
+    for line in lines:
+        line = re.sub(r":math:`([^`]*)`", r"``\1``", line)
+        formula = re.fullmatch(r"(\s*)\.\. math::\s*(.*)", line)
+        if formula:
+            indent, text = formula.groups()
+            plain += [f"{indent}::", "", *([f"{indent}   {text}"] if text else [])]
+        elif "``" in line or ">>>" in line:
+            plain.append(line)
+        else:
+            plain.append(re.sub(r"([(,]\s?)\*(?=[\w,])", r"\1\\*", line).replace("|", "\\|"))
+    lines[:] = plain
 
 
 def setup(app: Any) -> None:

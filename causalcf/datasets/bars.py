@@ -22,6 +22,8 @@ CENTRES = (4.0, 8.0, 12.0)
 class Bars(Dataset):
     r"""Vertical bars of a known width, brightness and side: `image` (N, 1, 16, 16) in [0, 1].
 
+    The model::
+
         width      = 1 + 4 u,                                       u ~ U(0, 1)          px
         brightness = 64 + 191 sigmoid(width - 3 + e / 2),           e ~ N(0, 1)          grey levels
         side       = left, middle, right with probability 1/4, 1/2, 1/4
