@@ -175,7 +175,11 @@ class LinearGaussian(Oracle):
 
 
 class ThreeNodes(Oracle):
-    """X -> Y, X -> Z, Y -> Z with node = location(parents) + scale(parents) * u; X is standard normal."""
+    """X -> Y, X -> Z, Y -> Z with node = location(parents) + scale(parents) * u; X is standard normal.
+
+    The equations are chosen so that a hand-written flow of three neural-spline layers, fitted to 10,000 rows,
+    errs about as much as was measured for it when causal libraries were compared on such a graph.
+    """
 
     def __init__(self) -> None:
         self.graph = CausalGraph([("X", "Y"), ("X", "Z"), ("Y", "Z")], dict.fromkeys("XYZ", Real()))
@@ -190,11 +194,11 @@ class ThreeNodes(Oracle):
 
     def location_y(self, x: Tensor) -> Tensor:
         """Mean of Y given X."""
-        return 0.5 * x + torch.sin(1.5 * x)
+        return 0.5 * x + torch.sin(x)
 
     def location_z(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean of Z given X and Y."""
-        return torch.tanh(y) - 0.5 * x
+        return y + 0.5 * x * torch.tanh(y) - 0.5 * x
 
     def abduct(self, x: Mapping[str, Tensor]) -> Batch:
         """u = (node - location) / scale."""
@@ -226,7 +230,7 @@ class ThreeNodes(Oracle):
 
 
 class AdditiveNoise(ThreeNodes):
-    """Nonlinear additive noise: Y = X/2 + sin(1.5 X) + u/2, Z = tanh(Y) - X/2 + 0.4 u.
+    """Nonlinear additive noise: Y = X/2 + sin X + 0.35 u, Z = Y + X tanh(Y)/2 - X/2 + 0.4 u.
 
     Example:
         >>> model = AdditiveNoise()
@@ -236,8 +240,8 @@ class AdditiveNoise(ThreeNodes):
     """
 
     def scale_y(self, x: Tensor) -> Tensor:
-        """0.5 everywhere."""
-        return torch.full_like(x, 0.5)
+        """0.35 everywhere."""
+        return torch.full_like(x, 0.35)
 
     def scale_z(self, x: Tensor, y: Tensor) -> Tensor:
         """0.4 everywhere."""
@@ -245,7 +249,7 @@ class AdditiveNoise(ThreeNodes):
 
 
 class Heteroscedastic(ThreeNodes):
-    """The same means with noise whose scale depends on the parents, between 0.2 and 0.8.
+    """The same means with noise whose scale depends on the parents, from 0.2 up.
 
     Example:
         >>> model = Heteroscedastic()
@@ -254,12 +258,12 @@ class Heteroscedastic(ThreeNodes):
     """
 
     def scale_y(self, x: Tensor) -> Tensor:
-        """0.2 for low X to 0.8 for high X."""
-        return 0.2 + 0.6 * torch.sigmoid(2 * x)
+        """0.2 + 0.3 sigmoid(2 x) + 0.1 |x|."""
+        return 0.2 + 0.3 * torch.sigmoid(2 * x) + 0.1 * x.abs()
 
     def scale_z(self, x: Tensor, y: Tensor) -> Tensor:
-        """0.2 where Y is below X to 0.6 where it is above."""
-        return 0.2 + 0.4 * torch.sigmoid(y - x)
+        """0.2 + 0.2 sigmoid(y - x) + 0.15 |x|."""
+        return 0.2 + 0.2 * torch.sigmoid(y - x) + 0.15 * x.abs()
 
 
 class Discrete:
