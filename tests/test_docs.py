@@ -154,7 +154,7 @@ def anchors(path):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-MADE_FROM_THE_REFERENCE_MODEL = {"results.md", "counterfactuals.png", "morphomnist-vae.md"}
+RESULTS = {"results.md", "counterfactuals.png", "morphomnist-vae.md"}  # written together, with the numbers in them
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda path: path.name)
@@ -164,7 +164,7 @@ def test_links_lead_somewhere(path):
             continue
         file, _, anchor = target.partition("#")
         there = (path.parent / file).resolve() if file else path
-        if there.name in MADE_FROM_THE_REFERENCE_MODEL and "morphomnist-vae" not in ccf.pretrained_names():
+        if there.name in RESULTS and not (ROOT / "docs" / "results.md").exists():
             continue
         assert there.exists(), f"{path.name} links to {target}"
         if anchor:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import causalcf as ccf
 
+SMALL = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8))
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -42,6 +43,7 @@ def ladder():
 
 def test_the_ladder_runs_as_a_command(ladder, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["ladder.py", "--epochs", "1"])
+    monkeypatch.setattr(ccf.mechanisms, "VAE", lambda: SMALL)
     options = ["--out", str(tmp_path / "new" / "ladder"), "--epochs", "1", "--rows", "200", "--seed", "1"]
     result = CliRunner().invoke(command(ladder), options)
     assert result.exit_code == 0, result.exception
@@ -56,8 +58,7 @@ def test_the_ladder_runs_as_a_command(ladder, tmp_path, monkeypatch):
 def test_the_ladder_has_three_answers(ladder):
     """The attributes alone carry them; they are fitted in seconds, the image hardly."""
     train, test = ccf.datasets.Digits("train"), ccf.datasets.Digits("test")
-    vae = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8))
-    scm = ccf.SCM(train.graph, mechanisms={"image": vae})
+    scm = ccf.SCM(train.graph, mechanisms={"image": SMALL})
     scm.fit(train, epochs={"image": 1, "thickness": 8, "intensity": 8}, seed=0, progress=False)
     rungs = ladder.climb(scm, test, 220.0, seed=0)
     answers = {rung: [float(value) for value in rungs[rung][:2]] for rung in ("association", "intervention")}

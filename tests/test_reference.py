@@ -11,6 +11,10 @@ MIB = 2**20
 NAMES = ccf.pretrained_names()
 
 
+def test_the_reference_vae_is_there():
+    assert "morphomnist-vae" in NAMES
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UnknownNodeError, match=r"There is no reference model 'nothing'\. There are: "):
         ccf.pretrained("nothing")
