@@ -268,6 +268,7 @@ def counterfactual(
     num_samples: Annotated[int | None, typer.Option(help="Draws of a random counterfactual.")] = None,
     abduction: Annotated[str, typer.Option(help="mean or sample of amortised posteriors.")] = "mean",
     clip: Annotated[bool, typer.Option(help="Clip generated actions to the support instead of refusing.")] = False,
+    truth: Annotated[bool, typer.Option(help="Show the true counterfactual too, where the data set knows it.")] = False,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
@@ -276,9 +277,11 @@ def counterfactual(
 
     scm = _load_model(model, device)
     table = _load_data(data, root, split)
+    x = _slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
+    true = [_truth(data, table, x, world) for world in worlds] if truth else []
     cf = scm.counterfactual(
-        _slice_rows(table, rows),
+        x,
         worlds if len(worlds) > 1 else worlds[0],
         residual=residual,
         num_samples=num_samples,
@@ -288,7 +291,7 @@ def counterfactual(
     )
     print_counterfactual(cf)
     facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "do": do}
-    for path in write_counterfactual(cf, out, seed=seed, device=device, **facts):
+    for path in write_counterfactual(cf, out, seed=seed, device=device, truth=true, **facts):
         typer.echo(path)
 
 
@@ -592,6 +595,13 @@ def _first_rows(table: Any, rows: int | None) -> Any:
     if rows is None:
         return table
     return {name: column[:rows] for name, column in table.items()}
+
+
+def _truth(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
+    """The true counterfactual of some rows of a data set."""
+    if not hasattr(table, "truth"):
+        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits and morphomnist do.")
+    return table.truth(x, do)
 
 
 def _slice_rows(table: Any, rows: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from causalcf.checkpoint import write_atomically, write_file
 from causalcf.counterfactual import Counterfactual, listed_worlds
@@ -121,7 +122,15 @@ def write_csv(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> Path:
     return Path(path)
 
 
-def write_counterfactual(cf: Counterfactual, out: str | Path, *, seed: int, device: str, **facts: Any) -> list[Path]:
+def write_counterfactual(
+    cf: Counterfactual,
+    out: str | Path,
+    *,
+    seed: int,
+    device: str,
+    truth: Sequence[Mapping[str, Tensor]] = (),
+    **facts: Any,
+) -> list[Path]:
     """Write a picture, the scalar nodes as CSV, all tensors as safetensors, and the record as JSON.
 
     Args:
@@ -129,6 +138,7 @@ def write_counterfactual(cf: Counterfactual, out: str | Path, *, seed: int, devi
         out: Folder; made if it does not exist.
         seed: Recorded.
         device: Recorded.
+        truth: The true counterfactual of each world, where it is known, to show and to keep beside it.
         facts: Anything else to record: model, data, actions.
 
     Returns:
@@ -145,10 +155,11 @@ def write_counterfactual(cf: Counterfactual, out: str | Path, *, seed: int, devi
         "recompute": cf.recompute,
     }
     record = provenance(seed=seed, device=device, **asked, clipped=dict(cf.clipped), **facts)
-    save_figure(cf.plot(), out / "counterfactual.png", record)
+    save_figure(cf.plot(truth=truth), out / "counterfactual.png", record)
     tensors = {f"counterfactual.{node}": value for node, value in cf.items()}
     if cf.factual is not None:
         tensors |= {f"factual.{node}": value for node, value in cf.factual.items()}
+    tensors |= {f"truth.{i}.{node}": value for i, world in enumerate(truth) for node, value in world.items()}
     write_file(out / "counterfactual.safetensors", {"kind": "counterfactual", "provenance": record}, tensors)
     return [
         out / "counterfactual.png",
