@@ -13,7 +13,7 @@ pictures show what each rung looks at: other digits, new digits, the same digits
 drawn as the mean images of the model's decoder, without pixel noise.)
 
 Run it: python examples/ladder.py --out runs/ladder
-On real MorphoMNIST: python examples/ladder.py --data morphomnist --out runs/ladder
+On real MorphoMNIST: python examples/ladder.py --data morphomnist --model morphomnist-vae --out runs/ladder
 """
 
 from __future__ import annotations
@@ -100,14 +100,17 @@ def main(
     data: Annotated[str, typer.Option(help="digits or morphomnist.")] = "digits",
     out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("runs/ladder"),
     intensity: Annotated[float, typer.Option(help="The intensity asked about, grey levels.")] = 220.0,
-    model: Annotated[Path | None, typer.Option(help="A fitted model file, instead of fitting one.")] = None,
+    model: Annotated[str | None, typer.Option(help="A reference model or a model file, not to fit one.")] = None,
     rows: Annotated[int | None, typer.Option(help="Fit to the first rows only.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes of the image model.")] = None,
     seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
 ) -> None:
     """Climb the ladder of causation on one question."""
     train, test = load(data)
-    scm = fit(train, rows, epochs, seed) if model is None else ccf.SCM.load(model)
+    if model is None:
+        scm = fit(train, rows, epochs, seed)
+    else:
+        scm = ccf.SCM.load(model) if model.endswith(".safetensors") else ccf.pretrained(model)
     rungs = climb(scm, test, intensity, seed)
     table = Table("rung", "model", "truth", title=f"How thick are the strokes at intensity {intensity:g}? (px)")
     for rung in ("association", "intervention", "counterfactual"):
