@@ -408,6 +408,18 @@ def test_counterfactual_samples_residual_and_clipping(run, model, tmp_path):
     assert (tensors["counterfactual.intensity"] == 255).all()
 
 
+def test_counterfactual_shows_the_truth_where_it_is_known(run, model, table, tmp_path):
+    ask = ["counterfactual", model, "--data", "digits", "--rows", "2", "--do", "thickness=4"]
+    assert run(*ask, "--out", tmp_path / "without")[0] == 0
+    code, _, err = run(*ask, "--truth", "--out", tmp_path / "with")
+    assert (code, err) == (0, "")
+    pictures = [mpl_image.imread(tmp_path / name / "counterfactual.png") for name in ("without", "with")]
+    assert pictures[1].shape[1] > pictures[0].shape[1]  # a column more
+    code, _, err = run(*ask[:-1], "thickness+=1", "--truth", "--out", tmp_path / "shifted")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
 def test_the_null_question_gives_the_rows_back(run, model, tmp_path):
     assert run("counterfactual", model, "--data", "digits", "--rows", "3", "--do", "", "--out", tmp_path)[0] == 0
     _, tensors = read_file(tmp_path / "counterfactual.safetensors")
