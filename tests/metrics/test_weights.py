@@ -31,12 +31,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        self.server.starts.append(start)  # before the answer: the client may go on as soon as it has it
         self.send_response(206 if "Range" in self.headers else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         self.wfile.write(CONTENT[start : 5000 if Handler.cut else None])
         Handler.cut = False
-        self.server.starts.append(start)
 
     def log_message(self, *args):
         pass
