@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 import causalcf as ccf
 from causalcf import benchmark_tables, predictors
 from causalcf.benchmark_tables import Benchmark, truth_row
+from causalcf.benchmark_tables.page import _number, findings
 from causalcf.datasets.bars import Bars
 from causalcf.errors import DataError, MissingFileError
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Predictor, Predictors
+from causalcf.records import Record, Records
 
 NODES = ("width", "brightness", "side")
 
@@ -49,6 +52,36 @@ def test_the_page_stands_alone(out: Path) -> None:
         assert text in page
 
 
+def test_the_page_says_which_actions_leave_no_trace(bench: Benchmark) -> None:
+    """An action whose image is the factual one is named; the truth itself is not."""
+    made = [
+        Record(
+            "effectiveness",
+            "width",
+            "width",
+            value,
+            None,
+            None,
+            "px",
+            "lower",
+            0.1,
+            1.5,
+            2.0,
+            60,
+            0,
+            "cpu",
+            1.0,
+            "mean",
+            "",
+        )
+        for value in (1.4, bench.predictors["width"].score.value)  # type: ignore[union-attr]
+    ]
+    ignoring, obeying = findings(bench, {"idle": Records((made[0],))}), findings(bench, {"good": Records((made[1],))})
+    assert len(ignoring) == 1
+    assert "idle all but ignores do(width)" in ignoring[0]
+    assert not obeying
+
+
 def test_tables_are_written_as_csv_and_json_too(out: Path) -> None:
     with open(out / "results.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -72,7 +105,7 @@ def test_rows_are_kept_and_one_is_computed_again_alone(bench: Benchmark, out: Pa
 
 
 def test_other_settings_are_not_kept(bench: Benchmark, tmp_path: Path) -> None:
-    one = Benchmark(**{**vars(bench), "models": {"small": bench.models["small"]}})
+    one = replace(bench, models={"small": bench.models["small"]})
     benchmark_tables.run(one, tmp_path, n=60)
     said: list[str] = []
     benchmark_tables.run(one, tmp_path, n=61, progress=said.append)
@@ -133,4 +166,4 @@ def test_bad_input(bench: Benchmark, tmp_path: Path) -> None:
     ("value", "text"), [(0.98754, "0.988"), (12.345, "12.3"), (0.0743, "0.0743"), (123.4, "123"), (0.0, "0")]
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
-    assert benchmark_tables._number(value) == text
+    assert _number(value) == text

@@ -1,0 +1,11 @@
+"""`causalcf benchmark`: the papers' tables, ours beside theirs and both beside the truth, as one page.
+
+A row is one model. Its records are kept in a file of their own, so that a run that is killed goes on
+where it stopped, and one row can be computed again alone.
+"""
+
+from causalcf.benchmark_tables.leaderboard import read_mechanism_file, truth_row
+from causalcf.benchmark_tables.rows import run
+from causalcf.benchmark_tables.setup import Benchmark
+
+__all__ = ["Benchmark", "read_mechanism_file", "run", "truth_row"]

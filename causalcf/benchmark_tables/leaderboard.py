@@ -1,0 +1,139 @@
+"""The leaderboard of true counterfactuals: floors, models and mechanisms of your own, over frozen seeds."""
+
+from __future__ import annotations
+
+import runpy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from causalcf.benchmark_tables.setup import other_values
+from causalcf.data import Batch
+from causalcf.errors import DataError, MissingFileError
+from causalcf.evaluation import select_rows
+from causalcf.provenance import provenance
+from causalcf.scm import StructuralCausalModel
+
+__all__ = ["TRUTH_SEEDS", "read_mechanism_file", "truth_row"]
+
+TRUTH_SEEDS = (0, 1, 2)
+"""The frozen seeds of the leaderboard of true counterfactuals."""
+
+Answer = Callable[[Batch, Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
+def truth_row(
+    data: Any,
+    answer: Answer | StructuralCausalModel | str,
+    name: str,
+    nodes: Sequence[str],
+    *,
+    n: int = 500,
+    seeds: Sequence[int] = TRUTH_SEEDS,
+    cache: str | Path | None = None,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """One line of the leaderboard: distance to the true counterfactual images, over frozen seeds.
+
+    Args:
+        data: A data set that knows its truth.
+        answer: A fitted model; a function of rows and actions that gives at least the image; or a
+            floor: "identity" (the factual image), "intensity ratio" (the factual image, times the true
+            ratio of intensities), "re-rendering" (how far the published image is from the redrawn
+            factual one: what the truth itself is uncertain by).
+        name: Of the line.
+        nodes: Nodes to act on, one at a time.
+        n: Rows per seed.
+        seeds: What rows and values follow from.
+        cache: Folder that keeps true counterfactuals.
+        workers: Processes that draw them.
+
+    Returns:
+        JSON-able: for each node the mean over rows of all seeds, in grey levels, and over seeds the
+        standard deviation of that mean.
+
+    Raises:
+        DataError: No such floor, or an answer that is not an image for every row.
+    """
+    from causalcf.evaluation import _truth_of
+
+    line: dict[str, Any] = {"name": name, "n": n, "seeds": list(seeds), "unit": "grey levels"}
+    drawn: dict[int, Mapping[str, Tensor]] = {}  # the factual images, whatever is acted on
+    for node in nodes:
+        means, seconds = [], 0.0
+        for seed in seeds:
+            x = select_rows(data, n, seed)
+            values = other_values(data, x, node, seed)
+            truth = _truth_of(data, x, cache, workers)(node, values)
+            if truth is None:
+                raise DataError(f"The true counterfactual of do({node}) is not known.")
+            started = time.perf_counter()
+            if answer == "re-rendering":
+                drawn[seed] = drawn.get(seed) or _drawn_again(data, x, workers)
+                image = drawn[seed]["image"]
+            else:
+                image = _answered(answer, x, node, values, truth)
+            seconds += time.perf_counter() - started
+            wanted = x["image"] if answer == "re-rendering" else truth["image"]
+            if image.shape != wanted.shape:
+                raise DataError(f"'{name}' gives images {tuple(image.shape)} for {tuple(wanted.shape)}.")
+            means.append(float(255 * (image.double().cpu() - wanted.double()).abs().mean()))
+        spread = torch.tensor(means, dtype=torch.float64)
+        line[f"do({node})"] = {
+            "error": float(spread.mean()),
+            "over_seeds": float(spread.std()) if len(seeds) > 1 else 0.0,
+            "seconds": round(seconds, 2),
+        }
+    line["provenance"] = provenance(seed=None)
+    return line
+
+
+def read_mechanism_file(path: Path, train: Callable[[], Any], device: str = "cpu") -> Any:
+    """What a user's Python file puts on the leaderboard: `counterfactual`, `scm`, or a `mechanism` to fit.
+
+    Args:
+        path: The file; it is run.
+        train: Gives the training split, if a mechanism is to be fitted.
+        device: Where it is fitted.
+
+    Raises:
+        MissingFileError: There is no such file.
+        DataError: It defines none of the three.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"There is no file {path}.")
+    found = runpy.run_path(str(path))
+    for name in ("counterfactual", "scm"):
+        if name in found:
+            return found[name]
+    if "mechanism" not in found:
+        raise DataError(f"{path} defines none of: counterfactual(x, do), scm, mechanism.")
+    data = train()
+    scm = StructuralCausalModel(data.graph, mechanisms={"image": found["mechanism"]})
+    return scm.fit(data, seed=0, device=device)
+
+
+def _drawn_again(data: Any, x: Batch, workers: int) -> Mapping[str, Tensor]:
+    """The factual rows, drawn by the procedure that draws their true counterfactuals."""
+    return data.truth(x, {}, **({"workers": workers} if workers > 1 else {}))
+
+
+def _answered(answer: Any, x: Batch, node: str, values: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
+    if isinstance(answer, StructuralCausalModel):
+        parts = [
+            answer.counterfactual(x[i : i + 250], {node: values[i : i + 250]}, seed=0)["image"].cpu()
+            for i in range(0, x.rows, 250)
+        ]
+        return torch.cat(parts)
+    if answer == "identity":
+        return x["image"]
+    if answer == "intensity ratio":
+        ratio = truth["intensity"] / x["intensity"]
+        return (x["image"] * ratio[:, None, None, None]).clamp(0, 1)
+    if not callable(answer):
+        raise DataError(f"There is no floor {answer!r}. Known: identity, intensity ratio, re-rendering.")
+    return torch.as_tensor(answer(x, {node: values})["image"])

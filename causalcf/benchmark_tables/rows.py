@@ -1,0 +1,128 @@
+"""Rows of the tables: computed, kept, computed again alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from causalcf.benchmark_tables.figures import figures
+from causalcf.benchmark_tables.page import page
+from causalcf.benchmark_tables.setup import Benchmark
+from causalcf.errors import DataError
+from causalcf.evaluation import evaluate
+from causalcf.provenance import provenance
+from causalcf.published import PUBLISHED
+from causalcf.records import Records
+from causalcf.report import write_csv, write_json
+from causalcf.scm import StructuralCausalModel
+
+__all__ = ["run"]
+
+SCORES = ("effectiveness", "truth error", "composition", "reversibility", "fid", "sample fid", "cld", "unchanged")
+
+
+def run(
+    benchmark: Benchmark,
+    out: str | Path,
+    *,
+    n: int | None = 1000,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    workers: int = 1,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> Path:
+    """Compute the rows that are missing or asked for, and write the page, a CSV and a JSON file.
+
+    Args:
+        benchmark: What to compare.
+        out: Folder; rows that are there already and were made with the same settings are kept.
+        n: Rows of the test split; None for all.
+        seed: Decides rows, values and resamples.
+        only: Models to compute again, even if they are there.
+        workers: Processes that draw true counterfactuals.
+        progress: Called with a line of text.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DataError: `only` names no model of the benchmark, or there is none.
+    """
+    unknown = [name for name in only if name not in benchmark.models]
+    if unknown or not benchmark.models:
+        raise DataError(f"There are no models {unknown or 'to compare'}. There are: {list(benchmark.models)}.")
+    out = Path(out)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, load in benchmark.models.items():
+        path, scm = out / "rows" / f"{name}.json", load()
+        settings = {"n": n, "seed": seed, "model": _identity(scm), "judges": _judges(benchmark)}
+        if path.is_file() and name not in only:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["settings"] == settings:
+                progress(f"{name}: kept")
+                rows[name] = kept
+                continue
+        rows[name] = _row(benchmark, name, scm, settings, out, n, seed, workers, progress)
+        write_json(path, rows[name])
+    records = {name: Records.from_json(row["scores"]) for name, row in rows.items()}
+    lines = [{"model": name, **asdict(record)} for name, found in records.items() for record in found]
+    write_csv(out / "results.csv", {key: [line[key] for line in lines] for key in lines[0]})
+    write_json(out / "results.json", {"rows": rows, "published": PUBLISHED.get(benchmark.name, {})})
+    path = out / "index.html"
+    path.write_text(page(benchmark, rows, records), encoding="utf-8")
+    return path
+
+
+def _row(
+    benchmark: Benchmark,
+    name: str,
+    scm: StructuralCausalModel,
+    settings: dict[str, Any],
+    out: Path,
+    n: int | None,
+    seed: int,
+    workers: int,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    wanted = [score for score in SCORES if score != "cld" or benchmark.latents is not None]
+    started = time.perf_counter()
+    scores = evaluate(
+        scm,
+        benchmark.test,
+        wanted,
+        predictors=benchmark.predictors,
+        reference=benchmark.train,
+        latents=benchmark.latents,
+        perception=benchmark.perception,
+        do=benchmark.nodes,
+        n=n,
+        seed=seed,
+        cache=out / "truth",
+        workers=workers,
+        progress=lambda step: progress(f"{name}: {step}"),
+    )
+    return {
+        "settings": settings,
+        "scores": scores.to_json(),
+        "figures": figures(benchmark, name, scm, seed),
+        "provenance": provenance(
+            seed=seed, device=scm.device, seconds=round(time.perf_counter() - started, 1), fit=scm.provenance
+        ),
+    }
+
+
+def _identity(scm: StructuralCausalModel) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(scm.state_dict().items()):
+        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _judges(benchmark: Benchmark) -> list[str]:
+    judges = [judge.identity for judge in benchmark.predictors.values()]
+    return [*judges, "" if benchmark.latents is None else _identity(benchmark.latents)]
