@@ -18,6 +18,8 @@ import typer
 from causalcf.errors import CausalCFError, DataError, InterventionError
 
 if TYPE_CHECKING:
+    from causalcf.predictors import Predictors
+    from causalcf.records import Records
     from causalcf.scm import StructuralCausalModel
     from causalcf.variables import Variable
 
@@ -93,7 +95,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def demo(
     out: Out = Path("causalcf-demo"),
     seed: Seed = 0,
-    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.")] = 60,
+    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.")] = 30,
     quiet: Quiet = False,
 ) -> None:
     """From nothing to a scored counterfactual image in under two minutes; needs no download.
@@ -295,7 +297,10 @@ def counterfactual(
         typer.echo(path)
 
 
-@app.command(epilog="Example: causalcf evaluate m.safetensors --data digits --n 297 --out scores.json")
+@app.command(
+    epilog="Example: causalcf evaluate m.safetensors --data digits --n 297 --out scores.json; with judges:"
+    " causalcf evaluate morphomnist-vae --data morphomnist --metric effectiveness --metric cld"
+)
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
     data: DataName,
@@ -303,26 +308,50 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
     n: Annotated[int | None, typer.Option(help="Rows to score; by default 1,000, or all if there are fewer.")] = None,
     do: Annotated[list[str] | None, typer.Option(help="Nodes to act on; by default all whose truth is known.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A score, such as effectiveness, fid, cld; 'all' for all that can be computed."),
+    ] = None,
+    predictors: Annotated[
+        str | None, typer.Option(help="Judges: a data set's name or a folder; by default those of the data set.")
+    ] = None,
+    vgg: Annotated[
+        Path | None, typer.Option(help="VGG-16's file, vgg.pth beside it, for LPIPS; by default $CAUSALCF_WEIGHTS.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
-    """Score a model against true counterfactuals, and its composition under null interventions."""
+    """Score a model against true counterfactuals, and its composition under null interventions.
+
+    With --metric, --predictors or --vgg: any scores, each beside that of the truth, of doing nothing and
+    of noise. What a score needs and is not there is said.
+    """
     from causalcf.evaluation import composition, select_rows, truth_error
     from causalcf.provenance import provenance
-    from causalcf.report import print_records, write_json
+    from causalcf.report import print_records, print_scores, write_json
 
     scm = _load_model(model, device)
     table = _load_data(data, root, split)
-    if not hasattr(table, "truth"):
-        raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
-    n = min(1000, table.rows) if n is None else n
-    records = truth_error(scm, table, do or ["thickness", "intensity"], n=n, seed=seed)
-    records += composition(scm, select_rows(table, n, seed))
-    print_records(records, title=f"{model} on {data}:{split}")
+    title = f"{model} on {data}:{split}"
+    facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
+    if metric or predictors or vgg:
+        scores = _all_scores(scm, table, data, root, metric or ["all"], predictors, vgg, do=do, n=n, seed=seed)
+        print_scores(scores, title=title)
+        document = scores.to_json()
+    else:
+        if not hasattr(table, "truth"):
+            raise DataError(
+                f"'{data}' has no known truth. Data sets that have one: digits, morphomnist. Name scores that need"
+                " none: --metric composition."
+            )
+        n = min(1000, table.rows) if n is None else n
+        records = truth_error(scm, table, do or ["thickness", "intensity"], n=n, seed=seed)
+        records += composition(scm, select_rows(table, n, seed))
+        print_records(records, title=title)
+        document = {"records": records}
     if out is not None:
-        facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
-        write_json(out, {"provenance": facts, "records": records})
+        write_json(out, {"provenance": facts, **document})
         typer.echo(out)
 
 
@@ -589,6 +618,68 @@ def _load_model(name: str, device: str) -> StructuralCausalModel:
     if Path(name).suffix == ".safetensors":
         return StructuralCausalModel.load(name, device=device)
     return pretrained(name, device=device)
+
+
+def _all_scores(
+    scm: StructuralCausalModel,
+    table: Any,
+    data: str,
+    root: Path | None,
+    names: Sequence[str],
+    judges: str | None,
+    vgg: Path | None,
+    *,
+    n: int | None,
+    **options: Any,
+) -> Records:
+    """Scores of a model by their names, with judges, latent space and training images as far as they are there."""
+    from causalcf.data import Batch
+    from causalcf.evaluation import evaluate
+    from causalcf.reference import latent_space
+    from causalcf.scores import SCORES
+
+    table = table if hasattr(table, "rows") else Batch(dict(table))
+    wanted = None if "all" in names else list(names)
+    compared = wanted is None or any("reference" in SCORES[name].needs for name in wanted if name in SCORES)
+    return evaluate(
+        scm,
+        table,
+        wanted,
+        predictors=_judges(judges, data, str(scm.device)),
+        reference=_load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
+        latents=latent_space(data, device=scm.device),
+        perception=_perception(vgg),
+        n=min(1000, table.rows) if n is None else n,
+        progress=lambda text: typer.echo(text, err=True),
+        **options,
+    )
+
+
+def _judges(given: str | None, data: str, device: str) -> Predictors | None:
+    """Predictors of a name or in a folder; unless one is given, those of the data set, if there are any."""
+    from causalcf import predictors
+    from causalcf.predictors.shipped import known
+
+    if given is not None and Path(given).is_dir():
+        return predictors.pretrained(data, folder=given, device=device)
+    if given is None and not known(data):
+        return None
+    return predictors.pretrained(given or data, device=device)
+
+
+def _perception(vgg: Path | None) -> Any:
+    """The network of LPIPS: from a file, or from $CAUSALCF_WEIGHTS if both of its files are there."""
+    import os
+
+    from causalcf.metrics import vgg_perception
+    from causalcf.metrics.weights import VARIABLE, WEIGHTS
+
+    if vgg is not None:
+        return vgg_perception(vgg, vgg.parent if vgg.is_file() else vgg)
+    folder = os.environ.get(VARIABLE)
+    if folder and all((Path(folder) / WEIGHTS[name].file).is_file() for name in ("vgg16", "lpips-vgg")):
+        return vgg_perception(folder, folder)
+    return None
 
 
 def _first_rows(table: Any, rows: int | None) -> Any:

@@ -16,9 +16,18 @@ from causalcf.data import scalar_columns
 from causalcf.provenance import provenance
 
 if TYPE_CHECKING:
+    from causalcf.records import Records
     from causalcf.scm import StructuralCausalModel
 
-__all__ = ["print_counterfactual", "print_fit", "print_records", "write_counterfactual", "write_csv", "write_json"]
+__all__ = [
+    "print_counterfactual",
+    "print_fit",
+    "print_records",
+    "print_scores",
+    "write_counterfactual",
+    "write_csv",
+    "write_json",
+]
 
 
 def print_records(records: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
@@ -46,6 +55,31 @@ def print_records(records: Sequence[Mapping[str, Any]], *, title: str = "") -> N
         cells = [_score(by_residual[residual]) if residual in by_residual else "" for residual in residuals]
         table.add_row(f" do({do})" if do else metric, node, *cells, f"{one['doing_nothing']:.3g}", one["unit"])
     Console().print(table)
+
+
+def print_scores(scores: Records, *, title: str = "") -> None:
+    """Show an evaluation: a line per score, beside the truth's, that of doing nothing, and that of noise."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
+    table.add_column("score", overflow="fold")
+    table.add_column("node", overflow="fold")
+    for heading in ("residual", "model", "the\ntruth", "doing\nnothing", "noise"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("unit")
+    for record in scores:
+        residual = "" if record.residual is None else f"{record.residual:g}"
+        beside = ["" if v is None else f"{v:.3g}" for v in (record.truth, record.identity, record.noise)]
+        half = 0.0 if record.interval is None else (record.interval[1] - record.interval[0]) / 2
+        spread = f" ±{half:.1g}" if half else ""
+        asked = f"{record.metric}, do({record.do})" if record.do else record.metric
+        table.add_row(asked, record.node, residual, f"{record.value:.3g}{spread}", *beside, record.unit)
+    console.print(table)
+    for name, why in scores.missing.items():
+        console.print(f"{name} is left out: {why}.", style="dim", markup=False)
 
 
 def _score(record: Mapping[str, Any]) -> str:

@@ -18,12 +18,12 @@ from PIL import Image as Pillow
 from sklearn.datasets import load_digits
 
 import causalcf as ccf
-from causalcf import cli
+from causalcf import cli, predictors
 from causalcf.checkpoint import read_file
 from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
 from causalcf.errors import InterventionError
-from causalcf.mechanisms import MECHANISMS
+from causalcf.mechanisms import MECHANISMS, Recipe
 
 VARIABLES = {
     "thickness": ccf.Positive(),
@@ -444,6 +444,40 @@ def test_evaluate_needs_a_truth(run, model, table):
     code, _, err = run("evaluate", model, "--data", table)
     assert code == 2
     assert "has no known truth" in err
+
+
+def test_evaluate_by_name_with_judges_of_a_folder(run, model, tmp_path, monkeypatch):
+    """Scores that are asked for, each beside the truth, doing nothing and noise; what is missing is said."""
+    monkeypatch.delenv("CAUSALCF_WEIGHTS", raising=False)
+    judges = tmp_path / "judges"
+    judges.mkdir()
+    train = ccf.datasets.Digits("train")[:200]
+    variables = ccf.load_graph("morphomnist").variables
+    for node in ("thickness", "digit"):
+        judge = predictors.Predictor(
+            node, variables[node], ccf.datasets.Digits("test").variables["image"], widths=(4, 8)
+        )
+        recipe = Recipe(epochs=1, batch_size=64)
+        predictors.fit(judge, train, recipe=recipe, progress=False).save(judges / f"digits.{node}.safetensors")
+    file, common = tmp_path / "scores.json", ("--data", "digits", "--n", "20", "--do", "thickness")
+    asked = ("--metric", "effectiveness", "--metric", "composition", "--predictors", judges)
+    code, out, _ = run("evaluate", model, *common, *asked, "--out", file)
+    assert code == 0
+    assert "effectiveness, do(thickness)" in out
+    document = json.loads(file.read_text())
+    assert document["provenance"]["data"] == "digits:test"
+    scores = ccf.Records.from_json(document)
+    assert {record.metric for record in scores} >= {"effectiveness", "composition(10)"}
+    assert scores.one(metric="effectiveness", node="thickness", residual=1.0).truth is not None
+    code, _, err = run("evaluate", model, *common, "--metric", "effectiveness")
+    assert code == 2
+    assert "'effectiveness' needs predictors=" in err
+    code, _, err = run("evaluate", model, *common, "--metric", "beauty")
+    assert code == 2
+    assert "There are no scores ['beauty']" in err
+    code, _, err = run("evaluate", model, *common, "--vgg", tmp_path / "vgg16.pth")
+    assert code == 2
+    assert "There is no file" in err
 
 
 def test_data_morphomnist_makes_a_data_set(run, tmp_path):

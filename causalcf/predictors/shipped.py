@@ -17,7 +17,7 @@ from causalcf.predictors.network import Jitter, Predictor
 from causalcf.predictors.together import Predictors
 from causalcf.variables import Image
 
-__all__ = ["PLANS", "file_name", "planned", "pretrained"]
+__all__ = ["PLANS", "file_name", "known", "planned", "pretrained"]
 
 FOLDER = Path(__file__).parent.parent / "pretrained" / "predictors"
 
@@ -79,6 +79,16 @@ def planned(name: str, graph: CausalGraph, targets: Sequence[str] | None = None)
 def file_name(name: str, target: str, which: Part = "judge") -> str:
     """The file a predictor is kept in."""
     return f"{name}.{target}{'' if which == 'judge' else f'.{which}'}.safetensors"
+
+
+def known(name: str) -> bool:
+    """Whether judges of a data set come along.
+
+    Example:
+        >>> known("morphomnist"), known("adult")
+        (True, False)
+    """
+    return any(FOLDER.glob(f"{name}.*.safetensors"))
 
 
 def pretrained(
