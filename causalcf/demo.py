@@ -24,7 +24,7 @@ QUESTIONS = ({"thickness": 1.5}, {"thickness": 4.0}, {"intensity": 100.0})
 """What would this very digit have been, had its strokes been thin, thick, or dark?"""
 
 
-def run_demo(out: Path, *, seed: int = 0, epochs: int = 60, progress: bool = True) -> list[dict[str, Any]]:
+def run_demo(out: Path, *, seed: int = 0, epochs: int = 30, progress: bool = True) -> list[dict[str, Any]]:
     """Run the main job end to end and leave its results in a folder.
 
     Args:
