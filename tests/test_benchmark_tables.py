@@ -82,6 +82,24 @@ def test_the_page_says_which_actions_leave_no_trace(bench: Benchmark) -> None:
     assert not obeying
 
 
+def test_the_page_says_when_samples_are_no_pictures(bench: Benchmark) -> None:
+    """By ratio nearer to noise than to real images."""
+    fields: dict[str, Any] = {
+        "unit": "features²",
+        "better": "lower",
+        "truth": None,
+        "identity": 1.0,
+        "noise": 100.0,
+        "judge": "net",
+    }
+    fields |= {"n": 60, "seed": 0, "device": "cpu", "residual": 1.0, "abduction": "mean", "low": None, "high": None}
+    for value, told in ((9.0, 0), (11.0, 1)):
+        record = Record(metric="sample fid[net]", do="", node="image", value=value, **fields)
+        said = findings(bench, {"ours": Records((record,))})
+        assert len(said) == told
+    assert "Samples of ours are not like the data: FID 11.0" in said[0]
+
+
 def test_tables_are_written_as_csv_and_json_too(out: Path) -> None:
     with open(out / "results.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

@@ -89,10 +89,11 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
 
 
 def findings(benchmark: Benchmark, records: Mapping[str, Records]) -> list[str]:
-    """What a reader must not miss: actions on a node of which the images do not show the half.
+    """What a reader must not miss: actions that leave no trace, and samples that are no pictures.
 
     An action counts as ignored where the node's own effectiveness is nearer to that of doing
-    nothing than to the judge's on real images.
+    nothing than to the judge's on real images; samples fail where their Fréchet distance is, by
+    ratio, nearer to that of noise than to that of real test images.
     """
     found = []
     for name, scores in records.items():
@@ -109,7 +110,22 @@ def findings(benchmark: Benchmark, records: Mapping[str, Records]) -> list[str]:
                     f"{name} all but ignores do({do}): {real.metric} {ours}, where doing nothing scores {nothing} and"
                     f" real images {most}. Its other scores under do({do}) are those of images that do not show it."
                 )
+        found += _bad_samples(name, scores)
     return found
+
+
+def _bad_samples(name: str, scores: Records) -> list[str]:
+    samples = [record for record in scores if record.metric.startswith("sample fid")]
+    if not samples:
+        return []
+    best: Record = min(samples, key=lambda record: record.value)
+    if best.identity is None or best.noise is None or best.value**2 <= best.identity * best.noise:
+        return []
+    ours, real, noise = (_number(value) for value in (best.value, best.identity, best.noise))
+    return [
+        f"Samples of {name} are not like the data: FID {ours}, where real test images score {real} and noise {noise}."
+        " The latents of real images do not follow the prior, so they may hold what the causes should decide."
+    ]
 
 
 def _provenance(benchmark: Benchmark, rows: Mapping[str, Any], published: Mapping[str, Any]) -> list[str]:
@@ -156,8 +172,8 @@ def _effectiveness_table(benchmark: Benchmark, records: Mapping[str, Records], p
     return _Table(
         "Effectiveness: does the image show what was asked for?",
         [
-            "Anti-causal predictors read the image; their reading is compared with the value asked for (mean absolute"
-            " error, lower is better; accuracy, higher is better). "
+            "Anti-causal predictors read the image; their reading is compared with the value asked for (MAE: mean"
+            " absolute error, lower is better; accuracy, higher is better). "
             + " ".join(
                 f"The judge of {t} is told the {', '.join(p.given)} asked for: {p.name}."
                 for t, p in benchmark.predictors.items()
@@ -177,7 +193,7 @@ def _effectiveness_table(benchmark: Benchmark, records: Mapping[str, Records], p
 
 
 def _measured(target: str, judge: Any) -> str:
-    return f"{target}: accuracy" if judge.classes else f"{target}: mean absolute error, {judge.variable.unit}"
+    return f"{target}: accuracy" if judge.classes else f"{target}: MAE, {judge.variable.unit}"
 
 
 def _on_real_images(judge: Any) -> _Cell:
