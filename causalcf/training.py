@@ -92,6 +92,7 @@ def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
     return data[order[held_out:]], data[order[:held_out]]
 
 
+@torch.enable_grad()  # whatever the caller has switched off
 def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> None:
     """Fit every mechanism that is given, in their order, in place.
 

@@ -47,7 +47,7 @@ _CENTRE, _SLOPE, _NOISE = 2.5, 2.0, 0.5
 _BLOCK = 256
 """Rows that one process renders at a time."""
 
-_SUPPORTS = {"thickness": Positive(unit="px"), "intensity": Interval(LOW, HIGH, unit="grey level")}
+_SUPPORTS = {"thickness": Positive(unit="px"), "intensity": Interval(LOW, HIGH, unit="grey levels")}
 
 
 def intensity_from_noise(thickness: Floats, noise: Floats) -> Floats:
