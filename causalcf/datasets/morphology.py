@@ -282,14 +282,19 @@ def equivalent_radius(radius: int) -> float:
     return float(4 * np.hypot(*np.diff(quarter, axis=0).T).sum() / (2 * np.pi))
 
 
+def _distance(binary: Mask) -> Floats:
+    """Distance of each set pixel to the nearest one that is not set, in pixels."""
+    return np.asarray(ndimage.distance_transform_edt(binary))
+
+
 def _shifted_edge(binary: Mask, by: float) -> NDArray[np.float32]:
     """Move the edge of one binary image outwards by `by` pixels; edge pixels get partial coverage."""
     if by == 0 or not binary.any():
         return binary.astype(np.float32)
     if by > 0:
-        coverage = by + 0.5 + Fast.past_edge - ndimage.distance_transform_edt(~binary)
+        coverage = by + 0.5 + Fast.past_edge - _distance(~binary)
     else:
-        coverage = by + 0.5 - Fast.past_edge + ndimage.distance_transform_edt(binary)
+        coverage = by + 0.5 - Fast.past_edge + _distance(binary)
     return np.clip(coverage, 0, 1).astype(np.float32)
 
 
