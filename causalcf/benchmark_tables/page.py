@@ -124,7 +124,7 @@ def _bad_samples(name: str, scores: Records) -> list[str]:
     ours, real, noise = (_number(value) for value in (best.value, best.identity, best.noise))
     return [
         f"Samples of {name} are not like the data: FID {ours}, where real test images score {real} and noise {noise}."
-        " The latents of real images do not follow the prior, so they may hold what the causes should decide."
+        " Ask it about observed images only."
     ]
 
 
