@@ -414,6 +414,10 @@ def benchmark_morphomnist(
         list[str] | None, typer.Option(help="Reference models or model files; by default all reference models.")
     ] = None,
     again: Annotated[list[str] | None, typer.Option(help="Compute this row again, even if it is there.")] = None,
+    retrain: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit this model again, by the command in its file, to OUT/models, and compute its row."),
+    ] = None,
     n: Annotated[int, typer.Option(help="Test rows; 0 for all 10,000.")] = 1000,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
@@ -426,18 +430,26 @@ def benchmark_morphomnist(
     run goes on where it stopped.
     """
     from causalcf import predictors
-    from causalcf.benchmark_tables import Benchmark, run
+    from causalcf.benchmark_tables import Benchmark, refit, run
     from causalcf.reference import latent_space, pretrained_names
 
     names = model or [name for name in pretrained_names() if name.startswith("morphomnist-")]
     if not names:
         raise DataError("There are no reference models here. Name a model file: --model model.safetensors.")
+    files = {Path(name).stem: name for name in names}
+    unknown = [name for name in retrain or [] if name not in files]
+    if unknown:
+        raise DataError(f"--retrain: there are no models {unknown}. There are: {list(files)}.")
+    for name in retrain or []:
+        command = str(_load_model(files[name], "cpu").provenance.get("command", ""))
+        moved = device if device != "cpu" else ""
+        files[name] = str(refit(command, out / "models" / f"{name}.safetensors", root=root, device=moved))
     benchmark = Benchmark(
         "morphomnist",
         _load_data("morphomnist", root, "train"),
         _load_data("morphomnist", root, "test"),
         ("thickness", "intensity", "digit"),
-        {Path(name).stem: (lambda name=name: _load_model(name, device)) for name in names},
+        {stem: (lambda name=name: _load_model(name, device)) for stem, name in files.items()},
         predictors.pretrained("morphomnist", device=device),
         latent_space("morphomnist", device=device),
     )
@@ -446,7 +458,7 @@ def benchmark_morphomnist(
         out,
         n=n or None,
         seed=seed,
-        only=again or (),
+        only=[*(again or ()), *(retrain or ())],
         workers=workers,
         progress=(lambda _text: None) if quiet else (lambda text: typer.echo(text, err=True)),
     )

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import benchmark_tables, predictors
+from causalcf import benchmark_tables, cli, predictors
 from causalcf.benchmark_tables import Benchmark, truth_row
 from causalcf.benchmark_tables.page import _number, findings
 from causalcf.datasets.bars import Bars
@@ -128,6 +129,26 @@ def test_other_settings_are_not_kept(bench: Benchmark, tmp_path: Path) -> None:
     said: list[str] = []
     benchmark_tables.run(one, tmp_path, n=61, progress=said.append)
     assert "small: kept" not in said
+
+
+def test_a_model_is_made_again_by_its_own_command(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.safetensors", tmp_path / "models" / "new.safetensors"
+    command = (
+        "causalcf fit morphomnist --data digits --mechanism 'image=VAE(latent=2, widths=(8, 8, 8))' --epochs 1"
+        f" --rows 60 --threads 1 --quiet --out {old}"
+    )
+    cli.app(shlex.split(command)[1:], prog_name="causalcf", standalone_mode=False)
+    benchmark_tables.refit(command, new)
+    first, again = ccf.SCM.load(old), ccf.SCM.load(new)
+    assert again.provenance["command"].startswith("causalcf fit morphomnist --data digits")
+    weights = first.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in again.state_dict().items())
+
+
+def test_what_no_fit_made_is_not_made_again(tmp_path: Path) -> None:
+    for command in ("", "python train.py", "causalcf demo", "rm -r ."):
+        with pytest.raises(DataError, match="not made by `causalcf fit`"):
+            benchmark_tables.refit(command, tmp_path / "m.safetensors")
 
 
 def test_the_floors_of_the_truth(bench: Benchmark) -> None:

@@ -446,6 +446,12 @@ def test_evaluate_needs_a_truth(run, model, table):
     assert "has no known truth" in err
 
 
+def test_only_models_of_the_benchmark_are_trained_again(run):
+    code, _, err = run("benchmark", "morphomnist", "--model", "morphomnist-vae", "--retrain", "morphomnist-oracle")
+    assert code == 2
+    assert "there are no models ['morphomnist-oracle']. There are: ['morphomnist-vae']" in err
+
+
 def test_evaluate_by_name_with_judges_of_a_folder(run, model, tmp_path, monkeypatch):
     """Scores that are asked for, each beside the truth, doing nothing and noise; what is missing is said."""
     monkeypatch.delenv("CAUSALCF_WEIGHTS", raising=False)

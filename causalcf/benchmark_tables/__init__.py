@@ -5,7 +5,8 @@ where it stopped, and one row can be computed again alone.
 """
 
 from causalcf.benchmark_tables.leaderboard import read_mechanism_file, truth_row
+from causalcf.benchmark_tables.retrain import refit
 from causalcf.benchmark_tables.rows import run
 from causalcf.benchmark_tables.setup import Benchmark
 
-__all__ = ["Benchmark", "read_mechanism_file", "run", "truth_row"]
+__all__ = ["Benchmark", "read_mechanism_file", "refit", "run", "truth_row"]
