@@ -5,23 +5,28 @@ torch and everything above it are imported inside the commands, so that `--help`
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from causalcf.errors import CausalCFError, DataError, InterventionError
+from causalcf.arguments import (
+    all_scores,
+    first_rows,
+    load_data,
+    load_model,
+    parse_do,
+    parse_epochs,
+    parse_mechanisms,
+    slice_rows,
+    truth_of,
+)
+from causalcf.errors import CausalCFError, DataError
 
 if TYPE_CHECKING:
-    from causalcf.predictors import Predictors
-    from causalcf.records import Records
-    from causalcf.scm import StructuralCausalModel
-    from causalcf.variables import Variable
+    pass
 
 __all__ = ["app", "main"]
 
@@ -222,13 +227,13 @@ def fit(
         raise DataError(f"--out {out}: a model file ends in .safetensors.")
     if threads is not None:
         torch.set_num_threads(threads)
-    table = _load_data(data, root, "train")
-    scm = StructuralCausalModel(graph, mechanisms=_mechanisms(mechanism or []))
+    table = load_data(data, root, "train")
+    scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
-        _first_rows(table, rows),
+        first_rows(table, rows),
         validation=validation,
-        epochs=_epochs(epochs or []),
+        epochs=parse_epochs(epochs or []),
         seed=seed,
         device=device,
         precision=precision,
@@ -277,11 +282,11 @@ def counterfactual(
     """Ask what observed rows would have been, had something been done; write pictures and tables."""
     from causalcf.report import print_counterfactual, write_counterfactual
 
-    scm = _load_model(model, device)
-    table = _load_data(data, root, split)
-    x = _slice_rows(table, rows)
+    scm = load_model(model, device)
+    table = load_data(data, root, split)
+    x = slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
-    true = [_truth(data, table, x, world) for world in worlds] if truth else []
+    true = [truth_of(data, table, x, world) for world in worlds] if truth else []
     cf = scm.counterfactual(
         x,
         worlds if len(worlds) > 1 else worlds[0],
@@ -331,12 +336,12 @@ def evaluate(
     from causalcf.provenance import provenance
     from causalcf.report import print_records, print_scores, write_json
 
-    scm = _load_model(model, device)
-    table = _load_data(data, root, split)
+    scm = load_model(model, device)
+    table = load_data(data, root, split)
     title = f"{model} on {data}:{split}"
     facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
     if metric or predictors or vgg:
-        scores = _all_scores(scm, table, data, root, metric or ["all"], predictors, vgg, do=do, n=n, seed=seed)
+        scores = all_scores(scm, table, data, root, metric or ["all"], predictors, vgg, do=do, n=n, seed=seed)
         print_scores(scores, title=title)
         document = scores.to_json()
     else:
@@ -383,7 +388,7 @@ def train_predictors(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    train, test = _load_data(data, root, "train"), _load_data(data, root, "test")
+    train, test = load_data(data, root, "train"), load_data(data, root, "test")
     for predictor in predictors.planned(data, train.graph, target):
         path = out / predictors.file_name(data, predictor.target, part)  # type: ignore[arg-type]
         checkpoint = path.with_suffix(".checkpoint")
@@ -441,15 +446,15 @@ def benchmark_morphomnist(
     if unknown:
         raise DataError(f"--retrain: there are no models {unknown}. There are: {list(files)}.")
     for name in retrain or []:
-        command = str(_load_model(files[name], "cpu").provenance.get("command", ""))
+        command = str(load_model(files[name], "cpu").provenance.get("command", ""))
         moved = device if device != "cpu" else ""
         files[name] = str(refit(command, out / "models" / f"{name}.safetensors", root=root, device=moved))
     benchmark = Benchmark(
         "morphomnist",
-        _load_data("morphomnist", root, "train"),
-        _load_data("morphomnist", root, "test"),
+        load_data("morphomnist", root, "train"),
+        load_data("morphomnist", root, "test"),
         ("thickness", "intensity", "digit"),
-        {stem: (lambda name=name: _load_model(name, device)) for stem, name in files.items()},
+        {stem: (lambda name=name: load_model(name, device)) for stem, name in files.items()},
         predictors.pretrained("morphomnist", device=device),
         latent_space("morphomnist", device=device),
     )
@@ -490,13 +495,13 @@ def benchmark_truth(
     from causalcf.benchmark_tables import read_mechanism_file, truth_row
     from causalcf.report import write_json
 
-    test = _load_data(data, root, "test")
+    test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
         raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
     answers: dict[str, Any] = {name: name for name in ("re-rendering", "intensity ratio", "identity")}
-    answers |= {Path(name).stem: _load_model(name, device) for name in model or []}
+    answers |= {Path(name).stem: load_model(name, device) for name in model or []}
     for path in mechanism or []:
-        answers[path.stem] = read_mechanism_file(path, lambda: _load_data(data, root, "train"), device)
+        answers[path.stem] = read_mechanism_file(path, lambda: load_data(data, root, "train"), device)
     rows = []
     for name, answer in answers.items():
         row = truth_row(test, answer, name, ["thickness", "intensity"], n=n, cache=out / "truth", workers=workers)
@@ -508,216 +513,6 @@ def benchmark_truth(
             for node in ("thickness", "intensity")
         )
         typer.echo(f"{row['name']:<24} {scores}  grey levels")
-
-
-# ---------------------------------------------------------------------- reading arguments
-
-
-def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
-    """The actions of one world from text: `a=1,b+=2,c-=2,d*=0.5,e=name`.
-
-    Args:
-        text: Actions, separated by commas.
-        variables: node -> variable; a Categorical takes names, a Boolean true or false.
-
-    Raises:
-        InterventionError: The text is not a list of actions.
-
-    Example:
-        >>> from causalcf.variables import Categorical, Positive
-        >>> parse_do("thickness+=4, digit=7", {"thickness": Positive(), "digit": Categorical(10)})
-        {'thickness': Shift(amount=4.0), 'digit': '7'}
-    """
-    from causalcf.action import scale, shift
-
-    actions: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        match = re.fullmatch(r"([^=]+?)\s*([-+*]?=)\s*(\S.*)", part)
-        if match is None:
-            raise InterventionError(f"Cannot read the action '{part}'. Write node=4, node+=1, node*=0.8 or node=name.")
-        target, operator, value = match.groups()
-        if target in actions:
-            raise InterventionError(f"Two actions on '{target}' in one world. Give --do twice for two worlds.")
-        if operator == "=":
-            actions[target] = _value(part, value, variables.get(target))
-        elif operator == "*=":
-            actions[target] = scale(_number(part, value))
-        else:
-            actions[target] = shift(_number(part, value) * (-1 if operator == "-=" else 1))
-    return actions
-
-
-def _value(part: str, value: str, variable: Variable | None) -> Any:
-    from causalcf.variables import Boolean, Categorical
-
-    if isinstance(variable, Categorical):
-        return value
-    if isinstance(variable, Boolean):
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if value.lower() not in words:
-            raise InterventionError(f"Cannot read the action '{part}': expected true or false.")
-        return words[value.lower()]
-    return _number(part, value)
-
-
-def _number(part: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise InterventionError(f"Cannot read the action '{part}': '{value}' is not a number.") from None
-
-
-def _epochs(options: Sequence[str]) -> int | dict[str, int] | None:
-    """`["20"]` for every node, or `["image=20", ...]` by node."""
-    by_node: dict[str, int] = {}
-    for option in options:
-        node, _, number = option.rpartition("=")
-        if not number.isdigit():
-            raise DataError(f"--epochs {option}: expected a number, or node=number.")
-        if not node:
-            return int(number)
-        by_node[node] = int(number)
-    return by_node or None
-
-
-def _mechanisms(options: Sequence[str]) -> dict[str, Any]:
-    """Mechanisms from `node=Name` or `node=Name(key=value, ...)`."""
-    from causalcf.mechanisms import MECHANISMS
-
-    chosen: dict[str, Any] = {}
-    for option in options:
-        node, _, call = option.partition("=")
-        try:
-            tree = ast.parse(call.strip(), mode="eval").body
-            name, keywords = (tree.func, tree.keywords) if isinstance(tree, ast.Call) else (tree, [])
-            arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
-            kind = name.id if isinstance(name, ast.Name) else ""
-        except (SyntaxError, ValueError):
-            raise DataError(f"--mechanism {option}: expected node=Name or 'node=Name(key=value)'.") from None
-        if kind not in MECHANISMS:
-            raise DataError(f"--mechanism {option}: there is no mechanism '{kind}'. Known: {list(MECHANISMS)}.")
-        try:
-            chosen[node] = MECHANISMS[kind](**arguments)
-        except TypeError as error:
-            raise DataError(f"--mechanism {option}: {error}.") from None
-    return chosen
-
-
-def _load_data(name: str, root: Path | None, split: str) -> Any:
-    """A data set by its name, or a CSV file as columns."""
-    from causalcf import datasets
-    from causalcf.data import read_csv
-
-    if name.endswith(".csv"):
-        return read_csv(name)
-    loaders = {
-        "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
-        "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
-        "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
-        "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
-        "adult": lambda: datasets.Adult(root),
-    }
-    if name not in loaders:
-        raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
-    return loaders[name]()
-
-
-def _load_model(name: str, device: str) -> StructuralCausalModel:
-    """A model file, or a reference model by its name."""
-    from causalcf.reference import pretrained
-    from causalcf.scm import StructuralCausalModel
-
-    if Path(name).suffix == ".safetensors":
-        return StructuralCausalModel.load(name, device=device)
-    return pretrained(name, device=device)
-
-
-def _all_scores(
-    scm: StructuralCausalModel,
-    table: Any,
-    data: str,
-    root: Path | None,
-    names: Sequence[str],
-    judges: str | None,
-    vgg: Path | None,
-    *,
-    n: int | None,
-    **options: Any,
-) -> Records:
-    """Scores of a model by their names, with judges, latent space and training images as far as they are there."""
-    from causalcf.data import Batch
-    from causalcf.evaluation import evaluate
-    from causalcf.reference import latent_space
-    from causalcf.scores import SCORES
-
-    table = table if hasattr(table, "rows") else Batch(dict(table))
-    wanted = None if "all" in names else list(names)
-    compared = wanted is None or any("reference" in SCORES[name].needs for name in wanted if name in SCORES)
-    return evaluate(
-        scm,
-        table,
-        wanted,
-        predictors=_judges(judges, data, str(scm.device)),
-        reference=_load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
-        latents=latent_space(data, device=scm.device),
-        perception=_perception(vgg),
-        n=min(1000, table.rows) if n is None else n,
-        progress=lambda text: typer.echo(text, err=True),
-        **options,
-    )
-
-
-def _judges(given: str | None, data: str, device: str) -> Predictors | None:
-    """Predictors of a name or in a folder; unless one is given, those of the data set, if there are any."""
-    from causalcf import predictors
-    from causalcf.predictors.shipped import known
-
-    if given is not None and Path(given).is_dir():
-        return predictors.pretrained(data, folder=given, device=device)
-    if given is None and not known(data):
-        return None
-    return predictors.pretrained(given or data, device=device)
-
-
-def _perception(vgg: Path | None) -> Any:
-    """The network of LPIPS: from a file, or from $CAUSALCF_WEIGHTS if both of its files are there."""
-    import os
-
-    from causalcf.metrics import vgg_perception
-    from causalcf.metrics.weights import VARIABLE, WEIGHTS
-
-    if vgg is not None:
-        return vgg_perception(vgg, vgg.parent if vgg.is_file() else vgg)
-    folder = os.environ.get(VARIABLE)
-    if folder and all((Path(folder) / WEIGHTS[name].file).is_file() for name in ("vgg16", "lpips-vgg")):
-        return vgg_perception(folder, folder)
-    return None
-
-
-def _first_rows(table: Any, rows: int | None) -> Any:
-    if rows is None:
-        return table
-    return {name: column[:rows] for name, column in table.items()}
-
-
-def _truth(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
-    """The true counterfactual of some rows of a data set."""
-    if not hasattr(table, "truth"):
-        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits and morphomnist do.")
-    return table.truth(x, do)
-
-
-def _slice_rows(table: Any, rows: str) -> Any:
-    """Rows `6` (the first six) or `10:20` of a table, with their row numbers."""
-    from causalcf.data import Batch
-
-    start, _, stop = rows.rpartition(":")
-    if not stop.isdigit() or (start and not start.isdigit()):
-        raise DataError(f"--rows {rows}: expected a number, or start:stop.")
-    wanted = slice(int(start or 0), int(stop))
-    if isinstance(table, Batch):
-        return table[wanted]
-    return {name: column[wanted] for name, column in table.items()}
 
 
 if __name__ == "__main__":

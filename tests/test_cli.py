@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from sklearn.datasets import load_digits
 
 import causalcf as ccf
-from causalcf import cli, predictors
+from causalcf import arguments, cli, predictors
 from causalcf.checkpoint import read_file
 from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
@@ -84,12 +84,12 @@ def table(tmp_path) -> Path:
 )
 def test_numbers_and_moves_are_read_as_written(node, amount, operator, space):
     expected = {"=": amount, "+=": ccf.shift(amount), "-=": ccf.shift(-amount), "*=": ccf.scale(amount)}[operator]
-    assert cli.parse_do(f"{node}{space}{operator}{space}{amount!r}", VARIABLES) == {node: expected}
+    assert arguments.parse_do(f"{node}{space}{operator}{space}{amount!r}", VARIABLES) == {node: expected}
 
 
 @given(st.permutations(["thickness=4", "digit=7", "ice-cream+=1", "bald=yes"]))
 def test_the_order_of_actions_does_not_matter(parts):
-    actions = cli.parse_do(", ".join(parts), VARIABLES)
+    actions = arguments.parse_do(", ".join(parts), VARIABLES)
     assert actions == {"thickness": 4.0, "digit": "7", "ice-cream": ccf.shift(1.0), "bald": True}
 
 
@@ -107,11 +107,11 @@ def test_the_order_of_actions_does_not_matter(parts):
 )
 def test_what_is_not_an_action_is_refused(text, message):
     with pytest.raises(InterventionError, match=message.replace("*", r"\*")):
-        cli.parse_do(text, VARIABLES)
+        arguments.parse_do(text, VARIABLES)
 
 
 def test_no_action_is_the_null_intervention():
-    assert cli.parse_do("", VARIABLES) == {}
+    assert arguments.parse_do("", VARIABLES) == {}
 
 
 # ---------------------------------------------------------------------- help
@@ -341,9 +341,9 @@ def test_a_killed_fit_resumes_only_when_told(run, table, tmp_path):
 
 
 def test_epochs_are_a_number_or_by_node(run, tmp_path):
-    assert cli._epochs(["20"]) == 20
-    assert cli._epochs(["image=20", "a=b=1"]) == {"image": 20, "a=b": 1}
-    assert cli._epochs([]) is None
+    assert arguments.parse_epochs(["20"]) == 20
+    assert arguments.parse_epochs(["image=20", "a=b=1"]) == {"image": 20, "a=b": 1}
+    assert arguments.parse_epochs([]) is None
     code, _, err = run(
         "fit", "chain", "--data", "digits", "--out", tmp_path / "m.safetensors", "--epochs", "image=many"
     )
@@ -355,7 +355,7 @@ def test_every_mechanism_can_be_named():
     easy = [name for name in MECHANISMS if name not in ("Deterministic", "Classifier")]
     assert {
         node: type(mechanism).__name__
-        for node, mechanism in cli._mechanisms([f"{name}={name}()" for name in easy]).items()
+        for node, mechanism in arguments.parse_mechanisms([f"{name}={name}()" for name in easy]).items()
     } == {name: name for name in easy}
 
 

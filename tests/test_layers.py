@@ -24,7 +24,8 @@ ORDER = [
     {"explainers", "evaluation", "reference", "pretrained"},
     {"report"},
     {"demo", "benchmark_tables"},
-    {"benchmarks", "cli", "app"},
+    {"benchmarks", "arguments"},
+    {"cli", "app"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("matplotlib", "lightning", "lightning_fabric", "torchmetrics", "typer", "rich", "skimage", "sklearn", "pandas")

@@ -1,0 +1,242 @@
+"""What the command line's arguments stand for: actions, mechanisms, data sets, models, judges.
+
+As in `causalcf.cli`, torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from causalcf.errors import DataError, InterventionError
+
+if TYPE_CHECKING:
+    from causalcf.predictors import Predictors
+    from causalcf.records import Records
+    from causalcf.scm import StructuralCausalModel
+    from causalcf.variables import Variable
+
+__all__ = [
+    "all_scores",
+    "first_rows",
+    "load_data",
+    "load_model",
+    "parse_do",
+    "parse_epochs",
+    "parse_mechanisms",
+    "slice_rows",
+    "truth_of",
+]
+
+
+def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
+    """The actions of one world from text: `a=1,b+=2,c-=2,d*=0.5,e=name`.
+
+    Args:
+        text: Actions, separated by commas.
+        variables: node -> variable; a Categorical takes names, a Boolean true or false.
+
+    Raises:
+        InterventionError: The text is not a list of actions.
+
+    Example:
+        >>> from causalcf.variables import Categorical, Positive
+        >>> parse_do("thickness+=4, digit=7", {"thickness": Positive(), "digit": Categorical(10)})
+        {'thickness': Shift(amount=4.0), 'digit': '7'}
+    """
+    from causalcf.action import scale, shift
+
+    actions: dict[str, Any] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        match = re.fullmatch(r"([^=]+?)\s*([-+*]?=)\s*(\S.*)", part)
+        if match is None:
+            raise InterventionError(f"Cannot read the action '{part}'. Write node=4, node+=1, node*=0.8 or node=name.")
+        target, operator, value = match.groups()
+        if target in actions:
+            raise InterventionError(f"Two actions on '{target}' in one world. Give --do twice for two worlds.")
+        if operator == "=":
+            actions[target] = _value(part, value, variables.get(target))
+        elif operator == "*=":
+            actions[target] = scale(_number(part, value))
+        else:
+            actions[target] = shift(_number(part, value) * (-1 if operator == "-=" else 1))
+    return actions
+
+
+def _value(part: str, value: str, variable: Variable | None) -> Any:
+    from causalcf.variables import Boolean, Categorical
+
+    if isinstance(variable, Categorical):
+        return value
+    if isinstance(variable, Boolean):
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if value.lower() not in words:
+            raise InterventionError(f"Cannot read the action '{part}': expected true or false.")
+        return words[value.lower()]
+    return _number(part, value)
+
+
+def _number(part: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise InterventionError(f"Cannot read the action '{part}': '{value}' is not a number.") from None
+
+
+def parse_epochs(options: Sequence[str]) -> int | dict[str, int] | None:
+    """`["20"]` for every node, or `["image=20", ...]` by node."""
+    by_node: dict[str, int] = {}
+    for option in options:
+        node, _, number = option.rpartition("=")
+        if not number.isdigit():
+            raise DataError(f"--epochs {option}: expected a number, or node=number.")
+        if not node:
+            return int(number)
+        by_node[node] = int(number)
+    return by_node or None
+
+
+def parse_mechanisms(options: Sequence[str]) -> dict[str, Any]:
+    """Mechanisms from `node=Name` or `node=Name(key=value, ...)`."""
+    from causalcf.mechanisms import MECHANISMS
+
+    chosen: dict[str, Any] = {}
+    for option in options:
+        node, _, call = option.partition("=")
+        try:
+            tree = ast.parse(call.strip(), mode="eval").body
+            name, keywords = (tree.func, tree.keywords) if isinstance(tree, ast.Call) else (tree, [])
+            arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
+            kind = name.id if isinstance(name, ast.Name) else ""
+        except (SyntaxError, ValueError):
+            raise DataError(f"--mechanism {option}: expected node=Name or 'node=Name(key=value)'.") from None
+        if kind not in MECHANISMS:
+            raise DataError(f"--mechanism {option}: there is no mechanism '{kind}'. Known: {list(MECHANISMS)}.")
+        try:
+            chosen[node] = MECHANISMS[kind](**arguments)
+        except TypeError as error:
+            raise DataError(f"--mechanism {option}: {error}.") from None
+    return chosen
+
+
+def load_data(name: str, root: Path | None, split: str) -> Any:
+    """A data set by its name, or a CSV file as columns."""
+    from causalcf import datasets
+    from causalcf.data import read_csv
+
+    if name.endswith(".csv"):
+        return read_csv(name)
+    loaders = {
+        "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
+        "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
+        "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
+        "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
+        "adult": lambda: datasets.Adult(root),
+    }
+    if name not in loaders:
+        raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
+    return loaders[name]()
+
+
+def load_model(name: str, device: str) -> StructuralCausalModel:
+    """A model file, or a reference model by its name."""
+    from causalcf.reference import pretrained
+    from causalcf.scm import StructuralCausalModel
+
+    if Path(name).suffix == ".safetensors":
+        return StructuralCausalModel.load(name, device=device)
+    return pretrained(name, device=device)
+
+
+def all_scores(
+    scm: StructuralCausalModel,
+    table: Any,
+    data: str,
+    root: Path | None,
+    names: Sequence[str],
+    judges: str | None,
+    vgg: Path | None,
+    *,
+    n: int | None,
+    **options: Any,
+) -> Records:
+    """Scores of a model by their names, with judges, latent space and training images as far as they are there."""
+    from causalcf.data import Batch
+    from causalcf.evaluation import evaluate
+    from causalcf.reference import latent_space
+    from causalcf.scores import SCORES
+
+    table = table if hasattr(table, "rows") else Batch(dict(table))
+    wanted = None if "all" in names else list(names)
+    compared = wanted is None or any("reference" in SCORES[name].needs for name in wanted if name in SCORES)
+    return evaluate(
+        scm,
+        table,
+        wanted,
+        predictors=_judges(judges, data, str(scm.device)),
+        reference=load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
+        latents=latent_space(data, device=scm.device),
+        perception=_perception(vgg),
+        n=min(1000, table.rows) if n is None else n,
+        progress=lambda text: typer.echo(text, err=True),
+        **options,
+    )
+
+
+def _judges(given: str | None, data: str, device: str) -> Predictors | None:
+    """Predictors of a name or in a folder; unless one is given, those of the data set, if there are any."""
+    from causalcf import predictors
+    from causalcf.predictors.shipped import known
+
+    if given is not None and Path(given).is_dir():
+        return predictors.pretrained(data, folder=given, device=device)
+    if given is None and not known(data):
+        return None
+    return predictors.pretrained(given or data, device=device)
+
+
+def _perception(vgg: Path | None) -> Any:
+    """The network of LPIPS: from a file, or from $CAUSALCF_WEIGHTS if both of its files are there."""
+    import os
+
+    from causalcf.metrics import vgg_perception
+    from causalcf.metrics.weights import VARIABLE, WEIGHTS
+
+    if vgg is not None:
+        return vgg_perception(vgg, vgg.parent if vgg.is_file() else vgg)
+    folder = os.environ.get(VARIABLE)
+    if folder and all((Path(folder) / WEIGHTS[name].file).is_file() for name in ("vgg16", "lpips-vgg")):
+        return vgg_perception(folder, folder)
+    return None
+
+
+def first_rows(table: Any, rows: int | None) -> Any:
+    """The first rows of a table, or all of them."""
+    if rows is None:
+        return table
+    return {name: column[:rows] for name, column in table.items()}
+
+
+def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
+    """The true counterfactual of some rows of a data set."""
+    if not hasattr(table, "truth"):
+        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits and morphomnist do.")
+    return table.truth(x, do)
+
+
+def slice_rows(table: Any, rows: str) -> Any:
+    """Rows `6` (the first six) or `10:20` of a table, with their row numbers."""
+    from causalcf.data import Batch
+
+    start, _, stop = rows.rpartition(":")
+    if not stop.isdigit() or (start and not start.isdigit()):
+        raise DataError(f"--rows {rows}: expected a number, or start:stop.")
+    wanted = slice(int(start or 0), int(stop))
+    if isinstance(table, Batch):
+        return table[wanted]
+    return {name: column[wanted] for name, column in table.items()}
