@@ -22,8 +22,9 @@ __all__ = ["plot_history"]
 def plot_history(history: Sequence[Mapping[str, Any]], fig: Figure | SubFigure | None = None) -> Figure | SubFigure:
     """Draw the training and validation loss of each node, by epoch.
 
-    Nodes fitted in closed form have no curve; they are named below. The dot marks the best epoch,
-    whose weights the model keeps.
+    Nodes fitted in closed form have no curve; they are named below. The dot marks the best validation
+    loss; the model keeps the weights of that epoch, or later ones that are no worse by more than
+    `Recipe.slack` allows.
 
     Args:
         history: `scm.history`, one record per node and epoch.
