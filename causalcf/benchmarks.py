@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -73,9 +73,7 @@ def images(*, rows: int = 256, repeats: int = 9, widths: tuple[int, int, int] = 
                 "image": torch.rand(rows, 1, 32, 32),
             }
         )
-    flow, vae = scm.mechanisms["intensity"], scm.mechanisms["image"]
-    assert isinstance(flow, Flow)
-    assert isinstance(vae, VAE)
+    flow, vae = cast(Flow, scm.mechanisms["intensity"]), cast(VAE, scm.mechanisms["image"])
 
     def by_hand() -> Tensor:
         thickness = torch.full((rows,), 4.0)

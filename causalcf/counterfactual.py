@@ -147,8 +147,7 @@ class Counterfactual(Mapping[str, Tensor]):
         """One of the worlds asked for, without the W axis."""
         if not self.listed:
             raise InterventionError("There is one world only: do was not a list.")
-        assert isinstance(self.do, Sequence)
-        return replace(self, worlds=(self.worlds[i],), do=self.do[i], listed=False)
+        return replace(self, worlds=(self.worlds[i],), do=listed_worlds(self.do)[i], listed=False)
 
     def sample(self, j: int) -> Counterfactual:
         """One draw of the counterfactual, without the S axis."""

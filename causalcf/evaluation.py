@@ -20,12 +20,12 @@ from causalcf.checkpoint import read_file, write_file
 from causalcf.counterfactual import Abduction
 from causalcf.data import Batch
 from causalcf.errors import DataError, InterventionError
-from causalcf.metrics import Estimate, absolute_error, bootstrap_interval, draw_other_bin, grey_level_error
+from causalcf.metrics import Estimate, bootstrap_interval, draw_other_bin, grey_level_error
 from causalcf.metrics.features import evaluating
 from causalcf.predictors import Predictor, Predictors
 from causalcf.records import Record, Records
 from causalcf.scm import StructuralCausalModel
-from causalcf.scores import SCORES, Entry, Inquiry, Score
+from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, error_of, unit_of
 from causalcf.variables import Image, Variable
 
 __all__ = ["TrueWorld", "composition", "evaluate", "select_rows", "truth_error"]
@@ -96,17 +96,17 @@ def truth_error(
         do = {node: draw_other_bin(x[node], data[node], seed=seed)}
         truth = data.truth(x, do)
         scored = [name for name in scm.graph.descendants([node]) if name in truth]
-        doing_nothing = {name: _error(scm.variables[name], x[name], truth[name]) for name in scored}
+        doing_nothing = {name: error_of(scm.variables[name], x[name], truth[name]) for name in scored}
         for residual in residuals:
             answer = _in_batches(scm, x, do, residual)
             for name in scored:
-                error = _error(scm.variables[name], answer[name].cpu(), truth[name])
+                error = error_of(scm.variables[name], answer[name].cpu(), truth[name])
                 records.append(
                     {
                         "metric": "truth error",
                         "do": node,
                         "node": name,
-                        "unit": _unit(scm.variables[name]),
+                        "unit": unit_of(scm.variables[name]),
                         "residual": residual,
                         **_mean(error),
                         "doing_nothing": float(doing_nothing[name].mean()),
@@ -148,7 +148,7 @@ def composition(
                     "metric": f"composition({cycle})",
                     "do": "",
                     "node": node,
-                    "unit": _unit(scm.variables[node]),
+                    "unit": unit_of(scm.variables[node]),
                     "residual": residual,
                     **_mean(grey_level_error(current[node].cpu(), x[node].cpu())),
                     "doing_nothing": 0.0,
@@ -317,20 +317,10 @@ def _chosen(
         if not lacks:
             chosen[name] = SCORES[name]
         elif metrics is not None:
-            raise DataError(f"'{name}' needs {' and '.join(_REMEDIES[need] for need in lacks)}.")
+            raise DataError(f"'{name}' needs {' and '.join(NEEDS[need] for need in lacks)}.")
         else:
-            missing[name] = "needs " + " and ".join(_REMEDIES[need] for need in lacks)
+            missing[name] = "needs " + " and ".join(NEEDS[need] for need in lacks)
     return chosen, missing
-
-
-_REMEDIES = {
-    "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
-    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Bars)",
-    "reference": "reference= (real images: the training split)",
-    "latents": "latents= (an SCM with the image as its one node and a VAE)",
-    "image": "a graph with an image",
-    "features": "features=, or predictors= with a classifier",
-}
 
 
 def _truth_of(
@@ -420,19 +410,6 @@ def _in_batches(
         acted = {node: value[rows] for node, value in do.items()}
         parts.append(scm.counterfactual(x[rows], acted, residual=residual, seed=0, **options))
     return {node: torch.cat([part[node] for part in parts]) for node in scm.graph.nodes}
-
-
-def _error(variable: Variable, x: Tensor, y: Tensor) -> Tensor:
-    """The error that suits a variable, one per row."""
-    if isinstance(variable, Image):
-        return grey_level_error(x, y)
-    return (x != y).float() if variable.discrete else absolute_error(x, y)
-
-
-def _unit(variable: Variable) -> str:
-    if isinstance(variable, Image):
-        return "grey levels"
-    return "share wrong" if variable.discrete else variable.unit
 
 
 def _mean(error: Tensor) -> dict[str, float]:

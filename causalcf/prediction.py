@@ -71,14 +71,17 @@ def predict(
             "given_factual needs an observed row, and this noise was not abducted from one."
             " Use counterfactual(x, do=...), or a function of the parents alone."
         )
-    todo = _touched(graph, actions) if recompute == "descendants" and noise.factual is not None else set(graph.nodes)
+    # Values that no action can reach, which stay as observed.
+    kept: Mapping[str, Tensor] = {}
+    if recompute == "descendants" and noise.factual is not None:
+        touched = {*actions.nodes, *graph.descendants(actions.nodes)}
+        kept = {node: value for node, value in noise.factual.items() if node not in touched}
     values: dict[str, Tensor] = {}
     logits: dict[str, Tensor] = {}
     clipped: dict[str, int] = {}
     for node in graph.nodes:
-        if node not in todo:
-            assert noise.factual is not None
-            values[node] = noise.factual[node]
+        if node in kept:
+            values[node] = kept[node]
             continue
         mechanism = mechanisms[node]
         pa = {parent: values[parent] for parent in graph.parents(node)}
@@ -100,11 +103,6 @@ def predict(
             values[node], clipped[node] = _inside(node, mechanism.variable, value, out_of_support)
     clipped = {node: rows for node, rows in clipped.items() if rows}
     return World(values, logits, actions.draws, clipped)
-
-
-def _touched(graph: CausalGraph, actions: Actions) -> set[str]:
-    """The nodes whose value an action can change: those acted on and their descendants."""
-    return {*actions.nodes, *graph.descendants(actions.nodes)}
 
 
 def _acted_noise(

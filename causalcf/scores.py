@@ -24,7 +24,7 @@ from causalcf.predictors import Predictors
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Boolean, Categorical, Image, Variable
 
-__all__ = ["SCORES", "Candidate", "Inquiry", "Score"]
+__all__ = ["NEEDS", "SCORES", "Candidate", "Inquiry", "Score", "error_of", "unit_of"]
 
 BATCH = 500
 """Rows per call of the model."""
@@ -34,6 +34,16 @@ CYCLES = (1, 10)
 
 LEAST = 50
 """Fewest images for a distance between sets of images."""
+
+NEEDS = {
+    "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
+    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Bars)",
+    "reference": "reference= (real images: the training split)",
+    "latents": "latents= (an SCM with the image as its one node and a VAE)",
+    "image": "a graph with an image",
+    "features": "features=, or predictors= with a classifier",
+}
+"""What scores may need, and how it is given."""
 
 Kind = Literal["model", "truth", "identity", "noise"]
 
@@ -240,10 +250,12 @@ class Inquiry:
             " or predictors= with a classifier, whose last hidden layer will do."
         )
 
-    @property
-    def extractor_network(self) -> list[Any]:
-        """Networks behind the extractor, for evaluation mode."""
-        return [self.features] if self.features is not None else list((self.predictors or {}).values())
+    def given(self, name: str) -> Any:
+        """What a score was given; raises `DataError` with the remedy if it was not."""
+        value = getattr(self, name)
+        if value is None:
+            raise DataError(f"This score needs {NEEDS[name]}.")
+        return value
 
     def featured(self, images: Tensor) -> Tensor:
         """Features of images."""
@@ -252,13 +264,22 @@ class Inquiry:
     @cached_property
     def real(self) -> Tensor:
         """Features of the reference images."""
-        assert self.reference is not None
-        return self.featured(self.reference[self.image])
+        return self.featured(self.given("reference")[self.image])
+
+    @cached_property
+    def featured_anyway(self) -> dict[Kind, Tensor]:
+        """Features of the images that are the same whatever is asked: the factual ones, and noise."""
+        return {"identity": self.featured(self.x[self.image]), "noise": self.featured(self.noise[self.image])}
+
+    @cached_property
+    def embedded(self) -> list[Tensor]:
+        """The factual images in each judge's features."""
+        judges = self.given("predictors").values()
+        return [_embedded(judge, self.x, self.x[self.image]) for judge in judges]
 
     def gaussians(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of images in the latent space of CLD."""
-        assert self.latents is not None
-        mechanism = self.latents.mechanisms[self.image]
+        mechanism = self.given("latents").mechanisms[self.image]
         found = [mechanism.posterior(batch.to(mechanism.device), {})["z"] for batch in images.split(BATCH)]
         return (
             torch.cat([law.mean.cpu() for law in found]),
@@ -271,11 +292,11 @@ class Inquiry:
 
 def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
     """What predictors read in the image, against what the action asks for; conditioned on what it asks for."""
-    assert inquiry.predictors is not None
+    predictors = inquiry.given("predictors")
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
             seen = {**candidate.asked, inquiry.image: candidate.values[inquiry.image]}
-            for target, predictor in inquiry.predictors.items():
+            for target, predictor in predictors.items():
                 said, wanted = predictor.read(seen), candidate.asked[target]
                 options: dict[str, Any] = {
                     "do": node,
@@ -313,8 +334,8 @@ def truth_error(inquiry: Inquiry) -> Iterator[Score]:
                         "truth error",
                         name,
                         candidate.kind,
-                        _error(variable, candidate.values[name], truth[name]),
-                        _unit(variable),
+                        error_of(variable, candidate.values[name], truth[name]),
+                        unit_of(variable),
                         do=node,
                         residual=candidate.residual,
                     )
@@ -337,7 +358,8 @@ def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: float | None, imag
     yield Score(name, image, kind, metrics.grey_level_error(images, x), "grey levels", residual=residual)
     if inquiry.predictors:
         judges = inquiry.predictors
-        parts = [_embedded(judge, inquiry.x, images) - _embedded(judge, inquiry.x, x) for judge in judges.values()]
+        factual = zip(judges.values(), inquiry.embedded, strict=True)
+        parts = [_embedded(judge, inquiry.x, images) - before for judge, before in factual]
         identity = " + ".join(judge.identity for judge in judges.values())
         distance = torch.cat(parts, 1).abs().mean(1)
         yield Score(f"{name} embedding", image, kind, distance, "features", residual=residual, judge=identity)
@@ -394,7 +416,8 @@ def _set_distances(
     mixed: dict[tuple[Kind, float | None], list[Tensor]] = {}
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
-            found = inquiry.featured(candidate.values[image])
+            anyway = inquiry.featured_anyway.get(candidate.kind)
+            found = inquiry.featured(candidate.values[image]) if anyway is None else anyway
             mixed.setdefault((candidate.kind, candidate.residual), []).append(found)
             value = distance(inquiry.real, found)
             options = {"do": node, "residual": candidate.residual, "judge": inquiry.extractor.name}
@@ -412,8 +435,7 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
     name, image = metrics.metric_name("sample fid", inquiry.extractor), inquiry.image
     judge = inquiry.extractor.name
     sets: dict[tuple[Kind, float | None], Tensor] = {
-        ("identity", None): inquiry.x[image],
-        ("noise", None): inquiry.noise[image],
+        (kind, None): found for kind, found in inquiry.featured_anyway.items()
     }
     for residual in inquiry.residuals:
         seed = seeding.derive(inquiry.seed, "samples") % 2**62
@@ -421,15 +443,14 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
             inquiry.scm.sample(min(BATCH, inquiry.x.rows - start), residual=residual, seed=seed + start)[image].cpu()
             for start in range(0, inquiry.x.rows, BATCH)
         ]
-        sets["model", residual] = torch.cat(parts)
-    for (kind, residual), images in sets.items():
-        value = float(metrics.fid(inquiry.real, inquiry.featured(images)))
+        sets["model", residual] = inquiry.featured(torch.cat(parts))
+    for (kind, residual), found in sets.items():
+        value = float(metrics.fid(inquiry.real, found))
         yield Score(name, image, kind, value, "features²", residual=residual, judge=judge)
 
 
 def _check_images(inquiry: Inquiry, metric: str) -> None:
-    assert inquiry.reference is not None
-    fewest = min(inquiry.x.rows, len(inquiry.reference[inquiry.image]))
+    fewest = min(inquiry.x.rows, len(inquiry.given("reference")[inquiry.image]))
     least = LEAST if metric == "kid" else max(LEAST, inquiry.featured(inquiry.x[inquiry.image][:1]).shape[1] + 1)
     if fewest < least:
         raise DataError(
@@ -439,23 +460,23 @@ def _check_images(inquiry: Inquiry, metric: str) -> None:
 
 def cld(inquiry: Inquiry) -> Iterator[Score]:
     """Counterfactual latent divergence and its two probabilities: changed enough, and not too much."""
-    assert inquiry.reference is not None
-    assert inquiry.latents is not None
-    judge = inquiry.latents.provenance.get("identity", "latents")
+    real = inquiry.given("reference")
+    judge = inquiry.given("latents").provenance.get("identity", "latents")
     factual = inquiry.gaussians(inquiry.x[inquiry.image])
-    reference = inquiry.gaussians(inquiry.reference[inquiry.image])
+    reference = inquiry.gaussians(real[inquiry.image])
+    anyway = {"identity": factual, "noise": inquiry.gaussians(inquiry.noise[inquiry.image])}
     for node in inquiry.nodes:
         labels: dict[str, Any] = {
             "labels": inquiry.x[node],
             "acted_labels": inquiry.actions[node],
-            "reference_labels": inquiry.reference[node],
+            "reference_labels": real[node],
         }
         if not inquiry.variables[node].discrete:
-            values = inquiry.reference[node]
-            labels = {name: metrics.equal_width_bins(value, values) for name, value in labels.items()}
+            labels = {name: metrics.equal_width_bins(value, real[node]) for name, value in labels.items()}
         labels = {name: value.long() for name, value in labels.items()}
         for candidate in inquiry.candidates(node):
-            found = metrics.cld(inquiry.gaussians(candidate.values[inquiry.image]), factual, reference, **labels)
+            asked = anyway.get(candidate.kind) or inquiry.gaussians(candidate.values[inquiry.image])
+            found = metrics.cld(asked, factual, reference, **labels)
             scores = {
                 "cld": found.value,
                 "cld: closer than images of the new value": found.p_counterfactual,
@@ -543,13 +564,15 @@ SCORES: dict[str, Entry] = {
 """Scores by name, in the order of reports."""
 
 
-def _error(variable: Variable, x: Tensor, y: Tensor) -> Tensor:
+def error_of(variable: Variable, x: Tensor, y: Tensor) -> Tensor:
+    """The error that suits a variable, one per row: grey levels, share wrong, or distance in its unit."""
     if isinstance(variable, Image):
         return metrics.grey_level_error(x, y)
     return (x != y).float() if variable.discrete else metrics.absolute_error(x, y)
 
 
-def _unit(variable: Variable) -> str:
+def unit_of(variable: Variable) -> str:
+    """The unit of `error_of`."""
     if isinstance(variable, Image):
         return "grey levels"
     return "share wrong" if variable.discrete else variable.unit

@@ -7,9 +7,7 @@ section "File formats".
 from __future__ import annotations
 
 import gzip
-import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Mapping
 from math import prod
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from causalcf import checkpoint
 from causalcf.errors import DataError
 
 __all__ = ["idx_bytes", "read_idx", "write_atomically"]
@@ -65,12 +64,4 @@ def idx_bytes(array: NDArray[np.uint8]) -> bytes:
 def write_atomically(files: Mapping[Path, bytes]) -> None:
     """Write each file under a temporary name, then rename it: a file is there whole or not at all."""
     for path, content in files.items():
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)  # mkstemp makes files that others cannot read
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        checkpoint.write_atomically(path, content)
