@@ -1,0 +1,159 @@
+"""What mechanisms of images share: what they take, how parents brighten an image, and their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from causalcf.errors import MechanismError
+from causalcf.mechanisms.base import Mechanism, Parents
+from causalcf.nn import ParentEncoder
+from causalcf.variables import Image, Interval, Positive, Variable
+
+__all__ = ["EMBEDDING", "Block", "Film", "Gain", "ImageMechanism", "draw_normal", "embedding", "quiet"]
+
+EMBEDDING = 64
+"""Width of the embedding through which the parents modulate the blocks."""
+
+
+class ImageMechanism(Mechanism):
+    """A mechanism of one image, whose parents are anything but images."""
+
+    mixed_precision: ClassVar[bool] = True
+    multiple: ClassVar[int] = 8
+    """What height and width must be divisible by."""
+
+    def validate(self) -> None:
+        kind = type(self).__name__
+        if not isinstance(self.variable, Image):
+            raise self.reject("an Image")
+        if self.variable.height % self.multiple or self.variable.width % self.multiple:
+            raise MechanismError(
+                f"{kind} of '{self.node}' needs a height and width divisible by {self.multiple},"
+                f" got {self.variable.height} x {self.variable.width}. Pad or resize the images."
+            )
+        unfit = ParentEncoder.unfit(self.parents)
+        if unfit:
+            raise MechanismError(f"{kind} of '{self.node}' cannot take the image parents {unfit}.")
+
+    def build(self) -> None:
+        self.encoder = ParentEncoder(self.parents)
+        self.gain = Gain(self.parents)
+
+    def calibrate(self, x: Tensor, pa: Parents) -> None:
+        self.encoder.calibrate(pa)
+        self.gain.calibrate(x, pa)
+
+    @property
+    def context(self) -> int:
+        """Features of the parents; a root gets one constant feature."""
+        return max(1, self.encoder.width)
+
+    def features(self, pa: Parents, rows: int) -> Tensor:
+        """Encoded parents, (N, context); one zero a row without parents."""
+        c = self.encoder(pa)
+        return torch.zeros(rows, 1, device=self.device, dtype=self.dtype) if c is None else c
+
+    def standard_noise(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Standard normal noise: site -> tensor of that shape."""
+        return {site: torch.randn(shape, device=self.device, dtype=self.dtype) for site, shape in shapes.items()}
+
+
+class Gain(nn.Module):
+    """Factor by which the parents brighten the whole image: a power law, fitted in closed form.
+
+    Exposure, contrast and intensity act on mean and residual alike. With that factor outside the
+    network, the standardised residual of an image stays what it is when its brightness changes,
+    and a counterfactual keeps its texture. The logarithm of an image's brightness is regressed on the parents:
+    positive ones by their logarithm, so that what is proportional comes out proportional beyond the
+    data as well, others as they are. Over the training data the gain averages 1.
+    """
+
+    weight: Tensor
+    offset: Tensor
+
+    def __init__(self, parents: Mapping[str, Variable]) -> None:
+        super().__init__()
+        self.parents = dict(parents)
+        self.register_buffer("weight", torch.zeros(sum(v.num_features for v in parents.values())))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def regressors(self, pa: Parents) -> Tensor:
+        """What the log gain is linear in, (N, F)."""
+        columns = []
+        for name, variable in self.parents.items():
+            features = variable.features(pa[name]).to(self.weight.dtype)
+            positive = isinstance(variable, Positive) or (isinstance(variable, Interval) and variable.low > 0)
+            columns.append(features.log() if positive else features)
+        return torch.cat(columns, -1)
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, pa: Parents) -> None:
+        """Least squares of log brightness on the parents."""
+        if not self.parents:
+            return
+        # Weighted by itself, the mean grey level does not depend on how much of the image is empty.
+        flat = x.flatten(1).double()
+        brightness = (flat.square().sum(1) + 1e-6).log() - (flat.sum(1) + 1e-6).log()
+        regressors = self.regressors(pa).double()
+        centred = regressors - regressors.mean(0)
+        # One-hot columns are collinear once centred: the pseudo-inverse takes the smallest solution.
+        self.weight.copy_(torch.linalg.pinv(centred) @ (brightness - brightness.mean()))
+        self.offset.copy_(-regressors.mean(0) @ self.weight.double())
+
+    def forward(self, pa: Parents) -> Tensor:
+        """The factor, (N, 1, 1, 1), or () without parents."""
+        if not self.parents:
+            return self.offset.exp()
+        return (self.regressors(pa) @ self.weight + self.offset).exp()[:, None, None, None]
+
+
+# ---------------------------------------------------------------------- blocks
+
+
+class Film(nn.Module):
+    """Feature-wise scale and shift, read off an embedding."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.modulation = quiet(nn.Linear(width, 2 * channels))
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        scale, shift = self.modulation(e)[:, :, None, None].chunk(2, 1)
+        return torch.addcmul(shift, h, 1 + scale)
+
+
+class Block(nn.Module):
+    """Residual block of two convolutions, modulated by the embedding after normalisation."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(max(1, min(8, channels // 4)), channels, affine=False)
+        self.film = Film(channels, width)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = quiet(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        return h + self.second(F.silu(self.first(F.silu(self.film(self.norm(h), e)))))
+
+
+def embedding(context: int) -> nn.Sequential:
+    """Encoded parents (N, context) to the vector (N, EMBEDDING) that modulates the blocks."""
+    return nn.Sequential(nn.Linear(context, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())
+
+
+def quiet(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    """The layer with smaller initial weights, so that residual paths and heads start out faint."""
+    with torch.no_grad():
+        layer.weight.mul_(0.3)
+        layer.bias.zero_()  # type: ignore[union-attr]
+    return layer
+
+
+def draw_normal(mean: Tensor, log_std: Tensor) -> Tensor:
+    """A draw that gradients pass through (Kingma and Welling 2014)."""
+    return mean + log_std.exp() * torch.randn_like(mean)
