@@ -5,7 +5,7 @@ To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the c
 """
 
 from causalcf.errors import MechanismError
-from causalcf.mechanisms.base import Mechanism, Recipe
+from causalcf.mechanisms.base import Mechanism, Recipe, Stage, Turn
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
@@ -24,6 +24,8 @@ __all__ = [
     "LinearGaussian",
     "Mechanism",
     "Recipe",
+    "Stage",
+    "Turn",
     "default_mechanism",
 ]
 
