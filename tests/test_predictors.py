@@ -127,6 +127,19 @@ def test_jitter_keeps_labels_true() -> None:
     assert len(changed.sum((1, 2)).argmax(1).unique()) > 2
 
 
+def test_one_look_serves_any_reading(judges: Predictors, bars: ccf.datasets.Bars) -> None:
+    """A judge, and an ensemble of judges of different widths, read the same off what they saw as off the images."""
+    first, image = judges["side"], bars.variables["image"]
+    wide: Any = Predictor("side", bars.variables["side"], image, widths=(4, 8, 12), hidden=8)  # type: ignore[arg-type]
+    test = ccf.datasets.Bars(50, seed=5)
+    for judge in (*judges.values(), Ensemble([first, wide])):
+        with torch.no_grad():
+            seen = judge.look(test["image"])
+        assert torch.equal(judge.read({**test, "image": seen}), judge.read(test))
+        told = {name: test[name] for name in judge.given}
+        assert torch.equal(judge.features(seen, told), judge.features(test["image"], told))
+
+
 def test_an_ensemble_judges_together(judges: Predictors, bars: ccf.datasets.Bars) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=4)
     others = [predictors.fit(_predictor("side"), bars, recipe=recipe, seed=s, progress=False) for s in (1, 2)]

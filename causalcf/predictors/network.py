@@ -22,7 +22,7 @@ from causalcf.variables import Image, Variable, variable_from_json
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
-BATCH = 500
+BATCH = 250
 """Images per call when a whole data set is read."""
 
 
@@ -184,7 +184,7 @@ class Predictor(nn.Module):
             convolution = nn.Conv2d(channels, width, kernel, stride, kernel // 2)
             nn.init.kaiming_normal_(convolution.weight, a=0.1)
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-            layers += [convolution, nn.LeakyReLU(0.1)]
+            layers += [convolution, nn.LeakyReLU(0.1, inplace=True)]
             channels = width
         self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.condition = ParentEncoder(self.given)
@@ -237,21 +237,50 @@ class Predictor(nn.Module):
 
     # ------------------------------------------------------------------ reading images
 
-    def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The last hidden layer, (N, hidden): what feature distances are computed on."""
+    def look(self, image: Tensor) -> Tensor:
+        """All it needs of the images, (N, d): averages and peaks of its maps, and how bright they are.
+
+        What the predictor is given comes after it, so that one look serves for any number of readings:
+        `features`, `predict`, `probabilities` and `read` take it in the images' place.
+
+        Args:
+            image: Images in [0, 1], shape (N, C, H, W).
+
+        Example:
+            >>> from causalcf.variables import Image, Real
+            >>> predictor = Predictor("t", Real(), Image(1, 8, 8), given={"i": Real()}, widths=(4,), hidden=4)
+            >>> x, i = torch.rand(2, 1, 8, 8), {"i": torch.zeros(2)}
+            >>> bool((predictor.predict(predictor.look(x), i) == predictor.predict(x, i)).all())
+            True
+        """
         if image.shape[1:] != self.image.event_shape:
             raise DataError(f"{self.name} takes images {self.image.event_shape}, got {tuple(image.shape[1:])}.")
-        maps, parts = (image / _peak(image)[:, None, None, None] if self.proportional else image), []
+        peak = _peak(image)
+        maps, parts = (image / peak[:, None, None, None] if self.proportional else image), []
         for i, layer in enumerate(self.convolutions):
             maps = layer(maps)
             if i == len(self.convolutions) - 1 or (self.pool == "all" and i % 2):
                 parts += [maps.mean((2, 3)), maps.amax((2, 3))]
+        return torch.cat([*parts, peak[:, None]], 1)
+
+    def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The last hidden layer, (N, hidden): what feature distances are computed on."""
+        parts = [self._looked_at(image)[:, :-1].to(self.last.weight.dtype)]
         if self.given:
             lacks = [name for name in self.given if name not in (given or {})]
             if lacks:
                 raise DataError(f"{self.name} must be given {lacks} besides the image.")
-            parts.append(self.condition({name: given[name] for name in self.given}).to(maps.dtype))  # type: ignore[index,union-attr]
+            parts.append(self.condition({name: given[name] for name in self.given}).to(parts[0].dtype))  # type: ignore[index,union-attr]
         return F.leaky_relu(self.last(torch.cat(parts, 1)), 0.1)
+
+    @property
+    def seen(self) -> int:
+        """How many numbers `look` gives for an image."""
+        return self.last.in_features - self.condition.width + 1
+
+    def _looked_at(self, image: Tensor) -> Tensor:
+        """What `look` saw, whether it was given or the images were."""
+        return image if image.ndim == 2 else self.look(image)
 
     def forward(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits (N, k), or the standardised prediction (N,); with gradients."""
@@ -260,12 +289,13 @@ class Predictor(nn.Module):
 
     def predict(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """What the image shows, in the target's unit, or its code; shape (N,)."""
-        out = self(image, given)
+        seen = self._looked_at(image)
+        out = self(seen, given)
         if self.classes:
             code = out.argmax(1)
             return code.bool() if self.variable.kind == "Boolean" else code
         value = self.standardise.inverse(out.float()[:, None])[:, 0]
-        return value * _peak(image) if self.proportional else value
+        return value * seen[:, -1] if self.proportional else value
 
     def probabilities(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """Probability of each class, (N, k).

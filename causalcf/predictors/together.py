@@ -44,16 +44,38 @@ class Ensemble(nn.Module):
         """An ensemble's error is for `measure` to find."""
         return None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the members live."""
+        return self.members[0].device  # type: ignore[return-value]
+
+    def look(self, image: Tensor) -> Tensor:
+        """What each member sees in the images, side by side, (N, d); `read` and `features` take it in their place."""
+        return torch.cat([member.look(image) for member in self.members], 1)  # type: ignore[operator]
+
+    def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The members' last hidden layers, side by side, (N, members x hidden)."""
+        shares = zip(self.members, self._shares(image), strict=True)
+        return torch.cat([member.features(share, given) for member, share in shares], 1)  # type: ignore[operator]
+
+    def _shares(self, image: Tensor) -> Sequence[Tensor]:
+        """For each member the images, or what it saw in them."""
+        if image.ndim > 2:
+            return [image] * len(self.members)
+        return image.split([member.seen for member in self.members], 1)  # type: ignore[misc]
+
     @torch.no_grad()
     def read(self, data: Mapping[str, Tensor]) -> Tensor:
         """What the images show, in the target's unit, or its code; shape (N,)."""
+        rows = [{**data, self.node: share} for share in self._shares(data[self.node])]
+        members = zip(self.members, rows, strict=True)
         if not self.classes:
-            return torch.stack([member.read(data) for member in self.members]).mean(0)  # type: ignore[operator]
+            return torch.stack([member.read(row) for member, row in members]).mean(0)  # type: ignore[operator]
         votes = []
-        for member in self.members:
+        for member, row in members:
             with evaluating(member):
-                given = {name: data[name] for name in self.given}
-                votes.append(member.probabilities(data[self.node], given))  # type: ignore[operator]
+                given = {name: row[name] for name in self.given}
+                votes.append(member.probabilities(row[self.node], given))  # type: ignore[operator]
         code = torch.stack(votes).mean(0).argmax(1)
         return code.bool() if self.variable.kind == "Boolean" else code
 
