@@ -274,7 +274,7 @@ class Predictor(nn.Module):
         return F.leaky_relu(self.last(torch.cat(parts, 1)), 0.1)
 
     @property
-    def seen(self) -> int:
+    def sights(self) -> int:
         """How many numbers `look` gives for an image."""
         return self.last.in_features - self.condition.width + 1
 

@@ -62,7 +62,7 @@ class Ensemble(nn.Module):
         """For each member the images, or what it saw in them."""
         if image.ndim > 2:
             return [image] * len(self.members)
-        return image.split([member.seen for member in self.members], 1)  # type: ignore[misc]
+        return image.split([member.sights for member in self.members], 1)  # type: ignore[misc]
 
     @torch.no_grad()
     def read(self, data: Mapping[str, Tensor]) -> Tensor:
