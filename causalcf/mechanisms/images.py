@@ -14,7 +14,7 @@ from causalcf.mechanisms.base import Mechanism, Parents
 from causalcf.nn import ParentEncoder
 from causalcf.variables import Image, Interval, Positive, Variable
 
-__all__ = ["EMBEDDING", "Block", "Film", "Gain", "ImageMechanism", "draw_normal", "embedding", "quiet"]
+__all__ = ["EMBEDDING", "Block", "Film", "Gain", "ImageMechanism", "draw_normal", "embedding", "framed", "quiet"]
 
 EMBEDDING = 64
 """Width of the embedding through which the parents modulate the blocks."""
@@ -47,6 +47,10 @@ class ImageMechanism(Mechanism):
     def calibrate(self, x: Tensor, pa: Parents) -> None:
         self.encoder.calibrate(pa)
         self.gain.calibrate(x, pa)
+
+    def frame(self, cell: int) -> tuple[int, int]:
+        """The smallest height and width divisible by `cell` that hold the image."""
+        return (-(-self.variable.height // cell) * cell, -(-self.variable.width // cell) * cell)
 
     @property
     def context(self) -> int:
@@ -113,6 +117,20 @@ class Gain(nn.Module):
 
 
 # ---------------------------------------------------------------------- blocks
+
+
+def framed(x: Tensor, frame: tuple[int, int]) -> Tensor:
+    """Images (N, C, H, W) in the middle of a black frame of that height and width; negative margins crop.
+
+    Example:
+        >>> framed(torch.ones(1, 1, 28, 28), (32, 32)).shape
+        torch.Size([1, 1, 32, 32])
+    """
+    height, width = frame[0] - x.shape[-2], frame[1] - x.shape[-1]
+    if not (height or width):
+        return x
+    top, left = int(height / 2), int(width / 2)  # towards zero, so that cropping undoes padding
+    return F.pad(x, (left, width - left, top, height - top))
 
 
 class Film(nn.Module):

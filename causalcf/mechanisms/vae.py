@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causalcf.mechanisms.base import Kind, Parents, Recipe
-from causalcf.mechanisms.images import EMBEDDING, Block, ImageMechanism, draw_normal, embedding, quiet
+from causalcf.mechanisms.images import EMBEDDING, Block, ImageMechanism, draw_normal, embedding, framed, quiet
 
 __all__ = ["VAE"]
+
+CELL = 8
+"""Pixels a side of the coarsest grid's cells."""
 
 
 @dataclass(eq=False, repr=False)
@@ -56,6 +59,7 @@ class VAE(ImageMechanism):
     sigma: float | None = None
 
     kind: ClassVar[Kind] = "amortised"
+    multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
@@ -63,8 +67,9 @@ class VAE(ImageMechanism):
 
     def build(self) -> None:
         super().build()
-        channels, height, width = self.variable.event_shape
-        grid = (height // 8, width // 8)
+        channels = self.variable.channels
+        height, width = self.frame(CELL)
+        grid = (height // CELL, width // CELL)
         self.inference = Inference(channels, self.context, self.widths, self.latent, grid)
         self.generator = Generator(channels, self.context, self.widths, self.latent, grid)
         self.log_sigma = nn.Parameter(torch.full((channels, 1, 1), -2.5))
@@ -84,13 +89,14 @@ class VAE(ImageMechanism):
 
     def encode(self, x: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z | x, pa), each (N, latent)."""
-        return self.inference(x / self.gain(pa), self.features(pa, x.shape[0]))
+        return self.inference(framed(x / self.gain(pa), self.frame(CELL)), self.features(pa, x.shape[0]))
 
     def decode(self, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean (N, C, H, W) of p(x | z, pa), and its standard deviation, broadcastable to that."""
         gain = self.gain(pa)
         sigma = self.log_sigma.exp() if self.sigma is None else torch.full_like(self.log_sigma, self.sigma)
-        return gain * self.generator(z, self.features(pa, z.shape[0])), gain * sigma
+        mean = framed(self.generator(z, self.features(pa, z.shape[0])), self.variable.event_shape[1:])
+        return gain * mean, gain * sigma
 
     def prior(self, pa: Parents) -> dict[str, Independent]:
         zeros = torch.zeros(self.latent, device=self.device, dtype=self.dtype)

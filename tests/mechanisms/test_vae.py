@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import causalcf as ccf
-from causalcf.errors import MechanismError
+from causalcf.mechanisms import images
 
 
 def _vae(**options: object) -> ccf.mechanisms.VAE:
@@ -117,10 +117,17 @@ def test_a_training_run_lowers_the_bound_and_the_parents_matter() -> None:
     assert error < 0.4 * idle
 
 
-@pytest.mark.parametrize("shape", [(1, 12, 8), (3, 8, 30)])
-def test_sizes_not_divisible_by_eight_are_refused(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(MechanismError, match="VAE of 'image' needs a height and width divisible by 8, got"):
-        ccf.mechanisms.VAE().bind("image", ccf.Image(*shape), {})
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 13, 8), (3, 5, 30)])
+def test_images_of_any_size_are_framed_and_cropped_back(shape: tuple[int, int, int]) -> None:
+    vae = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8)).bind("image", ccf.Image(*shape), {})
+    x = torch.rand(2, *shape)
+    u = vae.abduct(x, {})
+    assert u["eps"].shape == x.shape
+    assert torch.allclose(vae.predict(u, {}), x, atol=1e-5)
+    framed = images.framed(x, vae.frame(8))
+    assert all(side % 8 == 0 for side in framed.shape[2:])
+    assert framed.sum() == x.sum()
+    assert torch.equal(images.framed(framed, shape[1:]), x)
 
 
 def test_colour_images_of_other_sizes_go_through() -> None:
