@@ -1,4 +1,5 @@
 from . import datasets as datasets
+from . import explainers as explainers
 from . import mechanisms as mechanisms
 from . import metrics as metrics
 from . import predictors as predictors

@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "DensityError",
+    "ExplanationError",
     "GraphError",
     "InterventionError",
     "MechanismError",
@@ -45,6 +46,10 @@ class SupportError(DataError):
 
 class InterventionError(CausalCFError, ValueError):
     """An action that cannot be carried out."""
+
+
+class ExplanationError(CausalCFError, ValueError):
+    """An explanation that cannot be asked for: its target, or the classifier it is about."""
 
 
 class MechanismError(CausalCFError, TypeError):

@@ -1,0 +1,109 @@
+"""What is explained: a classifier or regressor, one or several, asked in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from causalcf.classifiers import ClassifierEnsemble, Stacked
+from causalcf.errors import DataError, ExplanationError, MechanismError
+from causalcf.variables import Boolean, Categorical, Variable
+
+__all__ = ["Explained"]
+
+
+class Explained:
+    """A classifier as explainers ask it: `members` gives the outputs of every member, (M, N, K).
+
+    One logit stands for two classes, -l/2 and l/2, whose softmax is the logistic function of l. A regression
+    has K = 1.
+
+    Args:
+        f: Torch module, function, `ClassifierEnsemble`, or a list of modules or functions, of what `node` holds
+            (N, ...); gives logits (N, K), one logit (N,) or (N, 1), or the values of a regression. Modules are
+            copied, as `scm.attach` does, frozen and set to evaluate; the caller's stay as they are.
+        variable: What f gives; None for a Categorical with as many categories as there are logits, a Boolean
+            for one. A number (Real, Positive, Interval) makes it a regression.
+        device: Where the copies go.
+        dtype: Their floating type.
+    """
+
+    def __init__(
+        self, f: Any, variable: Variable | None, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    ) -> None:
+        self.variable = variable
+        self._ask = _members(f, device, dtype)
+        self.regression = variable is not None and not isinstance(variable, Categorical | Boolean)
+
+    def members(self, x: Tensor) -> Tensor:
+        """Outputs of every member, (M, N, K)."""
+        y = self._ask(x)
+        y = y.unsqueeze(-1) if y.ndim == 2 else y
+        return torch.cat([-y / 2, y / 2], -1) if y.shape[-1] == 1 and not self.regression else y
+
+    def check(self, node: str, x: Tensor) -> Tensor:
+        """`members(x)`, after a look at whether f fits; tells the variable from it.
+
+        Raises:
+            MechanismError: f cannot take x, or gives something else than logits.
+            ExplanationError: It gives probabilities, or NaN.
+        """
+        shape = ", ".join(["N", *map(str, x.shape[1:])])
+        try:
+            y = self._ask(x)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise MechanismError(
+                f"The classifier cannot take '{node}', a tensor of shape ({shape}): {error}"
+                " Give one that was made for this shape."
+            ) from error
+        if not isinstance(y, Tensor) or y.ndim not in (2, 3) or y.shape[1] != x.shape[0]:
+            came = tuple(y.shape[1:]) if isinstance(y, Tensor) else type(y).__name__
+            raise MechanismError(f"The classifier must give logits (N, K) or (N,) for N = {x.shape[0]}, got {came}.")
+        if not torch.isfinite(y).all():
+            raise ExplanationError(
+                f"The classifier gives NaN or infinite values for factual rows of '{node}'. Check its weights."
+            )
+        classes = 1 if y.ndim == 2 else y.shape[2]
+        if self.variable is None:
+            self.variable = Categorical(classes) if classes > 1 else Boolean()
+        expected = self.variable.k if isinstance(self.variable, Categorical) else 1
+        if classes != expected:
+            raise MechanismError(f"The classifier must give {expected} values a row ({self.variable}), got {classes}.")
+        if classes > 1 and ((y >= 0).all() and (y.sum(-1) - 1).abs().max() < 1e-3):
+            raise ExplanationError(
+                "The classifier gives probabilities, where logits are needed: every row sums to 1."
+                " Drop its last softmax, or give their logarithm: lambda x: f(x).log()."
+            )
+        return self.members(x)
+
+    def probabilities(self, members: Tensor) -> Tensor:
+        """Mean over members of the class probabilities, (N, K); of the values, for a regression."""
+        return members.mean(0) if self.regression else members.softmax(-1).mean(0)
+
+    def predicted(self, members: Tensor) -> Tensor:
+        """Most probable class, (N,), long; the value, for a regression."""
+        p = self.probabilities(members)
+        return p[:, 0] if self.regression else p.argmax(-1)
+
+
+def _members(f: Any, device: torch.device | str, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
+    """x -> outputs of all members, stacked first."""
+    if isinstance(f, nn.ModuleList | Sequence):
+        if not f:
+            raise ExplanationError("classifier is an empty list: give at least one.")
+        try:
+            f = Stacked(f)  # one architecture: one vectorised call
+        except (DataError, AttributeError):
+            asked = [_members(member, device, dtype) for member in f]
+            return lambda x: torch.cat([ask(x) for ask in asked])
+    if isinstance(f, nn.Module):
+        f = deepcopy(f).requires_grad_(False).eval().to(device=device, dtype=dtype)
+    if isinstance(f, ClassifierEnsemble):
+        return f.members
+    if not callable(f):
+        raise ExplanationError(f"classifier must be a torch module, a function or a list of them, got {f!r}.")
+    return lambda x: f(x)[None]

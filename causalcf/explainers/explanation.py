@@ -1,0 +1,249 @@
+"""What an explainer gives back: the counterfactual, the intervention that makes it, and how the search went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from causalcf.abduction import site
+from causalcf.data import Batch
+from causalcf.errors import CausalCFError, ExplanationError
+from causalcf.explainers.query import REASONS, Found, Query, Reason
+from causalcf.variables import Categorical
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from causalcf.counterfactual import Counterfactual
+    from causalcf.scm import StructuralCausalModel
+
+__all__ = ["Explanation", "Stream"]
+
+CHUNK = 2048
+"""Frames of a stream that are decoded and classified at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Every step of a search, from where it started to where it ended. Row i has `lengths[i]` frames.
+
+    Beyond its length a row repeats its last frame.
+
+    Args:
+        code: (N, T, ...) latent codes (or values of the node, for methods that act on it).
+        image: (N, T, *event_shape) the node's values.
+        logits: (N, T, K) outputs of the classifier, mean over members.
+        probability: (N, T) of the target; of a regression, its value.
+        total, aleatoric: (N, T) entropy of the mean prediction, and mean entropy of the members', in nats; their
+            difference is the epistemic uncertainty, 0 for a single classifier. Zeros for a regression.
+        lengths: (N,) frames per row.
+    """
+
+    code: Tensor
+    image: Tensor
+    logits: Tensor
+    probability: Tensor
+    total: Tensor
+    aleatoric: Tensor
+    lengths: Tensor
+
+    @property
+    def epistemic(self) -> Tensor:
+        """(N, T) what the members disagree about: total minus aleatoric uncertainty."""
+        return self.total - self.aleatoric
+
+    def frames(self, row: int) -> Tensor:
+        """The images of one row, (its length, *event_shape)."""
+        return self.image[row, : int(self.lengths[row])]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Counterfactual explanations of N rows, as an intervention on the model.
+
+    `scm.counterfactual(x, do=explanation.do)[node]` is `counterfactual`. A row that failed (`reached` false)
+    holds the best attempt, the one with the highest probability of the target: it is no counterfactual, and
+    `reason` says what went wrong.
+
+    Args:
+        scm: The model.
+        factual: The observed rows.
+        counterfactual: (N, *event_shape) what the node would have been.
+        do: Every site (or the node) that the explanation sets -> its values.
+        target: (N,) wanted class codes, or regression values.
+        reached: (N,) bool.
+        probability: (N,) of the target, as the explained classifier judges `counterfactual`; of a regression, the
+            value.
+        predicted: (N,) class that the classifier gives `counterfactual` (or the value).
+        steps: (N,) steps taken.
+        reason: Why each row ended; see `REASONS`.
+        seed: What random parts were drawn with.
+        method: Name of the explainer.
+        query: The question, in tensors.
+        code: (N, D) where the search ended in the latent space; `query.start` is where it began.
+        stream: Every step, if it was asked for.
+    """
+
+    scm: StructuralCausalModel = field(repr=False)
+    factual: Batch = field(repr=False)
+    counterfactual: Tensor
+    do: Mapping[str, Tensor]
+    target: Tensor
+    reached: Tensor
+    probability: Tensor
+    predicted: Tensor
+    steps: Tensor
+    reason: tuple[Reason, ...]
+    seed: int
+    method: str
+    query: Query = field(repr=False)
+    code: Tensor = field(repr=False)
+    stream: Stream | None = field(default=None, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.target.shape[0]
+
+    @property
+    def node(self) -> str:
+        """The node that was explained."""
+        return self.query.node
+
+    @property
+    def factual_predicted(self) -> Tensor:
+        """(N,) what the classifier says of the factual rows."""
+        return self.query.explained.predicted(self.query.members)
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """What the model makes of the factual without any change, (N, *event_shape)."""
+        with torch.no_grad():
+            return self.query.decode(self.query.start)
+
+    @property
+    def changed(self) -> Tensor:
+        """(N,) bool: whether the classifier gives another class than for the factual."""
+        return self.predicted != self.factual_predicted
+
+    def answer(self, **options: Any) -> Counterfactual:
+        """The whole counterfactual, with what follows from the node: `scm.counterfactual(x, do=self.do)`.
+
+        Args:
+            options: Passed to `scm.counterfactual`.
+        """
+        return self.scm.counterfactual(self.factual, do=self.do, **options)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line a row: classes by name, probability, whether and why it ended."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise CausalCFError("to_frame() needs pandas: pip install 'causalcf[pandas]'.") from None
+        columns = {
+            "factual": self._named(self.factual_predicted),
+            "target": self._named(self.target),
+            "counterfactual": self._named(self.predicted),
+            "probability": self.probability.cpu().numpy(),
+            "reached": self.reached.cpu().numpy(),
+            "steps": self.steps.cpu().numpy(),
+            "reason": list(self.reason),
+        }
+        index = self.factual.index
+        return pd.DataFrame(columns, index=index.cpu().numpy() if isinstance(index, Tensor) else index)
+
+    def _named(self, codes: Tensor) -> list[Any]:
+        variable = self.query.explained.variable
+        values = codes.cpu().tolist()
+        return [variable.categories[code] for code in values] if isinstance(variable, Categorical) else values
+
+    def plot(self, rows: int = 6, **options: Any) -> Figure:
+        """Factual, counterfactual and their difference, a row each; the frames between if there is a stream.
+
+        Args:
+            rows: How many units to show.
+            options: Passed to `causalcf.plots.plot_explanation`.
+        """
+        from causalcf.plots import plot_explanation
+
+        return plot_explanation(self, rows=rows, **options)
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.method}, {self.rows} rows, {int(self.reached.sum())} reached)"
+
+
+def assemble(
+    scm: StructuralCausalModel, factual: Batch, query: Query, found: Found, *, method: str, seed: int, stream: bool
+) -> Explanation:
+    """The explanation that a search result stands for; image and probability are computed from its `do`."""
+    image = query.decode(found.code)
+    members = query.explained.members(found.code if query.latent else image)
+    return Explanation(
+        scm,
+        factual,
+        image,
+        interventions(query, found.code),
+        query.target,
+        found.reached,
+        query.probability(members),
+        query.explained.predicted(members),
+        found.steps,
+        tuple(REASONS[i] for i in found.reason.tolist()),
+        seed,
+        method,
+        query,
+        found.code,
+        _stream(query, found) if stream else None,
+    )
+
+
+def interventions(query: Query, code: Tensor) -> dict[str, Tensor]:
+    """`do` for a code: the searched sites and the residual, or the node itself."""
+    if not query.sites:
+        return {query.node: code}
+    noise = query.noise(code)
+    return {site(query.node, suffix): noise[suffix] for suffix in (*query.sites, *query.zeroed)}
+
+
+def _stream(query: Query, found: Found) -> Stream:
+    """The frames of each row, decoded and classified once more without gradients."""
+    if not found.trail:
+        raise ExplanationError("This method has no steps between: ask without stream=True.")
+    lengths = (found.steps + 1).clamp(max=len(found.trail))
+    longest = int(lengths.max())
+    code = query.start.new_zeros(query.rows, longest, *query.start.shape[1:])
+    for t, (rows, codes) in enumerate(found.trail[:longest]):
+        code[rows, t] = codes
+    at = torch.arange(longest, device=code.device).expand(query.rows, -1).minimum(lengths[:, None] - 1)
+    code = code[torch.arange(query.rows, device=code.device)[:, None], at]
+    row, step = torch.nonzero(at == torch.arange(longest, device=code.device), as_tuple=True)
+    parts = [_frames(query[r], code[r, s]) for r, s in zip(row.split(CHUNK), step.split(CHUNK), strict=True)]
+    filled = []
+    for values in zip(*parts, strict=True):
+        flat = torch.cat(values)
+        whole = flat.new_zeros(query.rows, longest, *flat.shape[1:])
+        whole[row, step] = flat
+        filled.append(whole[torch.arange(query.rows, device=code.device)[:, None], at])
+    return Stream(code, *filled, lengths)
+
+
+def _frames(query: Query, code: Tensor) -> tuple[Tensor, ...]:
+    """Image, logits, probability, total and aleatoric uncertainty of one code a row."""
+    image = query.decode(code)
+    members = query.explained.members(code if query.latent else image)
+    probability = query.probability(members)
+    if query.explained.regression:
+        none = torch.zeros_like(probability)
+        return image, members.mean(0), probability, none, none
+    p = members.softmax(-1)
+    return image, members.mean(0), probability, _entropy(p.mean(0)), _entropy(p).mean(0)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return -torch.xlogy(p, p).sum(-1)

@@ -1,0 +1,101 @@
+"""Models to explain whose answers are known: a linear generator and linear classifiers of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import causalcf as ccf
+from causalcf.mechanisms import Mechanism
+
+LATENT, SIDE, CLASSES = 4, 8, 3
+
+
+@dataclass(eq=False, repr=False)
+class Linear(Mechanism):
+    """x := 1/2 + W z + t + eps, with orthonormal columns of W; so z is exactly abducted, and eps is what is left."""
+
+    seed: int = 0
+    latent: int = LATENT
+
+    kind: ClassVar = "amortised"
+
+    def build(self) -> None:
+        drawn = torch.randn(self.variable.numel, self.latent, generator=torch.Generator().manual_seed(self.seed))
+        self.register_buffer("weight", torch.linalg.qr(drawn.double())[0].to(torch.get_default_dtype()))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return ("z", "eps")
+
+    @property
+    def residual_sites(self) -> tuple[str, ...]:
+        return ("eps",)
+
+    def _shift(self, pa: Mapping[str, Tensor]) -> Tensor:
+        return 0.5 + sum((0.01 * value.to(self.dtype) for value in pa.values()), torch.zeros(1))[:, None]
+
+    def abduct(self, x: Tensor, pa: Mapping[str, Tensor], *, sample: bool = False) -> dict[str, Tensor]:
+        z = (x.flatten(1) - self._shift(pa)) @ self.weight
+        return {"z": z, "eps": x - self.predict({"z": z, "eps": torch.zeros_like(x)}, pa)}
+
+    def predict(self, u: Mapping[str, Tensor], pa: Mapping[str, Tensor]) -> Tensor:
+        flat = u["z"] @ self.weight.T + self._shift(pa)
+        return flat.view(-1, *self.variable.event_shape) + u["eps"]
+
+    def sample_noise(self, n: int) -> dict[str, Tensor]:
+        return {
+            "z": torch.randn(n, self.latent, dtype=self.dtype),
+            "eps": torch.zeros(n, *self.variable.event_shape, dtype=self.dtype),
+        }
+
+
+def linear_scm(parent: ccf.variables.Variable | None = None, dtype: torch.dtype = torch.float64) -> ccf.SCM:
+    """An image of `SIDE` x `SIDE` pixels, alone or with a parent "t"."""
+    image = ccf.Image(1, SIDE, SIDE)
+    if parent is None:
+        graph = ccf.CausalGraph(_one_node())
+        scm = ccf.SCM(graph, {"image": image}, {"image": Linear()})
+    else:
+        scm = ccf.SCM([("t", "image")], {"t": parent, "image": image}, {"image": Linear()})
+    for mechanism in scm.mechanisms.values():
+        mechanism.fitted = True
+    return scm.to(dtype)
+
+
+def _one_node() -> object:
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_node("image")
+    return graph
+
+
+def linear_classifier(seed: int = 1, classes: int = CLASSES, scale: float = 10.0) -> nn.Module:
+    """Logits that are linear in the image."""
+    f = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, classes))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        f[1].weight.copy_(scale * torch.randn(classes, SIDE * SIDE, generator=generator) / SIDE)
+        f[1].bias.copy_(-0.5 * f[1].weight.sum(1))
+    return f.double()
+
+
+def images(scm: ccf.SCM, n: int, seed: int = 2) -> Tensor:
+    """Images the model makes of small latents, a little noise on top, within [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    z = 0.4 * torch.randn(n, LATENT, generator=generator, dtype=torch.float64)
+    noise = 0.02 * torch.randn(n, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)
+    mechanism = scm.mechanisms["image"]
+    pa = {} if len(scm.graph.nodes) == 1 else {"t": torch.zeros(n)}
+    return mechanism.predict({"z": z, "eps": noise}, pa).clamp(0, 1).to(scm.dtype)
+
+
+def targets(f: nn.Module, x: Tensor, classes: int = CLASSES) -> Tensor:
+    """For each row, a class it does not have."""
+    with torch.no_grad():
+        return (f(x).argmax(1) + 1) % classes
