@@ -9,14 +9,29 @@ from typing import Any, Literal
 __all__ = ["Metric", "Need"]
 
 Need = Literal[
-    "factual", "truth", "cycled", "returned", "predictor", "features", "perception", "latents", "real", "samples"
+    "factual",
+    "truth",
+    "cycled",
+    "returned",
+    "predictor",
+    "features",
+    "perception",
+    "latents",
+    "real",
+    "samples",
+    "classifier",
+    "ensemble",
+    "autoencoder",
+    "stream",
 ]
 """What must be at hand beside the counterfactuals.
 
 factual: the observed images or values; truth: the true counterfactuals; cycled: images after null
 interventions; returned: images after acting and acting back; predictor: predictions and the acted
 values; features: a feature extractor; perception: a perceptual network; latents: Gaussians of an
-unconditional VAE; real: real images; samples: several abductions, or a set of images.
+unconditional VAE; real: real images; samples: several abductions, or a set of images; classifier: the
+classifier that is explained; ensemble: several of them; autoencoder: judges trained on real images; stream: the
+frames on the way to a counterfactual.
 """
 
 

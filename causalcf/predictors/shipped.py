@@ -41,6 +41,11 @@ PLANS: dict[str, _Plan] = {
         },
         {"intensity": replace(Predictor.default_recipe, batch_size=64, ema=0.999)},
     ),
+    # Small, as explainers ask it hundreds of times an image; its last maps are 7 x 7, fine enough to be swapped.
+    "mnist": _Plan(
+        {"digit": {"widths": (16, 32, 32, 64), "hidden": 64, "jitter": Jitter(2)}},
+        {"digit": replace(Predictor.default_recipe, epochs=16)},
+    ),
 }
 """Data sets whose predictors come along, and how `causalcf predictors` trains them."""
 

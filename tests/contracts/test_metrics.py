@@ -64,6 +64,18 @@ def pair(metric: Callable[..., Tensor], make: Callable[[], Tensor], refuses: tor
     return Row(lambda: [make(), make()], metric, best=twice(make), refuses=refuses)
 
 
+def pair_of_codes(metric: Callable[..., Tensor]) -> Row:
+    return Row(lambda: [codes(), codes().flip(0)], metric, best=twice(codes), refuses=torch.float32)
+
+
+def _halved(x: Tensor) -> Tensor:
+    return 0.5 * x
+
+
+def _logits(x: Tensor) -> Tensor:
+    return 10 * x.flatten(1)[:, ::50].cumsum(1)[:, :3]
+
+
 PIXELS = M.Extractor("pixels", lambda x: x.flatten(1))
 EDGES = M.PerceptualNetwork("edges", lambda x: [x.diff(dim=-1), x.diff(dim=-2)])
 VECTORS = twice(lambda: torch.randn(N, 4, dtype=torch.float64))
@@ -101,6 +113,40 @@ ROWS: dict[str, Row] = {
     "abduction spread": Row(lambda: [torch.rand(3, N, 1, 8, 8).double()], M.abduction_spread, rows=1, axis=1),
     "sharpness": Row(lambda: [images()], M.sharpness, rows=1),
     "diversity": Row(lambda: [images()], M.diversity, rows=1),
+    "validity": pair_of_codes(M.validity),
+    "class changed": Row(
+        lambda: [codes(), codes().flip(0)],
+        M.class_changed,
+        best=lambda: [codes(), (codes() + 1) % 3],
+        refuses=torch.float32,
+    ),
+    "proximity": pair(M.proximity, images),
+    "distance": pair(M.distance, images),
+    "total change": pair(M.total_change, images),
+    "changed features": pair(M.changed_features, images),
+    "reconstruction error": Row(lambda: [images()], lambda x: M.reconstruction_error(x, _halved), rows=1),
+    "cout": Row(
+        lambda: [images(), images(), codes(), codes().roll(1)],
+        lambda x, y, old, new: M.cout(x, y, old, new, _logits, steps=5),
+        rows=4,
+    ),
+    "im1": Row(
+        lambda: [torch.rand(N, 4, 1, 8, 8).double(), torch.rand(N, 1, 8, 8).double(), codes(), codes().roll(1)],
+        M.im1,
+        rows=4,
+    ),
+    "im2": Row(
+        lambda: [torch.rand(N, 4, 1, 8, 8).double(), torch.rand(N, 1, 8, 8).double(), codes()],
+        M.im2,
+        rows=3,
+    ),
+    "linearity": Row(lambda: [torch.randn(N, 7).double(), 3 + torch.arange(N) % 5], M.linearity),
+    "continuity": Row(lambda: [torch.rand(N, 7, 1, 4, 4).double(), 3 + torch.arange(N) % 5], M.continuity),
+    "path linearity": Row(lambda: [torch.randn(N, 7, 3).double(), 3 + torch.arange(N) % 5], M.path_linearity),
+    "chord share": Row(lambda: [torch.randn(N, 7, 3).double(), 3 + torch.arange(N) % 5], M.chord_share),
+    "distance ratio": Row(lambda: gaussians(N), M.distance_ratio),
+    "epistemic doubt": Row(lambda: [torch.randn(3, N, 4).double()], M.epistemic, rows=1, axis=1),
+    "aleatoric doubt": Row(lambda: [torch.randn(3, N, 4).double()], M.aleatoric, rows=1, axis=1),
 }
 
 every_metric = pytest.mark.parametrize("name", METRICS)
