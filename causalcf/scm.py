@@ -31,7 +31,7 @@ from causalcf.errors import (
     UnknownNodeError,
 )
 from causalcf.graph import CausalGraph, load_graph
-from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Recipe, default_mechanism
+from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Stage, default_mechanism
 from causalcf.prediction import Recompute
 from causalcf.provenance import provenance
 from causalcf.variables import Boolean, Categorical, Variable
@@ -160,31 +160,37 @@ class StructuralCausalModel(nn.Module):
         *,
         validation: float | Any = 0.1,
         epochs: int | Mapping[str, int] | None = None,
-        recipes: Mapping[str, Recipe] | None = None,
+        recipes: Mapping[str, training.Recipes] | None = None,
         seed: seeding.Seed = None,
         device: torch.device | str = "cpu",
         precision: str = "32-true",
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        compile: bool = False,
         progress: bool = True,
     ) -> Self:
-        """Fit each mechanism by its own objective: likelihood, or an evidence lower bound.
+        """Fit each mechanism by its own objectives: likelihood, an evidence lower bound, an adversary's.
+
+        Under `torchrun --nproc-per-node 2` the processes train one model together, each on its share of every
+        batch; the first one writes the checkpoint, and all end with the same weights.
 
         Args:
             data: Mapping of arrays or tensors, data set or data frame, in data units.
             validation: Share of the rows to validate on, the same rows for every node, or other data.
-            epochs: Passes over the data, for all nodes or by node; else each mechanism's own recipe.
-            recipes: node -> training settings, instead of the mechanism's.
+            epochs: Passes over the data, for all nodes or by node, instead of those of the mechanism's recipe. Of a
+                mechanism trained in stages it is the first one's; the others change in proportion.
+            recipes: node -> training settings, instead of the mechanism's, or stage -> settings; taken as they are.
             seed: What weights, split, row order and objective noise follow from.
             device: Where to train; the model stays there.
-            precision: As Lightning Fabric names it: "32-true", "bf16-mixed", "64-true". Mixed precision is
-                for mechanisms with large networks; flows train in full precision all the same.
+            precision: "32-true", "bf16-mixed" or "64-true". Mixed precision is for mechanisms with large
+                networks; flows train in full precision all the same.
             checkpoint: File written after every epoch, from which a killed run can resume.
             resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
+            compile: Let `torch.compile` work on the objectives: slow to start, faster on large networks.
             progress: Show progress bars.
 
         Returns:
-            The model itself, fitted; `history` has a record per node and epoch.
+            The model itself, fitted; `history` has a record per node, stage and epoch.
 
         Raises:
             DataError, SupportError: Bad data.
@@ -194,24 +200,26 @@ class StructuralCausalModel(nn.Module):
         self._infer_variables(data)
         if not self._order:
             self._bind()
-        seed = seeding.resolve(seed)
+        device = training.join(device)
+        seed = training.agree(seeding.resolve(seed), device)
         dtype = torch.float64 if precision.startswith("64") else torch.float32
         # All that can be refused is refused before the first weight is touched.
-        by_node = self._recipes(epochs, recipes or {})
+        stages = self._stages(epochs, recipes or {})
         train = self._read(data, dtype, device)
         if isinstance(validation, float | int):
             train, held_out = training.split(train, validation, seed)
         else:
             held_out = self._read(validation, dtype, device)
-        self._initialise(seed, torch.device(device), dtype)
+        self._initialise(seed, device, dtype)
         train, held_out = self._with_noiseless(train), self._with_noiseless(held_out)
         job = training.Fit(
             self.graph,
             self.mechanisms,
-            by_node,
+            stages,
             seed,
             precision=precision,
             checkpoint=None if checkpoint is None else Path(checkpoint),
+            compile=compile,
             progress=progress,
         )
         started = time.perf_counter()
@@ -252,12 +260,14 @@ class StructuralCausalModel(nn.Module):
                 values[node] = mechanism.predict({}, {parent: values[parent] for parent in self.graph.parents(node)})
         return Batch({node: values[node] for node in self.graph.nodes}, rows.index)
 
-    def _recipes(self, epochs: int | Mapping[str, int] | None, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    def _stages(
+        self, epochs: int | Mapping[str, int] | None, recipes: Mapping[str, training.Recipes]
+    ) -> dict[str, tuple[Stage, ...]]:
         by_node = epochs if isinstance(epochs, Mapping) else dict.fromkeys(self._order, epochs)
         for node in (*by_node, *recipes):
             self.graph.require(node)
         return {
-            node: recipes.get(node) or training.recipe_of(mechanism, by_node.get(node))
+            node: training.plan(mechanism, recipes.get(node), by_node.get(node))
             for node, mechanism in self.mechanisms.items()
         }
 

@@ -63,7 +63,7 @@ def test_a_killed_run_resumes(bars: ccf.datasets.Bars, tmp_path: Path, monkeypat
     options = {"recipe": recipe, "progress": False, "checkpoint": tmp_path / "a.checkpoint"}
     whole = predictors.fit(_predictor("side"), bars[:200], recipe=recipe, progress=False)
 
-    write, calls = ccf.training.write_file, []
+    write, calls = ccf.training.resume.write_file, []
 
     def killed(*args: object) -> None:
         write(*args)  # type: ignore[arg-type]
@@ -71,10 +71,10 @@ def test_a_killed_run_resumes(bars: ccf.datasets.Bars, tmp_path: Path, monkeypat
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ccf.training, "write_file", killed)
+    monkeypatch.setattr(ccf.training.resume, "write_file", killed)
     with pytest.raises(KeyboardInterrupt):
         predictors.fit(_predictor("side"), bars[:200], **options)  # type: ignore[arg-type]
-    monkeypatch.setattr(ccf.training, "write_file", write)
+    monkeypatch.setattr(ccf.training.resume, "write_file", write)
     resumed = predictors.fit(_predictor("side"), bars[:200], resume=True, **options)  # type: ignore[arg-type]
     assert resumed.identity == whole.identity
 

@@ -13,6 +13,7 @@ import causalcf as ccf
 from causalcf import training
 from causalcf.errors import CheckpointError, DataError, NotFittedError, TrainingError, UnknownNodeError
 from causalcf.mechanisms import Mechanism, Recipe
+from causalcf.training import resume
 
 
 @dataclass(eq=False, repr=False)
@@ -223,7 +224,7 @@ def test_settings_of_a_node_and_of_a_call() -> None:
     assert [(record["node"], record["epoch"]) for record in scm.history] == [
         *zip("xxyyy", (1, 2, 1, 2, 3), strict=True)
     ]
-    assert {*scm.history[0]} == {"node", "epoch", "train", "validation", "lr", "skipped", "seconds"}
+    assert {*scm.history[0]} == {"node", "stage", "epoch", "train", "losses", "validation", "lr", "skipped", "seconds"}
 
 
 def test_progress_is_told_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
@@ -315,7 +316,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pyte
 def test_a_run_killed_while_writing_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, data = _rich()
     whole.fit(data, seed=0, progress=False)
-    write = training.write_file
+    write = resume.write_file
     for killed_at in range(8):  # one write for x, four for each of the others
         path, calls = tmp_path / f"{killed_at}.safetensors", iter(range(100))
 
@@ -324,7 +325,7 @@ def test_a_run_killed_while_writing_resumes_to_the_same_bits(tmp_path: Path, mon
                 raise KeyboardInterrupt
             write(*args)
 
-        monkeypatch.setattr(training, "write_file", dying)
+        monkeypatch.setattr(resume, "write_file", dying)
         scm, _ = _rich()
         with pytest.raises(KeyboardInterrupt):
             scm.fit(data, seed=0, checkpoint=path, progress=False)

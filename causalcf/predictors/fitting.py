@@ -72,7 +72,7 @@ def fit(
         recipe: Training settings instead of the predictor's own.
         seed: What weights, order and jitter follow from.
         device: Where to train.
-        precision: As Lightning Fabric names it, for example "bf16-mixed".
+        precision: "32-true" or "bf16-mixed".
         checkpoint: File written after every epoch.
         resume: Go on from it.
         progress: Show a progress bar.
@@ -88,6 +88,7 @@ def fit(
     lacks = [node for node in wanted if node not in data]
     if lacks:
         raise DataError(f"The data lack {lacks}, which {predictor.name} is trained on.")
+    device = training.join(device)
     table = Batch({node: data[node].to(device) for node in wanted})
     index = part(table.rows, which)
     train, held_out = training.split(table[index], validation, seed)
@@ -98,7 +99,7 @@ def fit(
     job = training.Fit(
         CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables),
         {predictor.target: predictor},  # type: ignore[dict-item]
-        {predictor.target: recipe or predictor.recipe or predictor.default_recipe},
+        {predictor.target: training.plan(predictor, recipe)},  # type: ignore[arg-type]
         seed,
         precision=precision,
         checkpoint=None if checkpoint is None else Path(checkpoint),

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from causalcf.checkpoint import load_tensors, read_file, write_file
 from causalcf.errors import CheckpointError, DataError, MechanismError, NotFittedError
-from causalcf.mechanisms import Recipe
+from causalcf.mechanisms import Recipe, Stage
 from causalcf.metrics.features import evaluating
 from causalcf.nn import ParentEncoder, Standardiser
 from causalcf.variables import Image, Variable, variable_from_json
@@ -139,6 +139,8 @@ class Predictor(nn.Module):
         epochs=14, batch_size=128, lr=2e-3, warmup=200, weight_decay=0.01, clip=5.0, ema=0.998, patience=99
     )
     recipe: Recipe | None = None
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+    mixed_precision: ClassVar[bool] = True
     sites: ClassVar[tuple[str, ...]] = ("target",)  # there is something to learn
 
     def __init__(

@@ -1,0 +1,11 @@
+"""Fitting: each mechanism by its own objectives, on one split of the data that all nodes share.
+
+The order of the rows, and the noise of stochastic objectives, follow from (seed, node, stage, epoch)
+alone, so a run that is killed and resumed gives the same bits as one that is not.
+"""
+
+from causalcf.training.processes import agree, join
+from causalcf.training.run import Fit, Recipes, fit, plan, recipe_of, split
+from causalcf.training.trainer import MAX_SKIPPED, Trainer, schedule
+
+__all__ = ["MAX_SKIPPED", "Fit", "Recipes", "Trainer", "agree", "fit", "join", "plan", "recipe_of", "schedule", "split"]

@@ -1,0 +1,79 @@
+"""Several processes that train one model, each on its share of every batch.
+
+`torchrun --nproc-per-node 2 program.py` starts them. Gradients are added up after the backward pass, in one
+message a turn, instead of being hooked into it by DistributedDataParallel: adversarial turns, losses that leave
+weights out and losses that are not a module's `forward` then need no special care.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed
+
+__all__ = ["add_up", "agree", "first", "join", "number", "share", "wait"]
+
+
+def join(device: torch.device | str) -> torch.device:
+    """Take part in the run that torchrun has started, if it has, and say which device is this process's own.
+
+    Args:
+        device: Where to train; "cuda" becomes the GPU of this process.
+    """
+    device = torch.device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(distributed.destroy_process_group)
+    return device
+
+
+def number() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this one is."""
+    return distributed.get_rank() if number() > 1 else 0
+
+
+def first() -> bool:
+    """Whether this process is the one that writes files and shows progress."""
+    return rank() == 0
+
+
+def share(rows: Tensor) -> Tensor:
+    """The rows of a batch that this process works on."""
+    return rows[rank() :: number()] if number() > 1 else rows
+
+
+def agree(value: int, device: torch.device) -> int:
+    """The first process's value."""
+    if number() == 1:
+        return value
+    told = torch.tensor(value, device=device)
+    distributed.broadcast(told, 0)
+    return int(told)
+
+
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Replace every tensor by its sum over processes, in one message."""
+    if number() == 1 or not tensors:
+        return
+    message = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(message)
+    for tensor, part in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if number() > 1:
+        distributed.barrier()

@@ -1,0 +1,103 @@
+"""The checkpoint of a run: what is done, and the state of the trainer under way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from causalcf.checkpoint import load_tensors, read_file, write_file
+from causalcf.data import Batch
+from causalcf.errors import CheckpointError
+from causalcf.training import processes
+from causalcf.training.trainer import Trainer, prefixed, stripped
+
+if TYPE_CHECKING:
+    from causalcf.training.run import Fit
+
+__all__ = ["State", "fingerprint", "read_state", "write_state"]
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run has come: nodes done, and the trainer of the node under way."""
+
+    done: tuple[str, ...] = ()
+    trainer: Mapping[str, Tensor] = field(default_factory=dict)
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
+    """What must be equal for a run to be the continuation of another."""
+    return {
+        "graph": job.graph.to_json(),
+        "mechanisms": {
+            node: [type(mechanism).__name__, _as_json(mechanism.config)] for node, mechanism in job.mechanisms.items()
+        },
+        "recipes": {node: [_as_json(asdict(stage)) for stage in stages] for node, stages in job.stages.items()},
+        "seed": job.seed,
+        "precision": job.precision,
+        "data": [_digest(train), _digest(validation)],
+    }
+
+
+def write_state(job: Fit, identity: dict[str, Any], done: tuple[str, ...], trainer: Trainer | None) -> None:
+    """Write the checkpoint, if there is to be one."""
+    if job.checkpoint is None or not processes.first():
+        return
+    tensors: dict[str, Tensor] = {}
+    for node in done if trainer is None else (*done, trainer.node):
+        tensors |= prefixed(f"node.{node}", job.mechanisms[node].state_dict())
+    header = {
+        "kind": "training",
+        "fingerprint": identity,
+        "done": list(done),
+        "trainer": trainer.header() if trainer else {},
+        "history": job.history,
+    }
+    write_file(job.checkpoint, header, tensors | (prefixed("trainer", trainer.tensors()) if trainer else {}))
+
+
+def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
+    """Put the checkpoint's weights and history into the job.
+
+    Raises:
+        CheckpointError: It belongs to another run, or exists and `resume` is false.
+    """
+    path = job.checkpoint
+    if path is None or not path.exists():
+        return State()
+    if not resume:
+        raise CheckpointError(f"{path} exists already. Pass resume=True to go on from it, or remove it.")
+    header, tensors = read_file(path)
+    if header.get("kind") != "training":
+        raise CheckpointError(f"{path} is not the checkpoint of a training run. Load models with SCM.load.")
+    different = [key for key, value in identity.items() if header["fingerprint"].get(key) != value]
+    if different:
+        raise CheckpointError(
+            f"{path} belongs to another run: its {', '.join(different)} differ. Use the settings it was"
+            " started with, or another checkpoint file."
+        )
+    job.history[:] = header["history"]
+    for node in {name.split(".")[1] for name in tensors if name.startswith("node.")}:
+        load_tensors(job.mechanisms[node], stripped(f"node.{node}", tensors), path, f"node '{node}'")
+        if node in header["done"]:
+            job.mechanisms[node].requires_grad_(False).eval()
+    return State(tuple(header["done"]), stripped("trainer", tensors), header["trainer"])
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it comes back from a JSON file; what JSON cannot hold, by its type."""
+    return json.loads(json.dumps(value, default=lambda thing: type(thing).__name__))
+
+
+def _digest(data: Batch) -> str:
+    digest = hashlib.sha256()
+    for name, value in data.items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,192 @@
+"""A run: every mechanism through its stages, with a checkpoint after every epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from causalcf import seeding
+from causalcf.data import Batch
+from causalcf.errors import DataError, MechanismError, TrainingError
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Mechanism, Recipe, Stage
+from causalcf.training import processes
+from causalcf.training.progress import progress
+from causalcf.training.resume import State, fingerprint, read_state, write_state
+from causalcf.training.trainer import Trainer, rows_of
+
+__all__ = ["Fit", "Recipes", "fit", "plan", "recipe_of", "split"]
+
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+"""What may be asked for, by the names of Lightning."""
+
+Recipes = Recipe | Mapping[str, Recipe]
+"""Settings for the stages that have none of their own, or for stages by name."""
+
+
+@dataclass
+class Fit:
+    """What is being fitted, and how far it has come.
+
+    Args:
+        graph: The causal graph.
+        mechanisms: node -> mechanism, bound.
+        stages: node -> its stages, each with its recipe, as `plan` gives them.
+        seed: What initial weights, row order and objective noise follow from.
+        precision: "32-true", "bf16-mixed" or "64-true".
+        checkpoint: File to write after every epoch.
+        compile: Whether `torch.compile` works on the objectives.
+        progress: Whether to show progress bars.
+        history: One record per node, stage and epoch.
+
+    Raises:
+        TrainingError: There is no such precision.
+    """
+
+    graph: CausalGraph
+    mechanisms: Mapping[str, Mechanism]
+    stages: Mapping[str, tuple[Stage, ...]]
+    seed: int
+    precision: str = "32-true"
+    checkpoint: Path | None = None
+    compile: bool = False
+    progress: bool = True
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise TrainingError(f"There is no precision {self.precision!r}. Choose one of {list(PRECISIONS)}.")
+
+
+def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
+    """Training and validation rows, the same for every node.
+
+    Args:
+        data: All rows.
+        share: Part of the rows to validate on, in (0, 1).
+        seed: What the split follows from.
+
+    Raises:
+        DataError: The share is not in (0, 1), or leaves one side empty.
+    """
+    held_out = round(data.rows * share)
+    if not 0 < share < 1 or not 0 < held_out < data.rows:
+        raise DataError(f"validation={share} of {data.rows} rows leaves a side empty. Give a share in (0, 1) or data.")
+    order = torch.randperm(data.rows, generator=torch.Generator().manual_seed(seeding.derive(seed, "split")))
+    return data[order[held_out:]], data[order[:held_out]]
+
+
+def recipe_of(mechanism: Mechanism, epochs: int | None = None) -> Recipe:
+    """A mechanism's training settings, with the number of epochs replaced if one is given."""
+    recipe = mechanism.recipe or mechanism.default_recipe
+    return recipe if epochs is None else replace(recipe, epochs=epochs, min_steps=0)
+
+
+def plan(mechanism: Mechanism, recipes: Recipes | None = None, epochs: int | None = None) -> tuple[Stage, ...]:
+    """A mechanism's stages, each with the recipe it will be trained by.
+
+    Args:
+        mechanism: What will be trained.
+        recipes: Settings for the stages that have none of their own, or for stages by name; taken as they are.
+        epochs: Passes over the data of the first stage, if `recipes` does not set them; those of the others
+            change in proportion.
+
+    Raises:
+        MechanismError: There is no stage of that name.
+
+    Example:
+        >>> from causalcf.mechanisms import VAE
+        >>> [stage.recipe.epochs for stage in plan(VAE(), epochs=5)]
+        [5]
+    """
+    stages = mechanism.stages
+    given = recipes if isinstance(recipes, Mapping) else {s.name: recipes for s in stages if recipes and not s.recipe}
+    unknown = [name for name in given if name not in [stage.name for stage in stages]]
+    if unknown:
+        raise MechanismError(
+            f"{type(mechanism).__name__} has no stages {unknown}. Its stages are {[stage.name for stage in stages]}."
+        )
+    own = [stage.recipe or recipe_of(mechanism) for stage in stages]
+    if epochs is not None:
+        first = max(own[0].epochs, 1)
+        own = [replace(own[0], epochs=epochs, min_steps=0)] + [
+            replace(recipe, epochs=-(-recipe.epochs * epochs // first), min_steps=0) for recipe in own[1:]
+        ]
+    return tuple(
+        replace(stage, recipe=given.get(stage.name) or recipe) for stage, recipe in zip(stages, own, strict=True)
+    )
+
+
+@torch.enable_grad()  # whatever the caller has switched off
+def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> None:
+    """Fit every mechanism that is given, in their order, in place.
+
+    Args:
+        job: What to fit.
+        train: Training rows, on the device to train on; in a run of several processes, all rows in each of them.
+        validation: Rows that decide about early stopping and which weights are kept.
+        resume: Go on from `job.checkpoint` if it is there.
+
+    Raises:
+        TrainingError: Losses are not finite.
+        CheckpointError: The checkpoint belongs to another run, or exists and `resume` is false.
+    """
+    identity = fingerprint(job, train, validation)
+    state = read_state(job, identity, resume=resume)
+    processes.wait()  # none writes the file while another looks for it
+    with progress(job.progress and processes.first()) as report:
+        for node, mechanism in job.mechanisms.items():
+            if node in state.done or not mechanism.sites:
+                mechanism.fitted = True
+                continue
+            started = time.perf_counter()
+            x, pa = rows_of(train, node, job.graph.parents(node), slice(None))
+            if not state.trainer:
+                mechanism.calibrate(x, pa)
+            with seeding.seeded(seeding.derive(job.seed, node, "solve"), mechanism.device):
+                solved = mechanism.solve(x, pa)
+            if solved:
+                job.history.append(_solved(job, node, train, validation, started))
+            else:
+                for trainer in _trainers(job, node, train, validation, state):
+                    for record in trainer.epochs(report):
+                        job.history.append(record)
+                        write_state(job, identity, state.done, trainer)
+                    trainer.finish()
+            mechanism.fitted = True
+            state = State(done=(*state.done, node))
+            write_state(job, identity, state.done, None)
+
+
+def _trainers(job: Fit, node: str, train: Batch, validation: Batch, state: State) -> Iterator[Trainer]:
+    """A trainer for each stage that is not behind yet; made when its turn comes."""
+    begun = state.header.get("stage", 0)
+    for index in range(begun, len(job.stages[node])):
+        trainer = Trainer(job, node, index, train, validation)
+        if state.trainer and index == begun:
+            trainer.load(state.trainer, state.header)
+        yield trainer
+
+
+def _solved(job: Fit, node: str, train: Batch, validation: Batch, started: float) -> dict[str, Any]:
+    """The record of a node fitted in closed form."""
+    mechanism, parents = job.mechanisms[node], job.graph.parents(node)
+    with torch.no_grad():
+        losses = [float(mechanism.loss(*rows_of(data, node, parents, slice(None)))) for data in (train, validation)]
+    mechanism.requires_grad_(False).eval()
+    return {
+        "node": node,
+        "stage": "",
+        "epoch": 0,
+        "train": losses[0],
+        "losses": {"loss": losses[0]},
+        "validation": losses[1],
+        "lr": 0.0,
+        "skipped": 0,
+        "seconds": time.perf_counter() - started,
+    }

@@ -1,0 +1,365 @@
+"""Gradient descent on one stage of one mechanism."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, cos, inf, pi
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from causalcf import seeding
+from causalcf.data import Batch
+from causalcf.errors import MechanismError, TrainingError
+from causalcf.mechanisms import Mechanism, Recipe, Turn
+from causalcf.training import processes
+from causalcf.training.progress import Report
+
+if TYPE_CHECKING:
+    from causalcf.training.run import Fit
+
+__all__ = ["MAX_SKIPPED", "Trainer", "prefixed", "rows_of", "schedule", "stripped"]
+
+MAX_SKIPPED = 5
+"""Turns with a non-finite loss or gradient that one stage may skip before training stops."""
+
+REPORT_EVERY = 20
+"""Steps between looks at the loss: a look makes the host wait for the device."""
+
+
+class Trainer:
+    """Gradient descent through one stage of a mechanism's training, an epoch at a time."""
+
+    def __init__(self, job: Fit, node: str, index: int, train: Batch, validation: Batch) -> None:
+        self.job, self.node, self.index = job, node, index
+        self.mechanism = job.mechanisms[node]
+        self.stage = job.stages[node][index]
+        self.recipe: Recipe = self.stage.recipe or self.mechanism.default_recipe
+        self.parents = job.graph.parents(node)
+        self.train, self.validation = train, validation
+        self.steps_per_epoch = ceil(train.rows / self.recipe.batch_size)
+        self.num_epochs = max(self.recipe.epochs, ceil(self.recipe.min_steps / self.steps_per_epoch))
+        self.players = {turn: Player(turn, self.mechanism, self.recipe, job.compile) for turn in self.stage.turns}
+        self.moved = {parameter for player in self.players.values() for parameter in player.parameters}
+        self.mechanism.requires_grad_(False)
+        for parameter in self.moved:
+            parameter.requires_grad_(True)
+        self.average = Average(self.mechanism, self.recipe.ema)
+        self.epoch, self.stale, self.best = 0, 0, inf
+        self.best_weights: dict[str, Tensor] = {}
+        self.skipped = torch.zeros((), dtype=torch.long, device=self.mechanism.device)
+
+    @property
+    def name(self) -> str:
+        """The node, and the stage if it has a name."""
+        return f"{self.node} {self.stage.name}".strip()
+
+    def epochs(self, report: Report) -> Iterator[dict[str, Any]]:
+        """Train to the end, giving one record an epoch."""
+        report.start(self.name, self.num_epochs * self.steps_per_epoch, done=self.epoch * self.steps_per_epoch)
+        while self.epoch < self.num_epochs and self.stale < self.recipe.patience:
+            started = time.perf_counter()
+            losses = self._train_epoch(report)
+            self.epoch += 1
+            yield {
+                "node": self.node,
+                "stage": self.stage.name,
+                "epoch": self.epoch,
+                "train": sum(losses.values()),
+                "losses": losses,
+                "validation": self._judge(),
+                "lr": next(iter(self.players.values())).rate,
+                "skipped": int(self.skipped),
+                "seconds": time.perf_counter() - started,
+            }
+        report.stop(self.best if self.stage.validation else None)
+
+    def finish(self) -> None:
+        """Leave the weights that are kept in the mechanism, frozen and ready for queries or the next stage.
+
+        Raises:
+            TrainingError: No epoch had a finite validation loss, so no weights are better than others.
+        """
+        if self.stage.validation and self.epoch and not self.best_weights:
+            raise TrainingError(
+                f"'{self.name}': the validation loss was NaN or infinite after each of {self.epoch} epochs."
+                " Look for outliers in the validation rows, or lower the learning rate."
+            )
+        self.mechanism.load_state_dict(self.best_weights or self.average.updated().state_dict())
+        self.mechanism.requires_grad_(False).eval()
+
+    # ------------------------------------------------------------------ steps
+
+    def _train_epoch(self, report: Report) -> dict[str, float]:
+        """One pass over the rows: each turn's mean loss."""
+        self._training_mode()
+        device = self.mechanism.device
+        names = [turn.loss for turn in self.stage.turns]
+        totals = {name: torch.zeros((), device=device) for name in names}
+        seed = seeding.derive(self.job.seed, self.node, *self._labels(), "epoch", self.epoch)
+        with seeding.seeded(seed, device):
+            order = torch.randperm(self.train.rows, device=device)
+            if processes.number() > 1:  # the same rows in all processes, but other noise
+                torch.manual_seed(seeding.derive(seed, processes.rank()))
+            for i, rows in enumerate(order.split(self.recipe.batch_size)):
+                losses = self._step(self.epoch * self.steps_per_epoch + i, rows)
+                for name, loss in zip(names, losses, strict=True):
+                    totals[name] += loss
+                if i % REPORT_EVERY == 0 or i == self.steps_per_epoch - 1:
+                    report.advance(min(i + 1, REPORT_EVERY), float(sum(losses)))
+                    self._check_skipped()
+        return {name: float(total) / (self.steps_per_epoch * names.count(name)) for name, total in totals.items()}
+
+    def _labels(self) -> tuple[int, ...]:
+        """What tells the noise of this stage from that of the first."""
+        return (self.index,) if self.index else ()
+
+    def _training_mode(self) -> None:
+        """Training mode, but for children of which nothing is moved."""
+        self.mechanism.train()
+        for child in self.mechanism.children():
+            weights = list(child.parameters())
+            if weights and self.moved.isdisjoint(weights):
+                child.eval()
+
+    def _step(self, step: int, rows: Tensor) -> list[Tensor]:
+        """Each turn once: their losses."""
+        share = schedule(step, self.recipe.warmup, self.num_epochs * self.steps_per_epoch)
+        losses = [self._turn(self.players[turn], share, rows) for turn in self.stage.turns]
+        self.average.update()
+        return losses
+
+    def _turn(self, player: Player, share: float, rows: Tensor) -> Tensor:
+        """Move one player's weights along the gradient of its loss on these rows."""
+        if len(self.players) > 1:
+            for parameter in self.moved:
+                parameter.requires_grad_(parameter in player.own)
+        player.optimizer.zero_grad()
+        loss = self._gradients(player, rows)
+        finite = player.move(share, loss, self.recipe.clip)
+        self.skipped += ~finite
+        return torch.where(finite, loss, 0.0)
+
+    def _gradients(self, player: Player, rows: Tensor) -> Tensor:
+        """The loss of a batch; its gradients, over all parts and processes, are left in the parameters."""
+        mine = processes.share(rows)
+        loss = torch.zeros((), device=rows.device, dtype=player.parameters[0].dtype)
+        for part in mine.chunk(self.recipe.accumulate) if len(mine) else ():
+            with self._autocast():
+                value = player.objective(*rows_of(self.train, self.node, self.parents, part))
+            if len(part) < len(rows):
+                value = value * (len(part) / len(rows))
+            value.backward()
+            loss += value.detach()
+        if processes.number() > 1:
+            for parameter in player.parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            processes.add_up([*(parameter.grad for parameter in player.parameters), loss])  # type: ignore[list-item]
+        return loss
+
+    def _autocast(self) -> torch.autocast:
+        """Half precision where it is asked for and the mechanism bears it."""
+        mixed = self.job.precision == "bf16-mixed" and self.mechanism.mixed_precision
+        return torch.autocast(self.mechanism.device.type, torch.bfloat16, enabled=mixed)
+
+    def _check_skipped(self) -> None:
+        if int(self.skipped) > MAX_SKIPPED:
+            raise TrainingError(
+                f"'{self.name}': the loss or its gradient was NaN or infinite in {int(self.skipped)} steps"
+                f" (epoch {self.epoch + 1}). Lower the learning rate or look at the data; the last checkpoint is kept."
+            )
+
+    # ------------------------------------------------------------------ validation
+
+    def _judge(self) -> float | None:
+        """The validation loss of the averaged weights, which are kept if it is no worse than the best."""
+        if self.stage.validation is None:
+            return None
+        validation = self._validate(self.stage.validation)
+        self.stale += 1
+        if validation < self.best + self.recipe.slack / self.validation.rows**0.5:
+            self.stale = 0
+            self.best_weights = _copy(self.average.module.state_dict())
+        self.best = min(self.best, validation)
+        return validation
+
+    @torch.no_grad()
+    def _validate(self, loss: str) -> float:
+        mechanism = self.average.updated().eval()
+        objective, rows = getattr(mechanism, loss), torch.arange(self.validation.rows, device=mechanism.device)
+        total = torch.zeros((), dtype=torch.float64)
+        with seeding.seeded(seeding.derive(self.job.seed, self.node, "validation"), mechanism.device):
+            batches = rows.split(4 * self.recipe.batch_size)
+            for batch in batches[processes.rank() :: processes.number()]:
+                with self._autocast():
+                    value = objective(*rows_of(self.validation, self.node, self.parents, batch))
+                total += float(value) * len(batch)
+        total = total.to(mechanism.device)
+        processes.add_up([total])
+        return float(total) / self.validation.rows
+
+    # ------------------------------------------------------------------ state, for checkpoints
+
+    def header(self) -> dict[str, Any]:
+        """The numbers of the state."""
+        return {
+            "stage": self.index,
+            "epoch": self.epoch,
+            "stale": self.stale,
+            "best": self.best,
+            "skipped": int(self.skipped),
+            "averaged": self.average.count,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state: weights, their average, the best so far, the optimisers' moments."""
+        state = {
+            **prefixed("weights", self.mechanism.state_dict()),
+            **prefixed("average", self.average.module.state_dict()),
+            **prefixed("best", self.best_weights),
+        }
+        for k, player in enumerate(self.players.values()):
+            state |= prefixed(f"optimizer.{k}", player.state())
+        return state
+
+    def load(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Take up a state again."""
+        self.epoch, self.stale, self.best = header["epoch"], header["stale"], header["best"]
+        self.skipped += header["skipped"]
+        self.average.count = header["averaged"]
+        self.average.module.load_state_dict(stripped("average", tensors))
+        self.mechanism.load_state_dict(stripped("weights", tensors))
+        self.best_weights = stripped("best", tensors)
+        for k, player in enumerate(self.players.values()):
+            player.load(stripped(f"optimizer.{k}", tensors))
+
+
+class Player:
+    """A turn's objective, the weights it moves, and their optimiser."""
+
+    def __init__(self, turn: Turn, mechanism: Mechanism, recipe: Recipe, compiled: bool) -> None:
+        self.parameters = _weights(mechanism, turn)
+        self.own = set(self.parameters)
+        self.lr = recipe.lr if turn.lr is None else turn.lr
+        self.objective = getattr(mechanism, turn.loss)
+        if compiled:
+            self.objective = torch.compile(self.objective)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=self.lr,
+            betas=recipe.betas if turn.betas is None else turn.betas,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def move(self, share: float, loss: Tensor, clip: float) -> Tensor:
+        """One step at a share of the peak rate, unless loss or gradient is not finite: whether it was, ()."""
+        norm = nn.utils.clip_grad_norm_(self.parameters, clip)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * share
+        # What torch's gradient scaler tells a fused optimiser, so that the step is skipped on the device.
+        self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        return finite
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimiser's moments and step counts: number of the parameter, dot, name -> tensor."""
+        states = self.optimizer.state_dict()["state"]
+        return {f"{i}.{name}": value for i, state in states.items() for name, value in state.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up the optimiser's state again."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, key = name.split(".", 1)
+            # A file forgets memory formats, and a fused step walks weight and moments by address.
+            own = value if key == "step" else torch.empty_like(self.parameters[int(index)]).copy_(value)
+            state.setdefault(int(index), {})[key] = own
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+
+
+class Average:
+    """Exponential moving average of a module's weights, whose decay grows from 0, so that short runs are not ruled
+    by their start. With a decay of 0 it is the module itself.
+    """
+
+    def __init__(self, module: Mechanism, decay: float) -> None:
+        self.source, self.decay, self.count = module, decay, 0
+        self.module = copy.deepcopy(module).requires_grad_(False) if decay else module
+        self.weights: list[Tensor] = [*self.module.parameters()]
+        self.current: list[Tensor] = [*module.parameters()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the module's weights as they are now."""
+        if self.decay:
+            decay = min((1 + self.count) / (10 + self.count), self.decay) if self.count else 0.0
+            torch._foreach_lerp_(self.weights, self.current, 1 - decay)
+            self.count += 1
+
+    @torch.no_grad()
+    def updated(self) -> Mechanism:
+        """The averaged module, with the buffers as they are now."""
+        for buffer, current in zip(self.module.buffers(), self.source.buffers(), strict=True):
+            buffer.copy_(current)
+        return self.module
+
+
+def schedule(step: int, warmup: int, total: int) -> float:
+    """Share of the peak learning rate: linear warm-up by step, then a cosine to zero.
+
+    The warm-up takes at most a tenth of all steps, and its first step is not zero.
+
+    Example:
+        >>> schedule(0, 10, 1000), schedule(9, 10, 1000), round(schedule(999, 10, 1000), 4)
+        (0.1, 1.0, 0.0)
+    """
+    warmup = max(1, min(warmup, total // 10))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + cos(pi * (step + 1 - warmup) / (total + 1 - warmup)))
+
+
+def rows_of(data: Batch, node: str, parents: Sequence[str], rows: Tensor | slice) -> tuple[Tensor, dict[str, Tensor]]:
+    """A node's values and its parents' in some rows."""
+    return data[node][rows], {parent: data[parent][rows] for parent in parents}
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under names that begin with a prefix and a dot."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def stripped(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix and a dot, without them."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _weights(mechanism: Mechanism, turn: Turn) -> list[nn.Parameter]:
+    """The parameters that a turn moves, each once."""
+    what = f"The turn '{turn.loss}' of {type(mechanism).__name__} moves {list(turn.parts)}"
+    try:
+        parts = [attrgetter(part)(mechanism) for part in turn.parts] or [mechanism]
+    except AttributeError as error:
+        raise MechanismError(f"{what}: {error}.") from None
+    lists = [[part] if isinstance(part, nn.Parameter) else list(part.parameters()) for part in parts]
+    weights = list(dict.fromkeys(parameter for part in lists for parameter in part))
+    if not weights:
+        raise MechanismError(f"{what}, where there are no weights.")
+    return weights
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
