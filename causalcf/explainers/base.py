@@ -104,7 +104,8 @@ class Explainer(ABC):
         return tuple(suffix for suffix in self.mechanism.sites if suffix not in residual)
 
     def _fit(self, data: Any, seed: int, **options: Any) -> None:
-        """Train what the method needs; runs under the seed."""
+        """Train what the method needs; runs under the seed. Methods that only search have nothing to do."""
+        return
 
     @abstractmethod
     def _find(self, query: Query, *, stream: bool) -> Found:

@@ -96,7 +96,7 @@ def _members(f: Any, device: torch.device | str, dtype: torch.dtype | None) -> C
         if not f:
             raise ExplanationError("classifier is an empty list: give at least one.")
         try:
-            f = Stacked(f)  # one architecture: one vectorised call
+            f = Stacked(list(f))  # one architecture: one vectorised call
         except (DataError, AttributeError):
             asked = [_members(member, device, dtype) for member in f]
             return lambda x: torch.cat([ask(x) for ask in asked])

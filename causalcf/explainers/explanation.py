@@ -215,34 +215,34 @@ def _stream(query: Query, found: Found) -> Stream:
     """The frames of each row, decoded and classified once more without gradients."""
     if not found.trail:
         raise ExplanationError("This method has no steps between: ask without stream=True.")
-    lengths = (found.steps + 1).clamp(max=len(found.trail))
-    longest = int(lengths.max())
+    longest = len(found.trail)
+    lengths = torch.bincount(torch.cat([rows for rows, _ in found.trail]), minlength=query.rows)
     code = query.start.new_zeros(query.rows, longest, *query.start.shape[1:])
-    for t, (rows, codes) in enumerate(found.trail[:longest]):
+    for t, (rows, codes) in enumerate(found.trail):
         code[rows, t] = codes
     at = torch.arange(longest, device=code.device).expand(query.rows, -1).minimum(lengths[:, None] - 1)
     code = code[torch.arange(query.rows, device=code.device)[:, None], at]
     row, step = torch.nonzero(at == torch.arange(longest, device=code.device), as_tuple=True)
     parts = [_frames(query[r], code[r, s]) for r, s in zip(row.split(CHUNK), step.split(CHUNK), strict=True)]
-    filled = []
-    for values in zip(*parts, strict=True):
-        flat = torch.cat(values)
-        whole = flat.new_zeros(query.rows, longest, *flat.shape[1:])
-        whole[row, step] = flat
-        filled.append(whole[torch.arange(query.rows, device=code.device)[:, None], at])
-    return Stream(code, *filled, lengths)
+
+    def whole(name: str) -> Tensor:
+        flat = torch.cat([part[name] for part in parts])
+        padded = flat.new_zeros(query.rows, longest, *flat.shape[1:])
+        padded[row, step] = flat
+        return padded[torch.arange(query.rows, device=code.device)[:, None], at]
+
+    return Stream(code, lengths=lengths, **{name: whole(name) for name in parts[0]})
 
 
-def _frames(query: Query, code: Tensor) -> tuple[Tensor, ...]:
-    """Image, logits, probability, total and aleatoric uncertainty of one code a row."""
+def _frames(query: Query, code: Tensor) -> dict[str, Tensor]:
+    """What a stream holds of one code a row."""
     image = query.decode(code)
     members = query.explained.members(code if query.latent else image)
-    probability = query.probability(members)
+    said = {"image": image, "logits": members.mean(0), "probability": query.probability(members)}
     if query.explained.regression:
-        none = torch.zeros_like(probability)
-        return image, members.mean(0), probability, none, none
+        return said | dict.fromkeys(("total", "aleatoric"), torch.zeros_like(said["probability"]))
     p = members.softmax(-1)
-    return image, members.mean(0), probability, _entropy(p.mean(0)), _entropy(p).mean(0)
+    return said | {"total": _entropy(p.mean(0)), "aleatoric": _entropy(p).mean(0)}
 
 
 def _entropy(p: Tensor) -> Tensor:

@@ -154,11 +154,11 @@ class _Projected(torch.autograd.Function):
     """The second argument, with the first one's gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, projected: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, projected: Tensor) -> Tensor:  # noqa: ARG004
         return projected
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004  # type: ignore[override]
         return gradient, None
 
 

@@ -216,6 +216,7 @@ def search(
     Returns:
         Where each row ended; see `Found`.
     """
+    check_every = 1 if stream else check_every
     rows = torch.arange(query.rows, device=query.start.device)
     run = _Run(query, query.start, update.start(query.start))
     ended = Found(query.start.clone(), torch.zeros_like(rows), torch.full_like(rows, RUNNING))

@@ -1,0 +1,127 @@
+"""The path engine: where a path through the latent space first enters the target.
+
+A path gives a code for every share alpha in [0, 1] of the way. One decode of a few alphas brackets the first
+crossing; halving the bracket finds it. No gradient is needed, so the classifier may be a black box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from causalcf.explainers.query import REASONS, Found, Query
+
+__all__ = ["Path", "follow", "line", "verdict"]
+
+REACHED, NO_CROSSING, MISSED = (REASONS.index(r) for r in ("reached", "no crossing", "missed"))
+
+Path = Callable[[Query, Tensor], Tensor]
+"""Rows and their alphas (N,) to codes (N, D)."""
+
+
+@dataclass
+class _Bracket:
+    """Alphas around the crossing of each row: the target is not reached at `low`, and is at `high`."""
+
+    low: Tensor
+    high: Tensor
+    beyond: Tensor
+    """How far above the threshold the progress at `high` is."""
+
+
+def follow(
+    query: Query,
+    path: Path,
+    *,
+    gamma: float = 0.5,
+    tolerance: float = 0.05,
+    alphas: int = 8,
+    halvings: int = 10,
+    frames: int = 0,
+) -> Found:
+    """The first point of a path, from alpha 0, at which the target is reached.
+
+    Args:
+        query: The rows.
+        path: The path of each row.
+        gamma: Probability of the target to reach; a regression has to reach its target.
+        tolerance: A row ends where its probability (or value) is beyond that by at most as much.
+        alphas: Points of the first look, evenly spaced from 0 to 1; a target that is entered and left between
+            two of them is not seen.
+        halvings: Of the bracket, at most.
+        frames: Length of the stream, evenly spaced along the path up to the end; 0 for none.
+
+    Returns:
+        The code at the crossing and the number of evaluations; rows whose path never enters the target hold the
+        point that comes closest.
+    """
+    grid = torch.linspace(0, 1, alphas, dtype=query.start.dtype, device=query.start.device)
+    progress = _look(query, path, grid)
+    beyond = progress - (0.0 if query.explained.regression else gamma)
+    inside = beyond >= 0
+    crosses = inside.any(1)
+    first = torch.where(crosses, inside.int().argmax(1), progress.nan_to_num(-torch.inf).argmax(1))
+    bracket = _Bracket(grid[(first - 1).clamp_min(0)], grid[first], beyond.gather(1, first[:, None])[:, 0])
+    steps = torch.full_like(first, alphas)
+    _halve(query, path, bracket, steps, crosses & (first > 0), gamma=gamma, tolerance=tolerance, halvings=halvings)
+    reason = torch.where(crosses, REACHED, NO_CROSSING)
+    rows = torch.arange(query.rows, device=query.start.device)
+    shares = torch.linspace(0, 1, frames, dtype=query.start.dtype, device=query.start.device) if frames else ()
+    trail = [(rows, path(query, share * bracket.high)) for share in shares]
+    return Found(path(query, bracket.high), steps, reason, trail)
+
+
+def _halve(
+    query: Query,
+    path: Path,
+    bracket: _Bracket,
+    steps: Tensor,
+    open_: Tensor,
+    *,
+    gamma: float,
+    tolerance: float,
+    halvings: int,
+) -> None:
+    """Narrow the brackets of the open rows, in place, until each is within the tolerance."""
+    for _ in range(halvings):
+        rows = torch.nonzero(open_ & (bracket.beyond > tolerance))[:, 0]
+        if not len(rows):
+            return
+        part = query[rows]
+        middle = (bracket.low[rows] + bracket.high[rows]) / 2
+        progress = part.progress(part.ask(path(part, middle)))
+        beyond = progress - (0.0 if query.explained.regression else gamma)
+        inside = beyond >= 0
+        bracket.high[rows] = torch.where(inside, middle, bracket.high[rows])
+        bracket.low[rows] = torch.where(inside, bracket.low[rows], middle)
+        bracket.beyond[rows] = torch.where(inside, beyond, bracket.beyond[rows])
+        steps[rows] += 1
+
+
+def _look(query: Query, path: Path, grid: Tensor) -> Tensor:
+    """Progress at every alpha of the grid, (N, A), in one evaluation."""
+    rows = torch.arange(query.rows, device=grid.device).repeat_interleave(len(grid))
+    wide = query[rows]
+    return wide.progress(wide.ask(path(wide, grid.repeat(query.rows)))).view(query.rows, len(grid))
+
+
+def line(query: Query, alpha: Tensor) -> Tensor:
+    """The straight line from the start to the constant `end`, (N, D): (1 - alpha) start + alpha end."""
+    return torch.lerp(query.start, query.constants["end"], alpha.view(-1, *[1] * (query.start.ndim - 1)))
+
+
+def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1) -> Found:
+    """What a learned map gave, judged: reached where the probability of the target is at least gamma.
+
+    Args:
+        query: The rows.
+        code: (N, ...) what the map gave.
+        gamma: Probability of the target to reach.
+        steps: Applications of the map.
+    """
+    progress = query.progress(query.ask(code))
+    reason = torch.where(query.met(progress, gamma), REACHED, MISSED)
+    return Found(code, torch.full_like(reason, steps), reason)
