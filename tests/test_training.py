@@ -1,5 +1,6 @@
 """Fitting: one split, steps that act as promised, and runs that survive being killed."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,16 @@ from torch import Tensor, nn
 
 import causalcf as ccf
 from causalcf import training
-from causalcf.errors import CheckpointError, DataError, NotFittedError, TrainingError, UnknownNodeError
-from causalcf.mechanisms import Mechanism, Recipe
+from causalcf.checkpoint import read_file
+from causalcf.errors import (
+    CheckpointError,
+    DataError,
+    MechanismError,
+    NotFittedError,
+    TrainingError,
+    UnknownNodeError,
+)
+from causalcf.mechanisms import Mechanism, Recipe, Stage, Turn
 from causalcf.training import resume
 
 
@@ -173,6 +182,214 @@ def test_a_validation_loss_that_is_never_finite_stops_the_run() -> None:
     scm = _one(_toy(lambda toy, x: objective(toy, x) + (0.0 if toy.training else torch.inf)))
     with pytest.raises(TrainingError, match="'x': the validation loss was NaN or infinite after each of 4 epochs"):
         scm.fit(_data(), seed=0, progress=False)
+
+
+# ---------------------------------------------------------------------- stages and turns
+
+
+@dataclass(eq=False, repr=False)
+class Duel(Toy):
+    """Two players: `w` goes to the data's mean, `follower` after it; then it goes on alone."""
+
+    turns: ClassVar[tuple[Turn, ...]] = (Turn("lead", ("w",)), Turn("follow", ("follower.weight",), lr=0.05))
+    alone: ClassVar[Stage] = Stage("alone", (Turn("follow", ("follower",)),), Recipe(epochs=2, batch_size=50, lr=0.01))
+    noise: ClassVar[float] = 0.0
+
+    def build(self) -> None:
+        self.w = nn.Parameter(torch.zeros(()))
+        self.follower = nn.Linear(1, 1)
+        self.idle = nn.BatchNorm1d(1)
+        self.register_buffer("calls", torch.zeros(()))
+        self.seen: list[tuple[str, float, float, bool, bool]] = []
+        self.means: list[float] = []
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("both", self.turns, validation=None), self.alone)
+
+    def note(self, turn: str) -> None:
+        a, b = self.w, self.follower.weight
+        self.seen.append((turn, a.item(), b.item(), a.requires_grad, b.requires_grad))
+
+    def lead(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        self.note("lead")
+        self.calls += 1
+        self.means.append(float(x.mean() / 50))
+        return (self.w - x.mean() / 50 + self.noise * torch.randn(())).square()
+
+    def follow(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        self.note("follow")
+        return (self.follower.weight - self.w + self.noise * torch.randn(())).square().sum() + x.mean() * 0
+
+    def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        return (self.follower.weight - self.w).square().sum()
+
+
+def _duel(kind: type[Duel] = Duel, **options: Any) -> tuple[ccf.SCM, Duel]:
+    scm = _one(kind(recipe=Recipe(epochs=3, batch_size=50, lr=0.1, warmup=0)))
+    scm.fit(_data(), **{"epochs": {"y": 0}, "validation": _data(10), "seed": 0, "progress": False, **options})
+    return scm, scm.mechanisms["x"]  # type: ignore[return-value]
+
+
+def test_turns_move_their_own_weights_in_order_with_their_own_optimisers() -> None:
+    """Against a loop by hand; the batches' means are taken from what the leader was shown."""
+    _, duel = _duel()
+    training_calls = duel.seen[:12]
+    assert [call[0] for call in training_calls] == ["lead", "follow"] * 6
+    assert all(call[3:] == (call[0] == "lead", call[0] == "follow") for call in training_calls)
+    a, b = (torch.tensor(value, requires_grad=True) for value in training_calls[0][1:3])
+    players = [(torch.optim.AdamW([a], weight_decay=0), 0.1), (torch.optim.AdamW([b], weight_decay=0), 0.05)]
+    for step in range(6):
+        for (turn, was_a, was_b, *_), (optimizer, lr) in zip(training_calls[2 * step :], players, strict=False):
+            assert (was_a, was_b) == pytest.approx((a.item(), b.item()), rel=1e-5)
+            optimizer.param_groups[0].update(lr=lr * 0.5 * (1 + math.cos(math.pi * step / 6)), betas=(0.9, 0.99))
+            optimizer.zero_grad()
+            ((a - duel.means[step]) if turn == "lead" else (b - a.detach())).square().backward()
+            optimizer.step()
+
+
+def test_a_turn_that_is_listed_twice_moves_twice() -> None:
+    lead, follow = Duel.turns
+    kind = type("Twice", (Duel,), {"turns": (lead, lead, follow)})
+    scm, duel = _duel(kind)
+    assert [call[0] for call in duel.seen[:6]] == ["lead", "lead", "follow"] * 2
+    moved = [call[1] for call in duel.seen[:4]]
+    assert len(set(moved)) == 3, "the leader has moved twice before the follower, and stays in its turn"
+    assert {*scm.history[0]["losses"]} == {"lead", "follow"}
+    assert scm.history[0]["train"] == pytest.approx(sum(scm.history[0]["losses"].values()))
+
+
+def test_a_stage_begins_where_the_last_one_ended_and_leaves_the_rest_alone() -> None:
+    scm, duel = _duel()
+    first, second = duel.seen[:12], [call for call in duel.seen[12:] if call[4]]
+    assert [call[0] for call in second] == ["follow"] * 4
+    assert {call[1] for call in second} == {first[-1][1]} == {float(duel.w)}
+    assert all(call[3:] == (False, True) for call in second)
+    history = [(r["stage"], r["epoch"]) for r in scm.history if r["node"] == "x"]
+    assert history == [("both", 1), ("both", 2), ("both", 3), ("alone", 1), ("alone", 2)]
+    assert not any(parameter.requires_grad for parameter in scm.parameters())
+    assert not duel.training
+
+
+def test_a_stage_without_validation_keeps_the_last_weights() -> None:
+    scm, _ = _duel()
+    assert [r["validation"] is None for r in scm.history if r["node"] == "x"] == [True] * 3 + [False] * 2
+
+
+def test_what_a_stage_does_not_move_is_in_evaluation_mode() -> None:
+    modes: list[tuple[bool, bool, bool]] = []
+
+    class Watched(Duel):
+        def note(self, turn: str) -> None:
+            modes.append((self.training, self.follower.training, self.idle.training))
+
+    _duel(Watched)
+    assert set(modes) == {(True, True, False)}
+
+
+def test_epochs_of_stages_keep_their_proportion_and_recipes_go_by_name() -> None:
+    duel = Duel(recipe=Recipe(epochs=4, min_steps=99))
+    assert [stage.recipe.epochs for stage in training.plan(duel)] == [4, 2]  # type: ignore[union-attr]
+    assert [stage.recipe.epochs for stage in training.plan(duel, epochs=6)] == [6, 3]  # type: ignore[union-attr]
+    assert [stage.recipe.epochs for stage in training.plan(duel, epochs=1)] == [1, 1]  # type: ignore[union-attr]
+    assert [stage.recipe.epochs for stage in training.plan(duel, epochs=0)] == [0, 0]  # type: ignore[union-attr]
+    assert training.plan(duel, epochs=6)[0].recipe.min_steps == 0  # type: ignore[union-attr]
+    other = Recipe(epochs=9, lr=0.5)
+    assert [stage.recipe for stage in training.plan(duel, other)] == [other, Duel.alone.recipe]
+    assert [stage.recipe for stage in training.plan(duel, {"alone": other})] == [duel.recipe, other]
+    with pytest.raises(MechanismError, match=r"Duel has no stages \['end'\]. Its stages are \['both', 'alone'\]"):
+        training.plan(duel, {"end": other})
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 5, 6, 7, 8, 9])
+def test_a_run_killed_in_any_stage_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """Steps 0-5 are the three epochs of the first stage, 6-9 the two of the second."""
+    monkeypatch.setattr(Duel, "noise", 0.1)
+    monkeypatch.setattr(Duel, "default_recipe", Recipe(ema=0.9))
+    whole, _ = _duel()
+    path, calls, step = tmp_path / "run.safetensors", iter(range(100)), training.Trainer._step
+
+    def dying(self: training.Trainer, *args: Any) -> list[Tensor]:
+        if next(calls) == killed_at:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(training.Trainer, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        _duel(checkpoint=path)
+    monkeypatch.setattr(training.Trainer, "_step", step)
+    torch.manual_seed(99)
+    resumed, _ = _duel(checkpoint=path, resume=True)
+    assert _same_bits(whole, resumed)
+    assert _facts(whole) == _facts(resumed)
+
+
+def test_a_loss_that_is_not_finite_in_any_turn_is_skipped_and_counted(tmp_path: Path) -> None:
+    class Falling(Duel):
+        def follow(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+            late = self.training and self.calls > 3
+            return super().follow(x, pa) * (torch.nan if late else 1.0)
+
+    scm = _one(Falling(recipe=Recipe(epochs=4, batch_size=25, warmup=0)))
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(TrainingError, match=r"'x both': the loss or its gradient was NaN or infinite in \d+ steps"):
+        scm.fit(_data(), seed=0, checkpoint=path, progress=False)
+    header, tensors = read_file(path)
+    assert header["trainer"]["epoch"] == len(header["history"]) > 0, "the last checkpoint is kept"
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_turns_that_cannot_be_taken_are_refused() -> None:
+    for parts, message in (
+        (("nobody",), r"The turn 'lead' of Odd moves \['nobody'\]: .*no attribute 'nobody'"),
+        (("recipe",), r"'lead' of Odd moves \['recipe'\], but only modules and parameters can be moved"),
+        (("follower.extra",), r"moves \['follower.extra'\], where there are no weights"),
+    ):
+        kind = type("Odd", (Duel,), {"turns": (Turn("lead", parts),)})
+
+        def build(self: Duel) -> None:
+            Duel.build(self)
+            self.follower.extra = nn.Identity()
+
+        kind.build = build  # type: ignore[method-assign]
+        with pytest.raises(MechanismError, match=message):
+            _duel(kind)
+
+
+# ---------------------------------------------------------------------- parts of a batch
+
+
+def _flow(**options: Any) -> tuple[ccf.SCM, dict[str, Tensor]]:
+    x = torch.randn(110, generator=torch.Generator().manual_seed(0))
+    data = {"x": x, "y": x + 0.5 * torch.sin(9 * x)}
+    recipe = Recipe(epochs=3, batch_size=40, lr=0.01, **options)
+    mechanisms = {"x": ccf.mechanisms.LinearGaussian(), "y": ccf.mechanisms.Flow(hidden=(8,), recipe=recipe)}
+    return ccf.SCM([("x", "y")], {"x": ccf.Real(), "y": ccf.Real()}, mechanisms), data
+
+
+@pytest.mark.parametrize("parts", [2, 3, 40, 99])
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """99 rows a pass (11 are held out) in batches of 40, 40, 19, which three parts do not divide."""
+    sizes: list[int] = []
+    loss = ccf.mechanisms.Flow.loss
+
+    def counted(self: ccf.mechanisms.Flow, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        if self.training:
+            sizes.append(len(x))
+        return loss(self, x, pa)
+
+    whole, data = _flow()
+    whole.fit(data, seed=0, progress=False)
+    monkeypatch.setattr(ccf.mechanisms.Flow, "loss", counted)
+    parted, _ = _flow(accumulate=parts)
+    parted.fit(data, seed=0, progress=False)
+    assert sum(sizes) == 3 * 99
+    assert max(sizes) == math.ceil(40 / min(parts, 40))
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(parted.state_dict()[name], weight, atol=2e-5, rtol=1e-4)
+    assert parted.history[1]["train"] == pytest.approx(whole.history[1]["train"], rel=1e-5)
 
 
 # ---------------------------------------------------------------------- data

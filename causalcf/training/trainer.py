@@ -354,6 +354,8 @@ def _weights(mechanism: Mechanism, turn: Turn) -> list[nn.Parameter]:
         parts = [attrgetter(part)(mechanism) for part in turn.parts] or [mechanism]
     except AttributeError as error:
         raise MechanismError(f"{what}: {error}.") from None
+    if not all(isinstance(part, nn.Module | nn.Parameter) for part in parts):
+        raise MechanismError(f"{what}, but only modules and parameters can be moved.")
     lists = [[part] if isinstance(part, nn.Parameter) else list(part.parameters()) for part in parts]
     weights = list(dict.fromkeys(parameter for part in lists for parameter in part))
     if not weights:
