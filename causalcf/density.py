@@ -8,6 +8,7 @@ from math import log
 from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -118,9 +119,14 @@ def _log_prob(mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], particl
     rows = x.shape[0]
     x = x.repeat(particles, *[1] * (x.ndim - 1))
     pa = {name: value.repeat(particles, *[1] * (value.ndim - 1)) for name, value in pa.items()}
-    posterior, prior = mechanism.posterior(x, pa), mechanism.prior(pa)
-    latents = {suffix: law.sample() for suffix, law in posterior.items()}
-    weight = mechanism.dist(pa, latents).log_prob(x)
-    for suffix, z in latents.items():
-        weight = weight + prior[suffix].log_prob(z) - posterior[suffix].log_prob(z)
+    prior = mechanism.prior(pa)
+    ratios: list[Tensor] = []
+
+    def draw(suffix: str, law: TorchDistribution) -> Tensor:
+        z = law.sample()
+        ratios.append(prior[suffix].log_prob(z) - law.log_prob(z))
+        return z
+
+    latents = mechanism.propose(x, pa, draw)
+    weight = mechanism.dist(pa, latents).log_prob(x) + torch.stack(ratios).sum(0)
     return weight.unflatten(0, (particles, rows)).logsumexp(0) - log(particles)

@@ -39,8 +39,7 @@ def guide(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Mapping[st
     with pyro.plate("rows", n, dim=-1):
         for node, mechanism in mechanisms.items():
             pa = {parent: x[parent] for parent in graph.parents(node)}
-            for suffix, law in mechanism.posterior(x[node], pa).items():
-                pyro.sample(site(node, suffix), law)
+            mechanism.propose(x[node], pa, lambda suffix, law, node=node: pyro.sample(site(node, suffix), law))
 
 
 class GivenNoise(Delta):

@@ -9,10 +9,12 @@ from causalcf.mechanisms.base import Mechanism, Recipe, Stage, Turn
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
+from causalcf.mechanisms.hvae import HVAE
 from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
 
 __all__ = [
+    "HVAE",
     "MECHANISMS",
     "VAE",
     "AdditiveNoise",
@@ -38,6 +40,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "Deterministic": Deterministic,
     "Classifier": Classifier,
     "VAE": VAE,
+    "HVAE": HVAE,
 }
 """Mechanisms by the name a checkpoint knows them by."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from causalcf.errors import DensityError, MechanismError
 from causalcf.variables import Variable
 
-__all__ = ["Kind", "Mechanism", "Parents", "Recipe", "Stage", "Turn"]
+__all__ = ["Draw", "Kind", "Mechanism", "Parents", "Recipe", "Stage", "Turn"]
 
 Kind = Literal["invertible", "amortised", "implicit", "deterministic"]
 Parents = Mapping[str, Tensor]
+Draw = Callable[[str, TorchDistribution], Tensor]
+"""(latent, its law) -> a draw from it."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,16 @@ class Mechanism(nn.Module, ABC):
     def posterior(self, x: Tensor, pa: Parents) -> dict[str, TorchDistribution]:
         """Amortised q(latents | x, pa), as the guide uses it; empty for invertible mechanisms."""
         return {}
+
+    def propose(self, x: Tensor, pa: Parents, draw: Draw) -> dict[str, Tensor]:
+        """Draw the latents from q(latents | x, pa) one by one; in a hierarchy each law depends on the draws before.
+
+        Args:
+            x: Observed values.
+            pa: Observed parents.
+            draw: What draws a latent from its law, such as `pyro.sample`.
+        """
+        return {suffix: draw(suffix, law) for suffix, law in self.posterior(x, pa).items()}
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> TorchDistribution:
         """p(x | pa, latents) in data units, batch shape (N,).

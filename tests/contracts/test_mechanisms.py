@@ -127,6 +127,19 @@ ROWS: dict[str, list[Row]] = {
         )
         for parents in (PARENTS, {})
     ],
+    "HVAE": [
+        Row(
+            lambda exogenous=exogenous: M.HVAE(  # type: ignore[misc]
+                strides=(2, 4), widths=(8, 8, 8), blocks=(0, 1, 2), latent=(0, 2, 3), exogenous_prior=exogenous
+            ),
+            ccf.Image(1, 8, 8),
+            parents,
+            takes=(ccf.Image,),
+            tolerance=(1e-4, 1e-9),
+            noise_cdf=None,
+        )
+        for parents, exogenous in ((PARENTS, True), (PARENTS, False), ({}, True))
+    ],
 }
 CASES = [(name, row) for name, of_name in ROWS.items() for row in of_name]
 

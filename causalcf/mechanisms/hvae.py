@@ -1,0 +1,473 @@
+"""Image mechanism by a hierarchical variational autoencoder: a top-down stack of latents, coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count, pairwise
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import torch
+from pyro.distributions import Independent, Normal
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from causalcf.errors import MechanismError
+from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe
+from causalcf.mechanisms.images import EMBEDDING, Film, ImageMechanism, embedding, framed, quiet
+
+__all__ = ["HVAE"]
+
+Shape = tuple[int, int, int]
+Choose = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(site's number, features before it, prior mean, prior log standard deviation) -> its standardised noise u."""
+
+
+@dataclass(eq=False, repr=False)
+class HVAE(ImageMechanism):
+    r"""Very deep conditional VAE: latents from one global vector down to maps of local detail.
+
+    .. math::
+        z_k := m_k(h_k) + s_k(h_k)\,u_k, \qquad x := \mu(z, pa) + \sigma(pa)\,\epsilon,
+        \qquad u_k, \epsilon \sim N(0, 1)
+
+    with :math:`h_k` the top-down features left by the latents above. The exogenous sites `z0`, `z1`, ... hold the
+    *standardised* noise :math:`u_k`, standard normal whatever the parents are. So whether the map from :math:`u`
+    to :math:`z` sees the parents or not (`exogenous_prior`), a counterfactual keeps :math:`u`, computes
+    :math:`z` again under the new parents, and the action is never absorbed by an abducted :math:`z`.
+
+    Parents act in three ways: they modulate every block, they shift the priors (unless `exogenous_prior`), and they
+    brighten the whole image by a gain outside the networks (see `Gain`). There is no normalisation layer, as in
+    the paper; residual branches start out faint instead.
+
+    References:
+        Child, "Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images", 2021.
+        De Sousa Ribeiro, Xia, Monteiro, Pawlowski, Glocker, "High Fidelity Image Counterfactuals with
+        Probabilistic Causal Models", 2023, section 3 (exogenous prior; prior given parents, with its mediator).
+        Vahdat and Kautz, "NVAE: A Deep Hierarchical Variational Autoencoder", 2020.
+
+    Args:
+        strides: Pixels of the image per cell, at each level of maps, finest first, each a multiple of
+            the one before. A level of one cell, the whole image, is always on top.
+        widths: Channels of the features, at these levels and then on top.
+        blocks: Latents at these levels and then on top; 0 for a level of features alone.
+        latent: Channels of a latent, at these levels and then on top.
+        bottleneck: Channels inside a residual block, as a share of its width.
+        beta: Weight of the KL terms in the training objective (Higgins et al. 2017).
+        sigma: Standard deviation of pixels before the gain, or None to learn one per channel.
+        exogenous_prior: Whether the prior of z is independent of the parents as well as that of u.
+        temperature: Standard deviation of drawn latents as a share of the model's own: in `sample_noise`, in
+            abduction by sample, and in the Pyro program. It is part of the configuration, so a file records it.
+        size: The only height and width it takes, for presets made for one; None for any,
+            which is framed by black to a multiple of the last stride.
+
+    Example:
+        >>> from causalcf.variables import Image, Real
+        >>> hvae = HVAE(widths=(8, 8, 8, 8)).bind("image", Image(1, 16, 16), {"t": Real()})
+        >>> x, pa = torch.rand(2, 1, 16, 16), {"t": torch.zeros(2)}
+        >>> u = hvae.abduct(x, pa)
+        >>> {site: tuple(value.shape) for site, value in u.items()}["z0"]
+        (2, 16, 1, 1)
+        >>> hvae.predict(u, pa).allclose(x, atol=1e-5)
+        True
+    """
+
+    strides: tuple[int, ...] = (2, 4, 8)
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    blocks: tuple[int, ...] = (0, 1, 2, 3)
+    latent: tuple[int, ...] = (0, 2, 4, 16)
+    bottleneck: float = 1.0
+    beta: float = 4.0
+    sigma: float | None = None
+    exogenous_prior: bool = True
+    temperature: float = 1.0
+    size: int | None = None
+
+    kind: ClassVar[Kind] = "amortised"
+    multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of the last stride
+    default_recipe: ClassVar[Recipe] = Recipe(
+        epochs=20, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
+    )
+
+    @classmethod
+    def preset(cls, name: str, **options: Any) -> Self:
+        """The published architectures, by the size of their images: "32" (MorphoMNIST) and "64" (CelebA).
+
+        Args:
+            name: "32" or "64".
+            options: Fields to set otherwise, such as `beta`.
+
+        Raises:
+            MechanismError: There is no such preset.
+
+        Example:
+            >>> HVAE.preset("32").size
+            32
+        """
+        if name not in PRESETS:
+            raise MechanismError(f"HVAE has no preset '{name}'. There are: {list(PRESETS)}.")
+        return cls(**{**PRESETS[name], **options})
+
+    def validate(self) -> None:
+        self._check_options()
+        super().validate()
+        height, width = self.variable.event_shape[1:]
+        if self.size is not None and (height, width) != (self.size, self.size):
+            raise MechanismError(
+                f"HVAE of '{self.node}' with size={self.size} takes images of {self.size} x {self.size},"
+                f" got {height} x {width}. Resize the images, or use a preset of their size or HVAE() for any."
+            )
+
+    def _check_options(self) -> None:
+        levels = len(self.strides) + 1
+        for field in ("widths", "blocks", "latent"):
+            if len(getattr(self, field)) != levels:
+                raise MechanismError(
+                    f"HVAE of '{self.node}': {field} needs {levels} entries, one per stride and one for the top level,"
+                    f" got {getattr(self, field)}."
+                )
+        if any(fine >= coarse or coarse % fine for fine, coarse in pairwise(self.strides)):
+            raise MechanismError(
+                f"HVAE of '{self.node}': each stride must be a multiple of the one before, got {self.strides}."
+            )
+        if not any(self.blocks):
+            raise MechanismError(f"HVAE of '{self.node}': blocks must hold at least one latent, got {self.blocks}.")
+        if self.temperature <= 0:
+            raise MechanismError(f"HVAE of '{self.node}': temperature must be above 0, got {self.temperature}.")
+
+    def build(self) -> None:
+        super().build()
+        self.inference = Inference(self)
+        self.generator = Generator(self)
+        self.log_sigma = nn.Parameter(torch.full((self.variable.event_shape[0], 1, 1), -2.5))
+
+    # ------------------------------------------------------------------ sites
+
+    def grids(self) -> list[tuple[int, int]]:
+        """Cells at each level, finest first, the top last."""
+        height, width = self.frame(self.strides[-1])
+        return [*((height // stride, width // stride) for stride in self.strides), (1, 1)]
+
+    def shapes(self) -> dict[str, Shape]:
+        """Latent site -> (channels, height, width), coarse to fine."""
+        numbers = count()
+        return {
+            f"z{next(numbers)}": (channels, *grid)
+            for channels, blocks, grid in reversed(list(zip(self.latent, self.blocks, self.grids(), strict=True)))
+            for _ in range(blocks)
+        }
+
+    @property
+    def latents(self) -> tuple[str, ...]:  # type: ignore[override]  # their number is a choice
+        """Sites of the standardised noise of the latents, coarse to fine."""
+        return tuple(f"z{k}" for k in range(sum(self.blocks)))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return (*self.latents, "eps")
+
+    @property
+    def residual_sites(self) -> tuple[str, ...]:
+        return ("eps",)
+
+    def is_random(self, *, sample: bool) -> bool:
+        return sample
+
+    # ------------------------------------------------------------------ distributions
+
+    def decode(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
+        """Mean (N, C, H, W) of p(x | u, pa), and its standard deviation, broadcastable to that."""
+        rows = u["z0"].shape[0]
+        return self._image(lambda k, *_: u[f"z{k}"], self.features(pa, rows), pa)
+
+    def _image(self, choose: Choose, c: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
+        gain = self.gain(pa)
+        sigma = self.log_sigma.exp() if self.sigma is None else torch.full_like(self.log_sigma, self.sigma)
+        return gain * framed(self.generator(c, choose), self.frame(1)), gain * sigma
+
+    def _infer(self, x: Tensor, pa: Parents, draw: Callable[[int, Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Run q from the top down, and p(x | u, pa) beside it.
+
+        Args:
+            x: Images.
+            pa: Parents.
+            draw: (site's number, mean and log standard deviation of u there) -> u.
+        """
+        c = self.features(pa, x.shape[0])
+        seen = self.inference(framed(x / self.gain(pa), self.frame(self.strides[-1])), c)
+
+        def choose(k: int, h: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+            z_mean, z_log_std = self.inference.head(k, h, seen)
+            # q speaks about z; what is exogenous is z's standardised noise, so its law follows from the prior's.
+            return draw(k, (z_mean - mean) / log_std.exp(), z_log_std - log_std)
+
+        return self._image(choose, c, pa)
+
+    def prior(self, pa: Parents) -> dict[str, Independent]:
+        return {
+            site: self._law(torch.zeros(shape, device=self.device, dtype=self.dtype), torch.ones(()))
+            for site, shape in self.shapes().items()
+        }
+
+    def posterior(self, x: Tensor, pa: Parents) -> dict[str, Independent]:
+        """q of each latent where those above it are at their means; `propose` draws from the whole of q."""
+        laws: dict[str, Independent] = {}
+
+        def at_mean(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
+            laws[f"z{k}"] = self._law(mean, log_std.exp())
+            return mean
+
+        self._infer(x, pa, at_mean)
+        return laws
+
+    def propose(self, x: Tensor, pa: Parents, draw: Draw) -> dict[str, Tensor]:
+        u: dict[str, Tensor] = {}
+
+        def drawn(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
+            u[f"z{k}"] = draw(f"z{k}", self._law(mean, log_std.exp()))
+            return u[f"z{k}"]
+
+        self._infer(x, pa, drawn)
+        return u
+
+    def _law(self, mean: Tensor, std: Tensor) -> Independent:
+        return Normal(mean, (self.temperature * std).expand_as(mean)).to_event(3)
+
+    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
+        """p(x | pa, u), batch shape that of the latents and the parents together."""
+        batch = torch.broadcast_shapes(*(u.shape[:-3] for u in latents.values()))
+        for name, variable in self.parents.items():
+            batch = torch.broadcast_shapes(batch, pa[name].shape[: pa[name].ndim - len(variable.event_shape)])
+        # Networks take one batch dimension; ChiRho's worlds add more.
+        flat = {
+            name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
+            for name, variable in self.parents.items()
+        }
+        u = {
+            site: value.expand(*batch, *value.shape[-3:]).reshape(-1, *value.shape[-3:])
+            for site, value in latents.items()
+        }
+        mean, std = self.decode(u, flat)
+        shape = (*batch, *self.variable.event_shape)
+        return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """Minus the evidence lower bound, with the KL terms weighted by beta, in nats per pixel."""
+        divergences: list[Tensor] = []
+
+        def drawn(_: int, mean: Tensor, log_std: Tensor) -> Tensor:
+            divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1)
+            divergences.append(divergence.flatten(1).sum(1))
+            return mean + log_std.exp() * torch.randn_like(mean)
+
+        mu, sigma = self._infer(x, pa, drawn)
+        reconstruction = Normal(mu, sigma, validate_args=False).log_prob(x).flatten(1).sum(1)
+        return (self.beta * torch.stack(divergences).sum(0) - reconstruction).mean() / self.variable.numel
+
+    # ------------------------------------------------------------------ the structural assignment
+
+    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+        u: dict[str, Tensor] = {}
+
+        def chosen(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
+            noise = self.temperature * log_std.exp() * torch.randn_like(mean) if sample else 0.0
+            u[f"z{k}"] = mean + noise
+            return u[f"z{k}"]
+
+        mu, sigma = self._infer(x, pa, chosen)
+        return {**u, "eps": (x - mu) / sigma}
+
+    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
+        mu, sigma = self.decode(u, pa)
+        return mu + sigma * u["eps"]
+
+    def sample_noise(self, n: int) -> dict[str, Tensor]:
+        noise = self.standard_noise({site: (n, *shape) for site, shape in self.shapes().items()})
+        noise = {site: self.temperature * u for site, u in noise.items()}
+        return {**noise, **self.standard_noise({"eps": (n, *self.variable.event_shape)})}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "32": {
+        "strides": (1, 2, 4, 8),
+        "widths": (16, 32, 64, 128, 256),
+        "blocks": (4, 4, 4, 4, 4),
+        "latent": (16, 16, 16, 16, 16),
+        "bottleneck": 0.25,
+        "beta": 1.0,
+        "size": 32,
+    },
+    "64": {
+        "strides": (1, 2, 4, 8, 16),
+        "widths": (32, 64, 128, 256, 512, 1024),
+        "blocks": (4, 4, 4, 4, 4, 4),
+        "latent": (16, 16, 16, 16, 16, 16),
+        "bottleneck": 0.25,
+        "beta": 5.0,
+        "size": 64,
+    },
+}
+"""Fields of the published architectures (Melistas et al. 2024, appendix A.3)."""
+
+
+# ---------------------------------------------------------------------- networks
+
+
+class Block(nn.Module):
+    """Residual block of two convolutions, modulated by the embedding in between; no normalisation."""
+
+    def __init__(self, width: int, inner: int, kernel: int, *, modulated: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, inner, kernel, padding=kernel // 2)
+        self.film = Film(inner, EMBEDDING) if modulated else None
+        self.second = quiet(nn.Conv2d(inner, width, kernel, padding=kernel // 2))
+
+    def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
+        inner = self.first(F.silu(h))
+        if self.film is not None and e is not None:
+            inner = self.film(inner, e)
+        return h + self.second(F.silu(inner))
+
+
+class Head(nn.Module):
+    """Features to mean and log standard deviation of a latent, in full precision."""
+
+    def __init__(self, inputs: int, width: int, latent: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(inputs, width, 1)
+        self.last = quiet(nn.Conv2d(width, 2 * latent, 1))
+
+    def forward(self, *features: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.last(F.silu(self.mix(F.silu(torch.cat(features, 1)))))
+        mean, log_std = h.to(self.last.weight.dtype).chunk(2, 1)
+        # Bounded smoothly: a deviation that runs away to 0 or infinity is how deep VAEs come to grief.
+        return mean, 4 * torch.tanh(log_std / 4)
+
+
+class Inference(nn.Module):
+    """Bottom-up features of an image and its parents, and the heads of q that read them on the way down."""
+
+    def __init__(self, hvae: HVAE) -> None:
+        super().__init__()
+        grids, self.stride = hvae.grids(), hvae.strides[0]
+        channels, widths = hvae.variable.event_shape[0], hvae.widths
+        self.embed = embedding(hvae.context)
+        self.stem = nn.Conv2d(channels * self.stride**2, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(_block(hvae, width, grid) for width, grid in zip(widths, grids, strict=True))
+        self.down = nn.ModuleList(
+            _down(a, b, s, t) for (a, b), (s, t) in zip(pairwise(widths), pairwise(grids), strict=True)
+        )
+        coarse_first = list(reversed(range(len(widths))))
+        self.level = [level for level in coarse_first for _ in range(hvae.blocks[level])]
+        self.heads = nn.ModuleList(Head(2 * widths[level], widths[level], hvae.latent[level]) for level in self.level)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, c: Tensor) -> list[Tensor]:
+        """Features at each level, finest first."""
+        e = self.embed(c)
+        x = F.pixel_unshuffle(x, self.stride).contiguous(memory_format=torch.channels_last)
+        seen = [self.blocks[0](self.stem(x), e)]
+        for down, block in zip(self.down, self.blocks[1:], strict=True):
+            seen.append(block(down(seen[-1]), e))
+        return seen
+
+    def head(self, k: int, h: Tensor, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of z_k given the features above it and the image's."""
+        return self.heads[k](h, seen[self.level[k]])
+
+
+class Generator(nn.Module):
+    """Noise and parent features to the mean image, before its gain; coarse to fine."""
+
+    def __init__(self, hvae: HVAE) -> None:
+        super().__init__()
+        levels = list(reversed(list(zip(hvae.widths, hvae.grids(), hvae.blocks, hvae.latent, strict=True))))
+        self.stride = hvae.strides[0]
+        self.embed = embedding(hvae.context)
+        self.stem = nn.Linear(EMBEDDING, hvae.widths[-1])
+        self.up = nn.ModuleList(_up(a[0], b[0], a[1], b[1]) for a, b in pairwise(levels))
+        self.levels = nn.ModuleList(
+            nn.ModuleList([Latent(hvae, width, grid, channels) for _ in range(blocks)] or [_block(hvae, width, grid)])
+            for width, grid, blocks, channels in levels
+        )
+        # Features of the latents alone, which is all that an exogenous prior may see; the last latent has no successor.
+        self.start = nn.Parameter(torch.zeros(1, _narrow(hvae.widths[-1]), 1, 1)) if hvae.exogenous_prior else None
+        used = levels[: 1 + max(i for i, level in enumerate(levels) if level[2])] if hvae.exogenous_prior else []
+        self.free_up = nn.ModuleList(_up(_narrow(a[0]), _narrow(b[0]), a[1], b[1]) for a, b in pairwise(used))
+        [module for module in self.modules() if isinstance(module, Latent)][-1].free = None
+        # Edges of strokes are decided at the finest level: one more block there.
+        self.last = _block(hvae, hvae.widths[0], hvae.grids()[0])
+        self.head = quiet(nn.Conv2d(hvae.widths[0], hvae.variable.event_shape[0] * self.stride**2, 3, padding=1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, c: Tensor, choose: Choose) -> Tensor:
+        e = self.embed(c)
+        h = self.stem(e)[:, :, None, None].contiguous(memory_format=torch.channels_last)
+        g = None if self.start is None else self.start.expand(len(c), -1, -1, -1)
+        numbers = count()
+        for i, level in enumerate(self.levels):
+            if i:
+                h = self.up[i - 1](h)
+                g = self.free_up[i - 1](g) if i <= len(self.free_up) else g
+            for block in level.children():
+                if isinstance(block, Latent):
+                    mean, log_std = block.prior(h if g is None else g)
+                    z = mean + log_std.exp() * choose(next(numbers), h, mean, log_std)
+                    h, g = block(h, g, e, z)
+                else:
+                    h = block(h, e)
+        h = self.head(F.silu(self.last(h, e)))
+        return F.pixel_shuffle(h.to(self.head.weight.dtype), self.stride)
+
+
+class Latent(nn.Module):
+    """One latent of the generator: its prior given the features above it, and what it adds to them."""
+
+    def __init__(self, hvae: HVAE, width: int, grid: tuple[int, int], channels: int) -> None:
+        super().__init__()
+        self.prior = Head(_narrow(width) if hvae.exogenous_prior else width, width, channels)
+        self.project = nn.Conv2d(channels, width, 1)
+        self.block = _block(hvae, width, grid)
+        self.free = Free(hvae, _narrow(width), grid, channels) if hvae.exogenous_prior else None
+
+    def forward(self, h: Tensor, g: Tensor | None, e: Tensor, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features with z, and those of the latents alone where there are such."""
+        return self.block(h + self.project(z), e), g if self.free is None else self.free(g, z)
+
+
+class Free(nn.Module):
+    """What a latent adds to the features of the latents alone."""
+
+    def __init__(self, hvae: HVAE, width: int, grid: tuple[int, int], channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, width, 1)
+        self.block = _block(hvae, width, grid, modulated=False)
+
+    def forward(self, g: Tensor, z: Tensor) -> Tensor:
+        return self.block(g + self.project(z), None)
+
+
+def _block(hvae: HVAE, width: int, grid: tuple[int, int], *, modulated: bool = True) -> Block:
+    return Block(width, max(1, round(hvae.bottleneck * width)), 1 if grid == (1, 1) else 3, modulated=modulated)
+
+
+def _narrow(width: int) -> int:
+    """Channels of the features of the latents alone, beside `width` for all."""
+    return max(8, width // 4)
+
+
+def _down(width: int, wider: int, grid: tuple[int, int], coarser: tuple[int, int]) -> nn.Module:
+    """To a coarser level; onto the top one, which is one cell, by a full connection."""
+    stride = (grid[0] // coarser[0], grid[1] // coarser[1])
+    if coarser == (1, 1):
+        return nn.Conv2d(width, wider, grid)
+    return nn.Conv2d(width, wider, (stride[0] + 2, stride[1] + 2), stride=stride, padding=1)
+
+
+def _up(wider: int, width: int, coarser: tuple[int, int], grid: tuple[int, int]) -> nn.Module:
+    """To a finer level; off the top one by a full connection."""
+    if coarser == (1, 1):
+        return nn.ConvTranspose2d(wider, width, grid)
+    stride = grid[0] // coarser[0]
+    return nn.Sequential(nn.Conv2d(wider, stride**2 * width, 1), nn.PixelShuffle(stride))
