@@ -329,34 +329,25 @@ def evaluate(
 ) -> None:
     """Score a model against true counterfactuals, and its composition under null interventions.
 
-    With --metric, --predictors or --vgg: any scores, each beside that of the truth, of doing nothing and
-    of noise. What a score needs and is not there is said.
+    With --metric, --predictors or --vgg: any scores. Each is shown beside that of the truth, of doing nothing
+    and of noise. What a score needs and is not there is said.
     """
-    from causalcf.evaluation import composition, select_rows, truth_error
     from causalcf.provenance import provenance
-    from causalcf.report import print_records, print_scores, write_json
+    from causalcf.report import print_records, write_json
 
     scm = load_model(model, device)
     table = load_data(data, root, split)
-    title = f"{model} on {data}:{split}"
-    facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
-    if metric or predictors or vgg:
-        scores = all_scores(scm, table, data, root, metric or ["all"], predictors, vgg, do=do, n=n, seed=seed)
-        print_scores(scores, title=title)
-        document = scores.to_json()
-    else:
-        if not hasattr(table, "truth"):
-            raise DataError(
-                f"'{data}' has no known truth. Data sets that have one: digits, morphomnist. Name scores that need"
-                " none: --metric composition."
-            )
-        n = min(1000, table.rows) if n is None else n
-        records = truth_error(scm, table, do or ["thickness", "intensity"], n=n, seed=seed)
-        records += composition(scm, select_rows(table, n, seed))
-        print_records(records, title=title)
-        document = {"records": records}
+    names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
+    if not metric and "truth error" in names and not hasattr(table, "truth"):
+        raise DataError(
+            f"'{data}' has no known truth. Data sets that have one: digits, morphomnist. Name scores that need"
+            " none: --metric composition."
+        )
+    records = all_scores(scm, table, data, root, names, predictors, vgg, do=do, n=n, seed=seed)
+    print_records(records, title=f"{model} on {data}:{split}")
     if out is not None:
-        write_json(out, {"provenance": facts, **document})
+        facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
+        write_json(out, {"provenance": facts, **records.to_json()})
         typer.echo(out)
 
 

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from causalcf.datasets import Digits
-from causalcf.evaluation import composition, truth_error
+from causalcf.evaluation import evaluate
 from causalcf.mechanisms import VAE
 from causalcf.plots import plot_counterfactual, plot_history, save_figure
 from causalcf.provenance import provenance
+from causalcf.records import Records
 from causalcf.report import print_records, write_json
 from causalcf.scm import StructuralCausalModel
 
@@ -24,7 +25,7 @@ QUESTIONS = ({"thickness": 1.5}, {"thickness": 4.0}, {"intensity": 100.0})
 """What would this very digit have been, had its strokes been thin, thick, or dark?"""
 
 
-def run_demo(out: Path, *, seed: int = 0, epochs: int = 30, progress: bool = True) -> list[dict[str, Any]]:
+def run_demo(out: Path, *, seed: int = 0, epochs: int = 30, progress: bool = True) -> Records:
     """Run the main job end to end and leave its results in a folder.
 
     Args:
@@ -47,8 +48,8 @@ def run_demo(out: Path, *, seed: int = 0, epochs: int = 30, progress: bool = Tru
     x = test[[int((test["digit"] == digit).nonzero()[0]) for digit in (0, 2, 3, 4, 6, 9)]]
     cf = scm.counterfactual(x, do=list(QUESTIONS), seed=seed)
     truth = [test.truth(x, do=question) for question in QUESTIONS]
-    records = truth_error(scm, test, ["thickness", "intensity"], n=test.rows, seed=seed)
-    records += composition(scm, test[:])
+    scores, acted = ("truth error", "composition"), ("thickness", "intensity")
+    records = evaluate(scm, test, scores, do=acted, n=None, seed=seed)
     effect = effect_on_intensity(scm, test)
 
     print_records(records, title="Error against the true counterfactual, and composition, on the test digits")
@@ -88,7 +89,7 @@ def _write(
     out: Path,
     scm: StructuralCausalModel,
     picture: Any,
-    records: list[dict[str, Any]],
+    records: Records,
     effect: list[dict[str, float]],
     seed: int,
 ) -> list[Path]:
@@ -98,6 +99,6 @@ def _write(
     save_figure(scm.graph.draw(do=["thickness"]).figure, out / "graph.png", facts)
     save_figure(plot_history(scm.history), out / "training.png", facts)
     scm.save(out / "model.safetensors")
-    write_json(out / "scores.json", {"provenance": facts, "records": records, "effect": effect})
+    write_json(out / "scores.json", {"provenance": facts, **records.to_json(), "effect": effect})
     names = ("counterfactuals.png", "graph.png", "training.png", "scores.json", "model.safetensors")
     return [out / name for name in names]

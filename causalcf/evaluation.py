@@ -1,17 +1,17 @@
-"""Model x data x metrics -> records: how far counterfactuals are from the true ones.
+"""Model x data x metrics -> records.
 
-Every record carries what a reader needs to believe it: the number of rows, the seed, the residual,
-and the score of doing nothing to the same rows.
+Every record carries what a reader needs to believe it: the number of rows, the seed, the residual, and
+the same score of the truth, of doing nothing and of noise.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,40 +19,19 @@ from torch import Tensor
 from causalcf.checkpoint import read_file, write_file
 from causalcf.counterfactual import Abduction
 from causalcf.data import Batch
-from causalcf.errors import DataError, InterventionError
-from causalcf.metrics import Estimate, bootstrap_interval, draw_other_bin, grey_level_error
+from causalcf.errors import DataError, DensityError, InterventionError
+from causalcf.metrics import Estimate, bootstrap_interval
 from causalcf.metrics.features import evaluating
 from causalcf.predictors import Predictor, Predictors
 from causalcf.records import Record, Records
 from causalcf.scm import StructuralCausalModel
-from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, error_of, unit_of
-from causalcf.variables import Image, Variable
+from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, classifier_of
+from causalcf.variables import Image
 
-__all__ = ["TrueWorld", "composition", "evaluate", "select_rows", "truth_error"]
-
-BATCH = 250
-"""Rows per call of the model: bounds the memory of an evaluation of any size."""
+__all__ = ["evaluate", "select_rows"]
 
 
-class TrueWorld(Protocol):
-    """A data set that knows its true counterfactuals."""
-
-    @property
-    def variables(self) -> Mapping[str, Variable]:
-        """node -> variable."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-
-    def __getitem__(self, key: Any) -> Any:
-        """A column by its name, or some rows."""
-
-    def truth(self, x: Batch, do: Mapping[str, Any]) -> Batch:
-        """The true counterfactual of some rows."""
-
-
-def select_rows(data: TrueWorld, n: int, seed: int) -> Batch:
+def select_rows(data: Batch, n: int, seed: int) -> Batch:
     """n different rows, drawn by seed.
 
     Raises:
@@ -62,104 +41,6 @@ def select_rows(data: TrueWorld, n: int, seed: int) -> Batch:
         raise DataError(f"Cannot select {n} of {data.rows} rows.")
     order = torch.randperm(data.rows, generator=torch.Generator().manual_seed(seed))
     return data[order[:n]]
-
-
-def truth_error(
-    scm: StructuralCausalModel,
-    data: TrueWorld,
-    nodes: Sequence[str],
-    *,
-    n: int = 1000,
-    residuals: Sequence[float] = (1.0, 0.0),
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Error against the true counterfactual, for an intervention on each of some nodes.
-
-    Each row's value is drawn from the node's marginal in the data, in another of 10 bins. Every
-    node that the intervention changes is scored: images in grey levels, numbers in their unit.
-
-    Args:
-        scm: A fitted model.
-        data: Data with a known truth, from which rows and marginals are taken.
-        nodes: Nodes to act on, one at a time.
-        n: Number of rows.
-        residuals: Scales of the residual noise to score.
-        seed: Selects rows and values.
-
-    Returns:
-        One record per intervention, residual and scored node: mean and standard error over rows,
-        beside the error of doing nothing.
-    """
-    x = select_rows(data, n, seed)
-    records = []
-    for node in nodes:
-        do = {node: draw_other_bin(x[node], data[node], seed=seed)}
-        truth = data.truth(x, do)
-        scored = [name for name in scm.graph.descendants([node]) if name in truth]
-        doing_nothing = {name: error_of(scm.variables[name], x[name], truth[name]) for name in scored}
-        for residual in residuals:
-            answer = _in_batches(scm, x, do, residual)
-            for name in scored:
-                error = error_of(scm.variables[name], answer[name].cpu(), truth[name])
-                records.append(
-                    {
-                        "metric": "truth error",
-                        "do": node,
-                        "node": name,
-                        "unit": unit_of(scm.variables[name]),
-                        "residual": residual,
-                        **_mean(error),
-                        "doing_nothing": float(doing_nothing[name].mean()),
-                        "n": n,
-                        "seed": seed,
-                    }
-                )
-    return records
-
-
-def composition(
-    scm: StructuralCausalModel,
-    x: Batch,
-    *,
-    cycles: Sequence[int] = (1, 10),
-    residuals: Sequence[float] = (1.0, 0.0),
-) -> list[dict[str, Any]]:
-    """How far images drift under null interventions with every mechanism recomputed.
-
-    With residual 1 the composition of any amortised model is perfect, trained or not; residual 0
-    shows what its latents hold. Read both beside the truth error.
-
-    Args:
-        scm: A fitted model.
-        x: Observed rows.
-        cycles: Numbers of null interventions after which to look.
-        residuals: Scales of the residual noise.
-    """
-    images = [node for node, variable in scm.variables.items() if isinstance(variable, Image)]
-    records = []
-    for residual in residuals:
-        current: Mapping[str, Tensor] = x
-        for cycle in range(1, max(cycles) + 1):
-            current = _in_batches(scm, Batch(dict(current), x.index), {}, residual, recompute="all")
-            if cycle not in cycles:
-                continue
-            records += [
-                {
-                    "metric": f"composition({cycle})",
-                    "do": "",
-                    "node": node,
-                    "unit": unit_of(scm.variables[node]),
-                    "residual": residual,
-                    **_mean(grey_level_error(current[node].cpu(), x[node].cpu())),
-                    "doing_nothing": 0.0,
-                    "n": x.rows,
-                }
-                for node in images
-            ]
-    return records
-
-
-# ---------------------------------------------------------------------- everything at once
 
 
 def evaluate(
@@ -177,6 +58,7 @@ def evaluate(
     seed: int = 0,
     residuals: Sequence[float] = (1.0, 0.0),
     abduction: Abduction = "mean",
+    optional: bool = False,
     cache: str | Path | None = None,
     workers: int = 1,
     progress: Callable[[str], None] | None = None,
@@ -204,6 +86,7 @@ def evaluate(
         seed: Selects rows, values, noise and resamples.
         residuals: Scales of the residual noise to score; 1 is abduction.
         abduction: "mean" or "sample" of amortised posteriors.
+        optional: Leave out scores of `metrics` that cannot be computed, with the reason in the result's `missing`.
         cache: Folder to keep true counterfactuals in, which take long to draw.
         workers: Processes to draw them with.
         progress: Called with a line of text as each score begins.
@@ -228,33 +111,43 @@ def evaluate(
         ('unchanged', 1.0)
     """
     inquiry = _inquiry(scm, data, predictors, do, n, seed, residuals, abduction)
-    inquiry.features, inquiry.reference, inquiry.latents, inquiry.perception = features, reference, latents, perception
+    inquiry.features, inquiry.latents, inquiry.perception = features, latents, perception
+    inquiry.reference = reference if reference is None or isinstance(reference, Batch) else Batch(dict(reference))
     if hasattr(data, "truth"):
         inquiry.true_answer = _truth_of(data, inquiry.x, cache, workers)
-    chosen, missing = _chosen(inquiry, metrics, knows_truth=hasattr(data, "truth"))
+    optional = optional or metrics is None
+    wanted = [name for name, entry in SCORES.items() if entry.default] if metrics is None else metrics
+    chosen, missing = _chosen(inquiry, wanted, optional=optional, knows_truth=hasattr(data, "truth"))
     records: list[Record] = []
     seconds: dict[str, float] = {}
+    steps = (("counterfactuals", "answers"), ("truth", "truths")) if any(e.acts for e in chosen.values()) else ()
     with ExitStack() as stack:
         for network in (scm, latents, features, perception, *(inquiry.predictors or {}).values()):
             stack.enter_context(evaluating(network))
-        for step, prepare in (("counterfactuals", "answers"), ("truth", "truths")):
-            _say(progress, step)
-            started = time.perf_counter()
-            getattr(inquiry, prepare)
-            seconds[step] = time.perf_counter() - started
+        for step, prepare in steps:
+            with _timed(step, seconds, progress):
+                getattr(inquiry, prepare)
         for name, entry in chosen.items():
-            _say(progress, name)
-            started = time.perf_counter()
-            records += _records(inquiry, list(entry.function(inquiry)))
-            seconds[name] = time.perf_counter() - started
-    if metrics is not None and "truth error" in metrics and not any(r.metric == "truth error" for r in records):
+            with _timed(name, seconds, progress):
+                try:
+                    records += _records(inquiry, list(entry.function(inquiry)))
+                except DataError as error:
+                    if not optional:
+                        raise
+                    missing[name] = str(error)
+    if not optional and "truth error" in wanted and not any(r.metric == "truth error" for r in records):
         raise DataError(f"The true counterfactual of do({', '.join(inquiry.nodes)}) is not known in these data.")
     return Records(tuple(records), {name: round(s, 3) for name, s in seconds.items()}, missing)
 
 
-def _say(progress: Callable[[str], None] | None, text: str) -> None:
+@contextmanager
+def _timed(step: str, seconds: dict[str, float], progress: Callable[[str], None] | None) -> Iterator[None]:
+    """Say what begins, and keep how long it took."""
     if progress is not None:
-        progress(text)
+        progress(step)
+    started = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - started
 
 
 def _inquiry(
@@ -297,10 +190,10 @@ def _default_nodes(scm: StructuralCausalModel) -> list[str]:
 
 
 def _chosen(
-    inquiry: Inquiry, metrics: Sequence[str] | None, *, knows_truth: bool
+    inquiry: Inquiry, wanted: Sequence[str], *, optional: bool, knows_truth: bool
 ) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The scores to compute, and why others cannot be; asked for by name, what cannot raises."""
-    unknown = [name for name in metrics or () if name not in SCORES]
+    """The scores to compute, and why others cannot be; unless they are optional, what cannot raises."""
+    unknown = [name for name in wanted if name not in SCORES]
     if unknown:
         raise DataError(f"There are no scores {unknown}. Known: {list(SCORES)}.")
     has = {
@@ -309,18 +202,28 @@ def _chosen(
         "reference": inquiry.reference is not None,
         "latents": inquiry.latents is not None,
         "image": any(isinstance(variable, Image) for variable in inquiry.variables.values()),
-        "features": inquiry.features is not None or any(p.classes for p in (inquiry.predictors or {}).values()),
+        "features": inquiry.features is not None or classifier_of(inquiry.predictors) is not None,
+        "density": "log density" in wanted and _has_density(inquiry.scm, inquiry.x),
     }
     chosen, missing = {}, {}
-    for name in metrics or [name for name, entry in SCORES.items() if entry.default]:
+    for name in wanted:
         lacks = [need for need in SCORES[name].needs if not has[need]]
         if not lacks:
             chosen[name] = SCORES[name]
-        elif metrics is not None:
-            raise DataError(f"'{name}' needs {' and '.join(NEEDS[need] for need in lacks)}.")
-        else:
-            missing[name] = "needs " + " and ".join(NEEDS[need] for need in lacks)
+            continue
+        reason = f"needs {' and '.join(NEEDS[need] for need in lacks)}"
+        if not optional:
+            raise DataError(f"'{name}' {reason}.")
+        missing[name] = reason
     return chosen, missing
+
+
+def _has_density(scm: StructuralCausalModel, x: Batch) -> bool:
+    try:
+        scm.log_prob(x[:1], particles=1, seed=0)
+    except DensityError:
+        return False
+    return True
 
 
 def _truth_of(
@@ -374,7 +277,7 @@ def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
                 truth=beside.get((*key, "truth")),
                 identity=beside.get((*key, "identity")),
                 noise=beside.get((*key, "noise")),
-                n=inquiry.x.rows,
+                n=len(score.value) if isinstance(score.value, Tensor) else inquiry.x.rows,
                 seed=inquiry.seed,
                 device=str(inquiry.scm.device),
                 residual=score.residual,
@@ -398,20 +301,3 @@ def _interval(score: Score, seed: int) -> tuple[float | None, float | None]:
         return None, None
     found = bootstrap_interval(score.value, seed=seed)
     return found.low, found.high
-
-
-def _in_batches(
-    scm: StructuralCausalModel, x: Batch, do: Mapping[str, Tensor], residual: float, **options: Any
-) -> dict[str, Tensor]:
-    """One counterfactual in pieces of bounded size."""
-    parts = []
-    for start in range(0, x.rows, BATCH):
-        rows = slice(start, start + BATCH)
-        acted = {node: value[rows] for node, value in do.items()}
-        parts.append(scm.counterfactual(x[rows], acted, residual=residual, seed=0, **options))
-    return {node: torch.cat([part[node] for part in parts]) for node in scm.graph.nodes}
-
-
-def _mean(error: Tensor) -> dict[str, float]:
-    standard_error = float(error.double().std() / error.numel() ** 0.5) if error.numel() > 1 else float("nan")
-    return {"value": float(error.double().mean()), "standard_error": standard_error}

@@ -16,76 +16,75 @@ from causalcf.data import scalar_columns
 from causalcf.provenance import provenance
 
 if TYPE_CHECKING:
-    from causalcf.records import Records
+    from causalcf.records import Record, Records
     from causalcf.scm import StructuralCausalModel
 
 __all__ = [
     "print_counterfactual",
     "print_fit",
     "print_records",
-    "print_scores",
     "write_counterfactual",
     "write_csv",
     "write_json",
 ]
 
 
-def print_records(records: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
-    """Show records of an evaluation as a table: a line per question, a column per residual."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    residuals = list(dict.fromkeys(record["residual"] for record in records))
-    lines: dict[tuple[str, str, str], dict[float, Mapping[str, Any]]] = {}
-    for record in records:
-        lines.setdefault((record["metric"], record["do"], record["node"]), {})[record["residual"]] = record
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("node", overflow="fold")
-    for heading in (*(f"residual {residual:g}" for residual in residuals), "doing\nnothing"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("unit")
-    heading = ""
-    for (metric, do, node), by_residual in lines.items():
-        if do and metric != heading:
-            table.add_row(f"[bold]{metric}")
-        heading = metric
-        one = next(iter(by_residual.values()))
-        cells = [_score(by_residual[residual]) if residual in by_residual else "" for residual in residuals]
-        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one['doing_nothing']:.3g}", one["unit"])
-    Console().print(table)
-
-
-def print_scores(scores: Records, *, title: str = "") -> None:
-    """Show an evaluation: a line per score, beside the truth's, that of doing nothing, and that of noise."""
+def print_records(records: Records, *, title: str = "") -> None:
+    """Show an evaluation: a line per question, a column per residual, beside the truth, doing nothing and noise."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
+    residuals = list(dict.fromkeys(r.residual for r in records if r.residual is not None))
+    besides = {"the\ntruth": "truth", "doing\nnothing": "identity", "noise": "noise"}
+    besides = {name: key for name, key in besides.items() if any(getattr(r, key) is not None for r in records)}
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
-    table.add_column("score", overflow="fold")
+    table.add_column("", overflow="fold")
     table.add_column("node", overflow="fold")
-    for heading in ("residual", "model", "the\ntruth", "doing\nnothing", "noise"):
+    for heading in (*(f"residual\n{residual:g}" for residual in residuals), *besides):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("unit")
-    for record in scores:
-        residual = "" if record.residual is None else f"{record.residual:g}"
-        beside = ["" if v is None else f"{v:.3g}" for v in (record.truth, record.identity, record.noise)]
-        half = 0.0 if record.interval is None else (record.interval[1] - record.interval[0]) / 2
-        spread = f" ±{half:.1g}" if half else ""
-        asked = f"{record.metric}, do({record.do})" if record.do else record.metric
-        table.add_row(asked, record.node, residual, f"{record.value:.3g}{spread}", *beside, record.unit)
+    heading = ""
+    for (metric, do, node), by_residual in _questions(records).items():
+        if do and metric != heading:
+            table.add_row(f"[bold]{metric}")
+        heading = metric
+        one = next(iter(by_residual.values()))
+        cells = [_score(by_residual[r]) if r in by_residual else "" for r in residuals]
+        if None in by_residual:
+            cells[:1] = [_score(one)]
+        cells += [_brief(getattr(one, key)) for key in besides.values()]
+        arrow = {"lower": "↓", "higher": "↑"}.get(one.better, "")
+        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one.unit} {arrow}".strip())
     console.print(table)
-    for name, why in scores.missing.items():
-        console.print(f"{name} is left out: {why}.", style="dim", markup=False)
+    if len(records):
+        first = records[0]
+        note = f"n = {first.n:,}, seed {first.seed}; ± half of the 95 % interval; ↓ lower is better, ↑ higher."
+        console.print(note, style="dim", highlight=False)
+    for name, why in records.missing.items():
+        console.print(f"{name} is left out: {why.rstrip('.')}.", style="dim", markup=False)
 
 
-def _score(record: Mapping[str, Any]) -> str:
-    if abs(record["value"]) < 1e-3:
-        return "< 0.001" if record["value"] else "0"
-    return f"{record['value']:.3g} ±{record['standard_error']:.1g}"
+def _questions(records: Records) -> dict[tuple[str, str, str], dict[float | None, Record]]:
+    """(metric, acted node, scored node) -> residual -> record."""
+    lines: dict[tuple[str, str, str], dict[float | None, Record]] = {}
+    for record in records:
+        lines.setdefault((record.metric, record.do, record.node), {})[record.residual] = record
+    return lines
+
+
+def _score(record: Record) -> str:
+    half = 0.0 if record.interval is None else (record.interval[1] - record.interval[0]) / 2
+    spread = f" ±{half:.1g}" if half >= 5e-4 else ""
+    return f"{_brief(record.value)}{spread}"
+
+
+def _brief(value: float | None) -> str:
+    """A score in three digits; nothing for none."""
+    if value is None:
+        return ""
+    return "< 0.001" if 0 < abs(value) < 1e-3 else f"{value:.3g}"
 
 
 def print_fit(scm: StructuralCausalModel) -> None:
@@ -95,8 +94,11 @@ def print_fit(scm: StructuralCausalModel) -> None:
 
     best: dict[str, Mapping[str, Any]] = {}
     for record in scm.history:
-        before = best.get(record["node"])
-        if before is None or record["validation"] < before["validation"]:
+        before, loss = best.get(record["node"]), record["validation"]
+        # Stages have different objectives: the last one that was judged counts.
+        if loss is not None and (
+            before is None or before.get("stage") != record.get("stage") or loss < before["validation"]
+        ):
             best[record["node"]] = record
     table = Table("node", "mechanism", "causes", "validation loss", "at epoch")
     for node, mechanism in scm.mechanisms.items():

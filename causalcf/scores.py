@@ -6,9 +6,10 @@ given for the model, and in the same way for the true counterfactuals, for doing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from causalcf.data import Batch
 from causalcf.errors import DataError, GraphError
 from causalcf.metrics import Estimate
 from causalcf.metrics.features import Extractor
-from causalcf.predictors import Predictors
+from causalcf.predictors import Predictor, Predictors
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Boolean, Categorical, Image, Variable
 
@@ -32,6 +33,9 @@ BATCH = 500
 CYCLES = (1, 10)
 """Null interventions after which composition is looked at."""
 
+PARTICLES, DENSITY_ROWS = 16, 500
+"""Latent draws a row of a bound on its log density, and most rows whose density is taken: each draw is a pass."""
+
 LEAST = 50
 """Fewest images for a distance between sets of images."""
 
@@ -41,7 +45,8 @@ NEEDS = {
     "reference": "reference= (real images: the training split)",
     "latents": "latents= (an SCM with the image as its one node and a VAE)",
     "image": "a graph with an image",
-    "features": "features=, or predictors= with a classifier",
+    "features": "features=, or predictors= with a classifier that is told the image alone",
+    "density": "mechanisms that all have a density, which GANs and diffusion models lack",
 }
 """What scores may need, and how it is given."""
 
@@ -121,10 +126,11 @@ class Inquiry:
     abduction: Abduction = "mean"
     predictors: Predictors | None = None
     features: Any = None
-    reference: Mapping[str, Tensor] | None = None
+    reference: Batch | None = None
     latents: StructuralCausalModel | None = None
     perception: Any = None
     true_answer: Callable[[str, Tensor], Mapping[str, Tensor] | None] = field(default=lambda _node, _values: None)
+    _kept: dict[tuple[str, int], tuple[Tensor, Any]] = field(default_factory=dict, repr=False)
 
     # ------------------------------------------------------------------ what is asked
 
@@ -237,19 +243,6 @@ class Inquiry:
 
     # ------------------------------------------------------------------ judges
 
-    @cached_property
-    def extractor(self) -> Any:
-        """The feature extractor of distances between sets of images."""
-        if self.features is not None:
-            return self.features
-        for predictor in (self.predictors or {}).values():
-            if predictor.classes:
-                return Extractor(predictor.identity, predictor.features)
-        raise DataError(
-            "FID and KID need a feature extractor: pass features=, for example metrics.inception_features(path),"
-            " or predictors= with a classifier, whose last hidden layer will do."
-        )
-
     def given(self, name: str) -> Any:
         """What a score was given; raises `DataError` with the remedy if it was not."""
         value = getattr(self, name)
@@ -257,34 +250,76 @@ class Inquiry:
             raise DataError(f"This score needs {NEEDS[name]}.")
         return value
 
+    def once(self, what: str, images: Tensor, function: Callable[[Tensor], Any]) -> Any:
+        """A function of a set of images, computed once however many scores and actions ask for it."""
+        key = what, id(images)
+        if key not in self._kept:
+            self._kept[key] = images, function(images)  # holding the images keeps others from their id
+        return self._kept[key][1]
+
+    def seen(self, judge: Predictor, images: Tensor) -> Tensor:
+        """What a judge sees in a set of images that is asked about again."""
+        return self.once(f"look for {judge.target}", images, lambda images: look(judge, images))
+
+    @cached_property
+    def classifier(self) -> Predictor:
+        """The judge whose last hidden layer serves where no feature extractor is given."""
+        found = classifier_of(self.predictors)
+        if found is None:
+            raise DataError(f"This score needs {NEEDS['features']}.")
+        return found
+
+    @cached_property
+    def extractor(self) -> Any:
+        """The feature extractor of distances between sets of images."""
+        if self.features is not None:
+            return self.features
+        judge = self.classifier
+        return Extractor(judge.identity, lambda images: judge.features(images.to(judge.device)).to(images.device))
+
     def featured(self, images: Tensor) -> Tensor:
-        """Features of images."""
-        return metrics.extract(images, self.extractor, batch_size=BATCH)
+        """Features of a set of images that is asked about again."""
+        if self.features is None:  # a judge, which has looked at the images already, or will
+            return self.classifier.features(self.seen(self.classifier, images).to(self.classifier.device)).cpu()
+        return self.once("features", images, lambda images: metrics.extract(images, self.features, batch_size=BATCH))
+
+    def real_images(self) -> Iterator[Tensor]:
+        """The reference images in batches: as floats, a large data set may not fit into memory at once."""
+        reference = self.given("reference")
+        for start in range(0, reference.rows, BATCH):
+            yield reference[start : start + BATCH][self.image]
 
     @cached_property
     def real(self) -> Tensor:
         """Features of the reference images."""
-        return self.featured(self.given("reference")[self.image])
-
-    @cached_property
-    def featured_anyway(self) -> dict[Kind, Tensor]:
-        """Features of the images that are the same whatever is asked: the factual ones, and noise."""
-        return {"identity": self.featured(self.x[self.image]), "noise": self.featured(self.noise[self.image])}
-
-    @cached_property
-    def embedded(self) -> list[Tensor]:
-        """The factual images in each judge's features."""
-        judges = self.given("predictors").values()
-        return [_embedded(judge, self.x, self.x[self.image]) for judge in judges]
+        return torch.cat([metrics.extract(images, self.extractor) for images in self.real_images()])
 
     def gaussians(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of images in the latent space of CLD."""
+        return self.once("latents", images, lambda images: self._gaussians(images.split(BATCH)))
+
+    @cached_property
+    def real_gaussians(self) -> tuple[Tensor, Tensor]:
+        """Those of the reference images."""
+        return self._gaussians(self.real_images())
+
+    def _gaussians(self, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         mechanism = self.given("latents").mechanisms[self.image]
-        found = [mechanism.posterior(batch.to(mechanism.device), {})["z"] for batch in images.split(BATCH)]
+        found = [mechanism.posterior(batch.to(mechanism.device), {})["z"] for batch in batches]
         return (
             torch.cat([law.mean.cpu() for law in found]),
             torch.cat([law.variance.log().cpu() for law in found]),
         )
+
+
+def look(judge: Predictor, images: Tensor) -> Tensor:
+    """What a judge sees in images, batch by batch, on the CPU."""
+    return torch.cat([judge.look(batch.to(judge.device)).cpu() for batch in images.split(BATCH)])
+
+
+def classifier_of(judges: Mapping[str, Predictor] | None) -> Predictor | None:
+    """The first classifier that is told the image alone."""
+    return next((judge for judge in (judges or {}).values() if judge.classes and not judge.given), None)
 
 
 # ---------------------------------------------------------------------- scores
@@ -295,9 +330,9 @@ def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
     predictors = inquiry.given("predictors")
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
-            seen = {**candidate.asked, inquiry.image: candidate.values[inquiry.image]}
             for target, predictor in predictors.items():
-                said, wanted = predictor.read(seen), candidate.asked[target]
+                seen = {inquiry.image: inquiry.seen(predictor, candidate.values[inquiry.image])}
+                said, wanted = predictor.read({**candidate.asked, **seen}), candidate.asked[target]
                 options: dict[str, Any] = {
                     "do": node,
                     "residual": candidate.residual,
@@ -357,10 +392,13 @@ def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: float | None, imag
     image, x = inquiry.image, inquiry.x[inquiry.image]
     yield Score(name, image, kind, metrics.grey_level_error(images, x), "grey levels", residual=residual)
     if inquiry.predictors:
-        judges = inquiry.predictors
-        factual = zip(judges.values(), inquiry.embedded, strict=True)
-        parts = [_embedded(judge, inquiry.x, images) - before for judge, before in factual]
-        identity = " + ".join(judge.identity for judge in judges.values())
+        judges = inquiry.predictors.values()
+        looks = inquiry.seen if kind != "model" else look  # a cycle's images are asked about once
+        parts = [
+            _embedded(judge, inquiry.x, looks(judge, images)) - _embedded(judge, inquiry.x, inquiry.seen(judge, x))
+            for judge in judges
+        ]
+        identity = " + ".join(judge.identity for judge in judges)
         distance = torch.cat(parts, 1).abs().mean(1)
         yield Score(f"{name} embedding", image, kind, distance, "features", residual=residual, judge=identity)
     if inquiry.perception is not None:
@@ -369,13 +407,9 @@ def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: float | None, imag
         yield Score(f"{name} lpips", image, kind, distance, "LPIPS", residual=residual, judge=named)
 
 
-def _embedded(judge: Any, given: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    parts = []
-    for start in range(0, len(images), BATCH):
-        rows = slice(start, start + BATCH)
-        told = {name: given[name][rows].to(judge.device) for name in judge.given}
-        parts.append(judge.features(images[rows].to(judge.device), told).cpu())
-    return torch.cat(parts)
+def _embedded(judge: Predictor, given: Mapping[str, Tensor], seen: Tensor) -> Tensor:
+    told = {name: given[name].to(judge.device) for name in judge.given}
+    return judge.features(seen.to(judge.device), told).cpu()
 
 
 def reversibility(inquiry: Inquiry) -> Iterator[Score]:
@@ -416,8 +450,7 @@ def _set_distances(
     mixed: dict[tuple[Kind, float | None], list[Tensor]] = {}
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
-            anyway = inquiry.featured_anyway.get(candidate.kind)
-            found = inquiry.featured(candidate.values[image]) if anyway is None else anyway
+            found = inquiry.featured(candidate.values[image])
             mixed.setdefault((candidate.kind, candidate.residual), []).append(found)
             value = distance(inquiry.real, found)
             options = {"do": node, "residual": candidate.residual, "judge": inquiry.extractor.name}
@@ -435,7 +468,8 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
     name, image = metrics.metric_name("sample fid", inquiry.extractor), inquiry.image
     judge = inquiry.extractor.name
     sets: dict[tuple[Kind, float | None], Tensor] = {
-        (kind, None): found for kind, found in inquiry.featured_anyway.items()
+        ("identity", None): inquiry.featured(inquiry.x[image]),
+        ("noise", None): inquiry.featured(inquiry.noise[image]),
     }
     for residual in inquiry.residuals:
         seed = seeding.derive(inquiry.seed, "samples") % 2**62
@@ -443,15 +477,16 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
             inquiry.scm.sample(min(BATCH, inquiry.x.rows - start), residual=residual, seed=seed + start)[image].cpu()
             for start in range(0, inquiry.x.rows, BATCH)
         ]
-        sets["model", residual] = inquiry.featured(torch.cat(parts))
+        sets["model", residual] = torch.cat([metrics.extract(part, inquiry.extractor) for part in parts])
     for (kind, residual), found in sets.items():
         value = float(metrics.fid(inquiry.real, found))
         yield Score(name, image, kind, value, "features²", residual=residual, judge=judge)
 
 
 def _check_images(inquiry: Inquiry, metric: str) -> None:
-    fewest = min(inquiry.x.rows, len(inquiry.given("reference")[inquiry.image]))
-    least = LEAST if metric == "kid" else max(LEAST, inquiry.featured(inquiry.x[inquiry.image][:1]).shape[1] + 1)
+    fewest = min(inquiry.x.rows, inquiry.given("reference").rows)
+    width = metrics.extract(inquiry.x[inquiry.image][:1], inquiry.extractor).shape[1]
+    least = LEAST if metric == "kid" else max(LEAST, width + 1)
     if fewest < least:
         raise DataError(
             f"{metric} needs at least {least} images in this feature space, got {fewest}. Raise n=, or leave it out."
@@ -462,9 +497,7 @@ def cld(inquiry: Inquiry) -> Iterator[Score]:
     """Counterfactual latent divergence and its two probabilities: changed enough, and not too much."""
     real = inquiry.given("reference")
     judge = inquiry.given("latents").provenance.get("identity", "latents")
-    factual = inquiry.gaussians(inquiry.x[inquiry.image])
-    reference = inquiry.gaussians(real[inquiry.image])
-    anyway = {"identity": factual, "noise": inquiry.gaussians(inquiry.noise[inquiry.image])}
+    factual, reference = inquiry.gaussians(inquiry.x[inquiry.image]), inquiry.real_gaussians
     for node in inquiry.nodes:
         labels: dict[str, Any] = {
             "labels": inquiry.x[node],
@@ -475,7 +508,7 @@ def cld(inquiry: Inquiry) -> Iterator[Score]:
             labels = {name: metrics.equal_width_bins(value, real[node]) for name, value in labels.items()}
         labels = {name: value.long() for name, value in labels.items()}
         for candidate in inquiry.candidates(node):
-            asked = anyway.get(candidate.kind) or inquiry.gaussians(candidate.values[inquiry.image])
+            asked = inquiry.gaussians(candidate.values[inquiry.image])
             found = metrics.cld(asked, factual, reference, **labels)
             scores = {
                 "cld": found.value,
@@ -518,19 +551,36 @@ def sharpness(inquiry: Inquiry) -> Iterator[Score]:
 
 
 def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
-    """Standard deviation of an image over four abductions of its latents, beside its error."""
+    """Standard deviation of an image over four abductions of its latents, beside its error; 0 for point abduction."""
     x, image, draws = inquiry.x, inquiry.image, 4
     for node in inquiry.nodes:
         for residual in inquiry.residuals:
             parts = []
             for start in range(0, x.rows, BATCH):
                 rows = slice(start, start + BATCH)
-                seed = seeding.derive(inquiry.seed, "uncertainty", node, start) % 2**62
-                options: dict[str, Any] = {"num_samples": draws, "abduction": "sample", "residual": residual}
-                cf = inquiry.scm.counterfactual(x[rows], {node: inquiry.actions[node][rows]}, seed=seed, **options)
-                parts.append(metrics.abduction_std(cf[image]).cpu())
+                do = {node: inquiry.actions[node][rows]}
+                samples = []
+                for draw in range(draws):
+                    seed = seeding.derive(inquiry.seed, "uncertainty", node, start, draw) % 2**62
+                    noise = inquiry.scm.abduct(x[rows], abduction="sample", seed=seed)
+                    samples.append(inquiry.scm.predict(noise, do, residual=residual)[image])
+                parts.append(metrics.abduction_std(torch.stack(samples)).cpu())
             found = torch.cat(parts)
             yield Score("abduction std", image, "model", found, "grey levels", do=node, residual=residual, better="")
+
+
+def log_density(inquiry: Inquiry) -> Iterator[Score]:
+    """Log density of images given their parents, exact or a bound; of rows evenly spread over those asked about."""
+    x, image = inquiry.x[:: ceil(inquiry.x.rows / DENSITY_ROWS)], inquiry.image
+    noise = Batch({**x, image: inquiry.noise[image][: x.rows]})
+    for kind, rows in (("model", x), ("noise", noise)):
+        parts = []
+        for start in range(0, x.rows, BATCH // PARTICLES):
+            seed = seeding.derive(inquiry.seed, "density", start) % 2**62
+            density = inquiry.scm.log_prob(rows[start : start + BATCH // PARTICLES], particles=PARTICLES, seed=seed)
+            parts.append(density[image].cpu())
+        judge = f"bound of {PARTICLES} draws" if image in density.lower_bounds else "exact"
+        yield Score("log density", image, kind, torch.cat(parts), "nats", better="higher", judge=judge)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -539,27 +589,30 @@ class Entry:
 
     Args:
         function: The generator.
-        needs: Of "predictors", "truth", "reference", "latents", "features", "image".
+        needs: Of "predictors", "truth", "reference", "latents", "features", "image", "density".
         default: Whether it is computed unless told otherwise.
+        acts: Whether it looks at counterfactuals.
     """
 
     function: Callable[[Inquiry], Iterator[Score]]
     needs: tuple[str, ...] = ()
     default: bool = True
+    acts: bool = True
 
 
 SCORES: dict[str, Entry] = {
     "effectiveness": Entry(effectiveness, ("image", "predictors")),
     "truth error": Entry(truth_error, ("truth",)),
-    "composition": Entry(composition, ("image",)),
+    "composition": Entry(composition, ("image",), acts=False),
     "reversibility": Entry(reversibility, ("image",)),
     "fid": Entry(fid, ("image", "reference", "features")),
     "kid": Entry(kid, ("image", "reference", "features"), default=False),
-    "sample fid": Entry(sample_fid, ("image", "reference", "features")),
+    "sample fid": Entry(sample_fid, ("image", "reference", "features"), acts=False),
     "cld": Entry(cld, ("image", "reference", "latents")),
     "unchanged": Entry(unchanged),
     "sharpness": Entry(sharpness, ("image",), default=False),
     "uncertainty": Entry(uncertainty, ("image",), default=False),
+    "log density": Entry(log_density, ("image", "density"), default=False, acts=False),
 }
 """Scores by name, in the order of reports."""
 

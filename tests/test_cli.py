@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -469,7 +470,7 @@ def test_evaluate_by_name_with_judges_of_a_folder(run, model, tmp_path, monkeypa
     asked = ("--metric", "effectiveness", "--metric", "composition", "--predictors", judges)
     code, out, _ = run("evaluate", model, *common, *asked, "--out", file)
     assert code == 0
-    assert "effectiveness, do(thickness)" in out
+    assert re.search(r"effectiveness\s+do\(thickness\)", out)
     document = json.loads(file.read_text())
     assert document["provenance"]["data"] == "digits:test"
     scores = ccf.Records.from_json(document)

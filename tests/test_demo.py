@@ -35,13 +35,12 @@ def test_the_demo_leaves_pictures_scores_and_a_model(tmp_path, capsys, monkeypat
     assert "Effect on intensity" in printed
 
     document = json.loads((out / "scores.json").read_text())
-    assert document["records"] == json.loads(json.dumps(records))
+    assert ccf.Records.from_json(document) == records
     assert document["provenance"]["seed"] == 1
-    scored = {(r["metric"], r["do"], r["node"], r["residual"]): r for r in records}
     # Attributes are well fitted whatever the image's epochs: the truth is known, so this is a real test.
-    intensity = scored["truth error", "thickness", "intensity", 1.0]
-    assert intensity["value"] < 6 < intensity["doing_nothing"] / 4
-    assert scored["composition(1)", "", "image", 1.0]["value"] < 1e-3
+    intensity = records.one(metric="truth error", do="thickness", node="intensity", residual=1.0)
+    assert intensity.value < 6 < intensity.identity / 4
+    assert records.one(metric="composition(1)", residual=1.0).value < 1e-3
     for row in document["effect"]:
         assert row["model"] == pytest.approx(row["truth"], abs=12)
 

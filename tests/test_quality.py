@@ -5,13 +5,17 @@ from tabular import answer
 
 import causalcf as ccf
 from causalcf.datasets import synthetic
-from causalcf.evaluation import composition, select_rows, truth_error
 from causalcf.metrics import rmse
+
+
+def score(scm, data, **options):
+    """Truth error and composition under do(thickness), do(intensity)."""
+    return ccf.evaluate(scm, data, ["truth error", "composition"], do=["thickness", "intensity"], **options)
 
 
 def errors(records):
     """(do, node, residual) -> mean error."""
-    return {(r["do"], r["node"], r["residual"]): r["value"] for r in records if r["metric"] == "truth error"}
+    return {(r.do, r.node, r.residual): r.value for r in records.select(metric="truth error")}
 
 
 @pytest.mark.parametrize(
@@ -28,9 +32,9 @@ def test_a_small_training_run_beats_doing_nothing():
     train, test = ccf.datasets.Digits("train"), ccf.datasets.Digits("test")
     scm = ccf.SCM(train.graph, mechanisms={"image": ccf.mechanisms.VAE(latent=8, widths=(16, 16, 16))})
     scm.fit(train, epochs={"image": 3}, seed=0, progress=False)
-    records = truth_error(scm, test, ["thickness", "intensity"], n=100)
+    records = score(scm, test, n=100)
     found = errors(records)
-    nothing = {(r["do"], r["node"]): r["doing_nothing"] for r in records}
+    nothing = {(r.do, r.node): r.identity for r in records}
     assert found["thickness", "image", 1.0] < 0.7 * nothing["thickness", "image"]
     assert found["intensity", "image", 1.0] < 0.2 * nothing["intensity", "image"]
     assert found["thickness", "intensity", 1.0] < 4.0
@@ -41,18 +45,19 @@ def test_a_whole_training_run_is_close_to_the_truth():
     train, test = ccf.datasets.Digits("train"), ccf.datasets.Digits("test")
     scm = ccf.SCM(train.graph, mechanisms={"image": ccf.mechanisms.VAE()})
     scm.fit(train, epochs={"image": 30}, seed=0, progress=False)
-    found = errors(truth_error(scm, test, ["thickness", "intensity"], n=test.rows))
+    found = errors(score(scm, test, n=None))
     assert found["thickness", "image", 1.0] < 2.7
     assert found["intensity", "image", 1.0] < 0.5
 
 
 def test_the_reference_model_is_as_good_as_its_card_says(data_root):
     scm, test = ccf.pretrained("morphomnist-vae"), ccf.datasets.MorphoMNIST(data_root, "test")
-    found = errors(truth_error(scm, test, ["thickness", "intensity"], n=100, seed=3))
+    records = score(scm, test, n=100, seed=3)
+    found = errors(records)
     assert found["thickness", "image", 1.0] < 2.0
     assert found["intensity", "image", 1.0] < 0.6
     assert found["thickness", "intensity", 1.0] < 0.5
-    drift = {(r["metric"], r["residual"]): r["value"] for r in composition(scm, select_rows(test, 100, 3))}
+    drift = {(r.metric, r.residual): r.value for r in records.select(node="image", do="")}
     assert drift["composition(1)", 1.0] < 1e-3
     assert drift["composition(10)", 1.0] < 1e-3
     assert drift["composition(1)", 0.0] < 4.2

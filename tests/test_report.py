@@ -8,13 +8,20 @@ import torch
 
 import causalcf as ccf
 from causalcf.checkpoint import read_file
+from causalcf.records import Record, Records
 from causalcf.report import print_counterfactual, print_fit, print_records, write_counterfactual, write_csv, write_json
 
-RECORDS = [
-    {"metric": "truth error", "do": "thickness", "node": node, "unit": "grey levels", "residual": residual,
-     "value": value, "standard_error": 0.0123, "doing_nothing": 9.87654}
-    for residual, node, value in [(1.0, "image", 2.3456), (0.0, "image", 1e-9), (1.0, "intensity", 0.0)]
-]  # fmt: skip
+FIELDS = {
+    "metric": "truth error", "do": "thickness", "unit": "grey levels", "better": "lower", "truth": None, "noise": None,
+    "identity": 9.87654, "n": 1000, "seed": 0, "device": "cpu", "abduction": "mean", "judge": "",
+}  # fmt: skip
+RECORDS = Records(
+    tuple(
+        Record(**FIELDS, residual=residual, node=node, value=value, low=value - 0.0123, high=value + 0.0123)
+        for residual, node, value in [(1.0, "image", 2.3456), (0.0, "image", 1e-9), (1.0, "intensity", 0.0)]
+    ),
+    missing={"cld": "needs latents="},
+)
 
 
 @pytest.fixture
@@ -29,9 +36,11 @@ def test_scores_have_a_line_per_question_and_a_column_per_residual(printed):
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out
     (line,) = [line.split() for line in out.splitlines() if "image" in line]
-    assert line == ["do(thickness)", "image", "2.35", "±0.01", "<", "0.001", "9.88", "grey", "levels"]
+    assert line == ["do(thickness)", "image", "2.35", "±0.01", "<", "0.001", "±0.01", "9.88", "grey", "levels", "↓"]
     (line,) = [line.split() for line in out.splitlines() if "intensity" in line]
-    assert line == ["do(thickness)", "intensity", "0", "9.88", "grey", "levels"]
+    assert line == ["do(thickness)", "intensity", "0", "±0.01", "9.88", "grey", "levels", "↓"]
+    assert "n = 1,000, seed 0" in out
+    assert "cld is left out: needs latents=." in out
 
 
 def test_fits_are_shown_with_their_best_loss(printed, mixed):
