@@ -6,13 +6,44 @@ itself. To add one: a file with an `Explainer` subclass, and a row in `EXPLAINER
 """
 
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.cem import CEM
+from causalcf.explainers.cfproto import CFProto
+from causalcf.explainers.clarity import Clarity
 from causalcf.explainers.explanation import Explanation, Stream
+from causalcf.explainers.gdl import GDL
+from causalcf.explainers.image_gradient import ImageGradient
+from causalcf.explainers.losocs import LoSoCs
+from causalcf.explainers.pgd import PGD
 from causalcf.explainers.query import REASONS
 from causalcf.explainers.revise import REVISE
+from causalcf.explainers.schut import Schut
 
-__all__ = ["EXPLAINERS", "REASONS", "REVISE", "Explainer", "Explanation", "Stream"]
+__all__ = [
+    "CEM",
+    "EXPLAINERS",
+    "GDL",
+    "PGD",
+    "REASONS",
+    "REVISE",
+    "CFProto",
+    "Clarity",
+    "Explainer",
+    "Explanation",
+    "ImageGradient",
+    "LoSoCs",
+    "Schut",
+    "Stream",
+]
 
 EXPLAINERS: dict[str, type[Explainer]] = {
+    "ImageGradient": ImageGradient,
+    "Schut": Schut,
     "REVISE": REVISE,
+    "Clarity": Clarity,
+    "LoSoCs": LoSoCs,
+    "GDL": GDL,
+    "CFProto": CFProto,
+    "CEM": CEM,
+    "PGD": PGD,
 }
 """Explainers by the name the command line knows them by."""

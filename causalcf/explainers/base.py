@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,11 +19,13 @@ from torch import Tensor
 
 from causalcf import seeding
 from causalcf.abduction import Noise
+from causalcf.data import Batch, columns
 from causalcf.errors import DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
 from causalcf.explainers.query import Found, Query, read_target
 from causalcf.mechanisms import Mechanism
+from causalcf.mechanisms.base import Parents
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Categorical, Variable
 
@@ -70,6 +73,10 @@ class Explainer(ABC):
     """Whether `fit` has to be called first."""
     regression: ClassVar[bool] = False
     """Whether it can explain a number too."""
+    untargeted: ClassVar[bool] = False
+    """Whether it can be asked for any class but the predicted one: `target=None`."""
+    reads_codes: ClassVar[bool] = False
+    """Whether the explained classifier reads latent codes instead of the node's values."""
 
     def __post_init__(self) -> None:
         self.scm.graph.require(self.node)
@@ -111,6 +118,48 @@ class Explainer(ABC):
     def _find(self, query: Query, *, stream: bool) -> Found:
         """Search; runs without gradients, under the seed, in batches of at most `batch_size` rows."""
 
+    # ------------------------------------------------------------------ the mechanism as an autoencoder
+
+    def encode(self, x: Tensor, pa: Parents) -> Tensor:
+        """Codes of values of the node, (N, D): its abducted sites, flattened and joined."""
+        return self._joined(self.mechanism.abduct(x, pa))
+
+    def _joined(self, u: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([u[suffix].flatten(1) for suffix in self.sites], 1)
+
+    def decode(self, code: Tensor, pa: Parents) -> Tensor:
+        """Values of the node for codes (N, D), without residual; not projected onto the support."""
+        drawn = self.mechanism.sample_noise(1)
+        u = {suffix: torch.zeros_like(drawn[suffix]).expand(len(code), *drawn[suffix].shape[1:]) for suffix in drawn}
+        shapes = [u[suffix].shape[1:] for suffix in self.sites]
+        parts = code.split([shape.numel() for shape in shapes], 1)
+        u |= {s: part.unflatten(1, shape) for s, part, shape in zip(self.sites, parts, shapes, strict=True)}
+        return self.mechanism.predict(u, pa)
+
+    def _encoded(self, data: Any, label: str | None = None) -> tuple[Tensor, Tensor]:
+        """Codes (N, D) of training rows, and their classes (N,): a column of the data, or what the classifier says.
+
+        Raises:
+            DataError: The data have no such column.
+        """
+        values, _ = columns(data)
+        if label is not None and label not in values:
+            raise DataError(f"The training data have no column '{label}'. They have {list(values)}.")
+        rows = {name: value for name, value in values.items() if name in self.scm.graph}
+        codes, said = [], []
+        for start in range(0, len(rows[self.node]), self.batch_size):
+            part = {name: value[start : start + self.batch_size] for name, value in rows.items()}
+            noise = self.scm.abduct(part, seed=start)
+            codes.append(self._joined(noise.of(self.node, self.mechanism)))
+            if label is None:
+                assert noise.factual is not None
+                said.append(self._explained.predicted(self._explained.check(self.node, noise.factual[self.node])))
+        if label is None:
+            return torch.cat(codes), torch.cat(said)
+        labels = self.variable.read(label, values[label], self.scm.dtype, self.scm.device) if self.variable else None
+        labels = torch.as_tensor(values[label], device=self.scm.device) if labels is None else labels
+        return torch.cat(codes), labels.long()
+
     # ------------------------------------------------------------------ the verbs
 
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
@@ -131,13 +180,25 @@ class Explainer(ABC):
         return self
 
     @torch.no_grad()
+    def predict(self, x: Any) -> Tensor:
+        """What the explained classifier says of observed rows: classes (N,), or the values of a regression.
+
+        Args:
+            x: As for `explain`.
+        """
+        self._require_fit()
+        factual = self.scm.abduct(self._rows(x), seed=0).factual
+        assert factual is not None
+        return self._explained.predicted(self._explained.check(self.node, self._seen(factual)))
+
+    @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:
         """Explanations of some rows.
 
         Args:
             x: Observed rows of the model, in data units; for a model of one node, its tensor will do.
             target: A class (its code or name), or the value a regression should reach; one for all rows, or
-                one per row.
+                one per row. None is any class but the predicted one, for the methods that take it.
             seed: What random parts are drawn with; recorded in the result.
             stream: Keep every step.
 
@@ -150,8 +211,9 @@ class Explainer(ABC):
             MechanismError: The classifier does not fit the node.
             ExplanationError: It gives probabilities instead of logits; rows are in their target already.
         """
-        if not self.fitted:
-            raise NotFittedError(f"{type(self).__name__} is not fitted. Call explainer.fit(data) first.")
+        self._require_fit()
+        if target is None and not self.untargeted:
+            raise ExplanationError(f"{type(self).__name__} needs a target: explain(x, target=3).")
         seed = seeding.resolve(seed)
         noise = self.scm.abduct(self._rows(x), seed=seeding.derive(seed, "abduction"))
         query = self._query(noise, target)
@@ -166,6 +228,18 @@ class Explainer(ABC):
         return assemble(self.scm, factual, query, found, method=type(self).__name__, seed=seed, stream=stream)
 
     # ------------------------------------------------------------------ the question
+
+    def _require_fit(self) -> None:
+        if not self.fitted:
+            raise NotFittedError(f"{type(self).__name__} is not fitted. Call explainer.fit(data) first.")
+
+    def _seen(self, factual: Batch) -> Tensor:
+        """What the explained classifier looks at: the node, or its codes."""
+        x = factual[self.node]
+        return self.encode(x, self._parents(factual)) if self.reads_codes else x
+
+    def _parents(self, factual: Batch) -> dict[str, Tensor]:
+        return {parent: factual[parent] for parent in self.scm.graph.parents(self.node)}
 
     def _rows(self, x: Any) -> Any:
         if not isinstance(x, Tensor | np.ndarray):
@@ -183,10 +257,10 @@ class Explainer(ABC):
         latent = self.acts_on == "latents"
         zeroed = () if self.carry_residual or not latent else mechanism.residual_sites
         u |= {suffix: torch.zeros_like(u[suffix]) for suffix in zeroed}
-        start = torch.cat([u[suffix].flatten(1) for suffix in self.sites], 1) if latent else x
-        members = self._explained.check(self.node, self._read_by_classifier(x, start))
+        start = self._joined(u) if latent else x
+        members = self._explained.check(self.node, start if self.reads_codes else x)
         wanted, side = read_target(self._explained, target, members)
-        pa = {parent: factual[parent] for parent in self.scm.graph.parents(self.node)}
+        pa = self._parents(factual)
         self._warn_of_meaning(pa, members)
         return Query(
             self.node,
@@ -203,12 +277,6 @@ class Explainer(ABC):
             zeroed,
             latent=self.reads_codes,
         )
-
-    reads_codes: ClassVar[bool] = False
-    """Whether the explained classifier reads latent codes instead of the node's values."""
-
-    def _read_by_classifier(self, x: Tensor, start: Tensor) -> Tensor:
-        return start if self.reads_codes else x
 
     def _warn_of_meaning(self, pa: dict[str, Tensor], members: Tensor) -> None:
         """A parent that says what the classifier says holds the image to its class, whatever the latents."""

@@ -39,6 +39,16 @@ class Explained:
         self._ask = _members(f, device, dtype)
         self.regression = variable is not None and not isinstance(variable, Categorical | Boolean)
 
+    @property
+    def classes(self) -> int:
+        """How many there are; 0 for a regression, and where `variable` is not known yet."""
+        match self.variable:
+            case Categorical():
+                return self.variable.k
+            case Boolean():
+                return 2
+        return 0
+
     def members(self, x: Tensor) -> Tensor:
         """Outputs of every member, (M, N, K)."""
         y = self._ask(x)

@@ -146,21 +146,24 @@ class Explanation:
             import pandas as pd
         except ImportError:
             raise CausalCFError("to_frame() needs pandas: pip install 'causalcf[pandas]'.") from None
-        columns = {
+        index = self.factual.index
+        return pd.DataFrame(self.columns(), index=index.cpu().numpy() if isinstance(index, Tensor) else index)
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of `to_frame`, for those who have no pandas."""
+        return {
             "factual": self._named(self.factual_predicted),
             "target": self._named(self.target),
             "counterfactual": self._named(self.predicted),
-            "probability": self.probability.cpu().numpy(),
-            "reached": self.reached.cpu().numpy(),
-            "steps": self.steps.cpu().numpy(),
+            "probability": self.probability.tolist(),
+            "reached": self.reached.tolist(),
+            "steps": self.steps.tolist(),
             "reason": list(self.reason),
         }
-        index = self.factual.index
-        return pd.DataFrame(columns, index=index.cpu().numpy() if isinstance(index, Tensor) else index)
 
     def _named(self, codes: Tensor) -> list[Any]:
         variable = self.query.explained.variable
-        values = codes.cpu().tolist()
+        values = codes.tolist()
         return [variable.categories[code] for code in values] if isinstance(variable, Categorical) else values
 
     def plot(self, rows: int = 6, **options: Any) -> Figure:

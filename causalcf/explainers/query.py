@@ -63,7 +63,8 @@ class Query:
         sites: Noise sites the search moves; none where it acts on the node itself.
         start: (N, D) their abducted values, flattened and joined; x where it acts on the node itself.
         target: (N,) wanted class codes, or regression values.
-        side: (N,) +1 where a regression has to rise to its target, -1 where it has to fall.
+        side: (N,) +1 where a regression has to rise to its target, -1 where it has to fall; for classes +1, or -1
+            where the target is any class but this one.
         members: (M, N, K) what the classifier says of x.
         zeroed: Residual sites that the explanation sets to 0.
         latent: Whether the classifier reads codes instead of the node's values.
@@ -139,7 +140,8 @@ class Query:
         """(N,) probability of the target; of a regression, how far beyond its target it is (below 0: not yet)."""
         if self.explained.regression:
             return self.side * (members.mean(0)[:, 0] - self.target)
-        return members.softmax(-1).mean(0).gather(1, self.target[:, None])[:, 0]
+        p = members.softmax(-1).mean(0).gather(1, self.target[:, None])[:, 0]
+        return torch.where(self.side > 0, p, 1 - p)
 
     def probability(self, members: Tensor) -> Tensor:
         """(N,) probability of the target; of a regression, its value."""
@@ -167,7 +169,8 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
 
     Args:
         explained: The classifier, whose variable is known by now.
-        target: A class (code or name) or a regression value, for all rows or one per row.
+        target: A class (code or name) or a regression value, for all rows or one per row; None for any class but
+            the one that is predicted.
         members: (M, N, K) what the classifier says of the factual rows.
 
     Raises:
@@ -176,6 +179,8 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
     """
     variable, rows, device = explained.variable, members.shape[1], members.device
     assert variable is not None
+    if target is None:
+        return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
     if not isinstance(target, Tensor):
         array = as_array("target", target)
         target = array if isinstance(variable, Categorical) and array.dtype.kind in "US" else torch.as_tensor(array)
@@ -194,6 +199,7 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         where = torch.nonzero(there)[:5, 0].tolist()
         raise ExplanationError(
             f"{int(there.sum())} of {rows} rows (for example {where}) are in their target already: the classifier says"
-            f" {wanted[there][0].item()} of the factual. Ask for another target, or leave these rows out."
+            f" {wanted[there][0].item()} of the factual. Ask for another target, or leave these rows out, where"
+            " explainer.predict(x) is the target."
         )
     return wanted, side

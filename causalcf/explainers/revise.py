@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from causalcf.explainers.base import Explainer
-from causalcf.explainers.query import Found, Query
-from causalcf.explainers.search import Adam, Evaluation, search
+from causalcf.explainers.gradient import GradientSearch
+from causalcf.explainers.query import Query
+from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
 __all__ = ["REVISE"]
 
 
 @dataclass(eq=False, kw_only=True)
-class REVISE(Explainer):
+class REVISE(GradientSearch):
     r"""Descends :math:`CE(f(G(z')), y') + \lambda\, |x - G(z')|_1` in z', from the abducted z, by Adam.
 
     With a list of classifiers the cross-entropy is their mean: REVISE-E. A row ends where the mean probability of
@@ -28,9 +28,7 @@ class REVISE(Explainer):
 
     Args:
         distance_weight: Lambda, of the sum of absolute differences over pixels.
-        gamma: Probability of the target at which a row ends.
         lr: Adam's step size; the paper names none.
-        max_steps: After which a row fails.
 
     Example:
         >>> explainer = REVISE(scm, node="image", classifier=f)  # doctest: +SKIP
@@ -39,16 +37,10 @@ class REVISE(Explainer):
     """
 
     distance_weight: float = 1e-3
-    gamma: float = 0.99
     lr: float = 0.05
-    max_steps: int = 500
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
-        return search(query, self._evaluate, Adam(self.lr), max_steps=self.max_steps, stream=stream)
+    def _update(self) -> Update:
+        return Adam(self.lr)
 
-    def _evaluate(self, query: Query, z: Tensor) -> Evaluation:
-        image = query.decode(z)
-        members = query.explained.members(image)
-        progress = query.progress(members)
-        loss = cross_entropy(query, members) + self.distance_weight * l1(image, query.x)
-        return Evaluation(loss, progress, query.met(progress, self.gamma))
+    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
+        return cross_entropy(query, members) + self.distance_weight * l1(values, query.x)

@@ -30,10 +30,14 @@ def squared_error(query: Query, members: Tensor, probability: float) -> Tensor:
 
 
 def margin(query: Query, members: Tensor) -> Tensor:
-    """By how much the highest other logit exceeds the target's, (N,), mean over members; negative once predicted."""
+    """By how much the target falls short, in logits, (N,), mean over members; negative once it is reached.
+
+    The highest other logit minus the target's; where the target is any class but one, that one's logit minus the
+    highest other.
+    """
     target = query.target.expand(members.shape[0], -1)[..., None]
     others = members.scatter(-1, target, -torch.inf).amax(-1)
-    return (others - members.gather(-1, target)[..., 0]).mean(0)
+    return query.side * (others - members.gather(-1, target)[..., 0]).mean(0)
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,98 @@
+"""What CEM and CFProto share: an elastic-net change of the pixels, with the classifier's weight found by bisection."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from causalcf.explainers.base import Explainer
+from causalcf.explainers.query import Found, Query
+from causalcf.explainers.search import Evaluation, Proximal, search
+from causalcf.explainers.targets import l1, margin, squared_l2
+
+__all__ = ["ElasticSearch"]
+
+
+@dataclass(eq=False, kw_only=True)
+class ElasticSearch(Explainer):
+    r"""Minimises :math:`c\,\max(\text{margin}, -\kappa) + \beta |\delta|_1 + |\delta|_2^2 + \dots` by FISTA.
+
+    The margin is by how much the highest other logit exceeds the target's. The constant c is raised tenfold while no
+    change reaches the target, and halved towards the last failure once one does, for each row by itself. Of all
+    that reach the target, the one with the smallest elastic-net distance is kept.
+
+    Args:
+        c: Weight of the classifier at the start.
+        c_steps: Rounds of bisection.
+        max_steps: Steps of each.
+        lr: Step size at the start of a round; it falls to 0 by a root.
+        beta: Weight of the L1 norm, and threshold below which a change is set to 0.
+        kappa: By how much the target's logit has to exceed the others.
+        autoencoder_weight: Of the squared error of the changed image under the model's own autoencoder.
+    """
+
+    c: float = 10.0
+    c_steps: int = 9
+    max_steps: int = 1000
+    lr: float = 0.01
+    beta: float = 0.1
+    kappa: float = 0.0
+    autoencoder_weight: float = 100.0
+
+    acts_on: ClassVar[Literal["latents", "node"]] = "node"
+    untargeted: ClassVar[bool] = True
+    sign: ClassVar[Literal[-1, 0, 1]] = 0
+
+    def _find(self, query: Query, *, stream: bool) -> Found:
+        c = query.start.new_full((query.rows,), self.c)
+        low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
+        best = None
+        for _ in range(self.c_steps):
+            found = self._round(query.given(c=c), stream=stream)
+            best = found if best is None else self._better(query, best, found)
+            low, high = torch.where(found.reached, low, c), torch.where(found.reached, c, high)
+            c = torch.where(high.isfinite(), (low + high) / 2, 10 * c)
+        assert best is not None
+        return best
+
+    def _better(self, query: Query, a: Found, b: Found) -> Found:
+        """Of each row the cheaper result that reaches the target, or the attempt that comes closer to it."""
+        cheaper = self._cost(query, b.code) < self._cost(query, a.code)
+        closer = query.progress(query.ask(b.code)) > query.progress(query.ask(a.code))
+        second = torch.where(a.reached, b.reached & cheaper, b.reached | closer)
+        column = second.reshape(-1, *[1] * (a.code.ndim - 1))
+        return Found(
+            torch.where(column, b.code, a.code),
+            a.steps + b.steps,
+            torch.where(second, b.reason, a.reason),
+            [*a.trail, *b.trail],
+        )
+
+    def _round(self, query: Query, *, stream: bool) -> Found:
+        update = Proximal(self.lr, self.beta, self.max_steps, sign=self.sign)
+        return search(query, self._evaluate, update, max_steps=self.max_steps, keep="best", stream=stream)
+
+    def _evaluate(self, query: Query, x: Tensor) -> Evaluation:
+        members = query.explained.members(x)
+        short = margin(query, members)
+        hinge = (short + self.kappa).clamp_min(0)
+        loss = query.constants["c"] * hinge + squared_l2(x, query.x)
+        if x.requires_grad:  # only the loss needs the rest
+            loss = loss + self._penalty(query, x)
+        return Evaluation(loss, query.progress(members), (short < 0) & (hinge <= 0), self._cost(query, x))
+
+    def _cost(self, query: Query, x: Tensor) -> Tensor:
+        """Elastic-net distance to the factual, (N,)."""
+        return squared_l2(x, query.x) + self.beta * l1(x, query.x)
+
+    @abstractmethod
+    def _penalty(self, query: Query, x: Tensor) -> Tensor:
+        """(N,) what else the image has to pay."""
+
+    def _autoencoding(self, query: Query, x: Tensor, code: Tensor) -> Tensor:
+        """Weighted squared error of the image under the model's autoencoder, (N,)."""
+        return self.autoencoder_weight * squared_l2(self.decode(code, query.pa), x)

@@ -1,0 +1,53 @@
+"""LoSoCs: a stream of counterfactuals, by raising one logit along the latent space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from causalcf.explainers.gradient import GradientSearch
+from causalcf.explainers.query import Query
+from causalcf.explainers.search import Adam, Update
+from causalcf.explainers.targets import logit, squared_l2
+
+__all__ = ["LoSoCs"]
+
+
+@dataclass(eq=False, kw_only=True)
+class LoSoCs(GradientSearch):
+    r"""Raises the target's logit, :math:`-f(G(z'))_t`, by Adam in z', and gives every image on the way.
+
+    `explain(..., stream=True)` keeps the frames. For a regression the value itself rises or falls to the target.
+
+    References:
+        Kehe, Rooryck, Coffel, "Generating Counterfactuals by Optimizing Over Latent Space Representations", 2024,
+        algorithm 1.
+
+    Args:
+        gamma: Tau, the probability of the target at which a row ends.
+        lr: Adam's step size; smaller steps make more frames.
+        plausibility: Weight of the squared distance between a code and the code of its own image. What the
+            generator cannot recognise, the paper's "demon numbers", pays for it; 0 as published.
+
+    Example:
+        >>> explainer = LoSoCs(scm, node="image", classifier=f)  # doctest: +SKIP
+        >>> explainer.explain(x, target=7, stream=True).stream.lengths  # doctest: +SKIP
+        tensor([31, 44])
+    """
+
+    gamma: float = 0.999
+    lr: float = 0.05
+    plausibility: float = 0.0
+
+    regression: ClassVar[bool] = True
+
+    def _update(self) -> Update:
+        return Adam(self.lr)
+
+    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
+        loss = -logit(query, members)
+        if not self.plausibility:
+            return loss
+        return loss + self.plausibility * squared_l2(self.encode(values, query.pa), code)
