@@ -25,6 +25,7 @@ from .variables import Image as Image
 from .variables import Interval as Interval
 from .variables import Positive as Positive
 from .variables import Real as Real
+from .variables import Table as Table
 from .variables import Vector as Vector
 
 __version__: str

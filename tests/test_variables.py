@@ -16,6 +16,7 @@ from causalcf.variables import (
     Interval,
     Positive,
     Real,
+    Table,
     Variable,
     Vector,
     variable_from_json,
@@ -30,6 +31,7 @@ EXAMPLES = {
     "Categorical": Categorical(["red", "green", "blue"]),
     "Vector": Vector(3, unit="m"),
     "Image": Image(1, 4, 5),
+    "Table": Table({"age": Positive(unit="years"), "job": Categorical(["a", "b", "c"]), "member": Boolean()}),
 }
 
 
@@ -194,6 +196,8 @@ def test_a_caller_can_name_another_remedy():
         (lambda: Categorical(["a", "a"]), "two or more different categories"),
         (lambda: Vector(0), "at least 1, got d=0"),
         (lambda: Image(1, 0, 4), r"at least 1, got \(1, 0, 4\)"),
+        (lambda: Table({}), "one or more columns"),
+        (lambda: Table({"a": Real(), "v": Vector(2)}), r"\['v'\] are not"),
     ],
 )
 def test_impossible_declarations_are_refused(make, message):
@@ -208,6 +212,43 @@ def test_categories_have_codes():
     with pytest.raises(SupportError, match="no category 'green'"):
         colour.code("c", "green")
     assert colour.features(torch.tensor([1, 0])).tolist() == [[0, 1], [1, 0]]
+
+
+TABLE = EXAMPLES["Table"]
+
+
+def test_a_table_packs_columns_and_gives_them_back():
+    columns = {"age": torch.tensor([3.0, 40.0]), "job": ["c", "a"], "member": [True, False]}
+    x = TABLE.pack(columns)
+    assert x.tolist() == [[3, 0, 0, 1, 1], [40, 1, 0, 0, 0]]
+    back = TABLE.unpack(x)
+    assert torch.equal(back["age"], columns["age"])
+    assert back["job"].tolist() == [2, 0]
+    assert back["member"].tolist() == [True, False]
+    assert TABLE.numbers.tolist() == [True, False, False, False, False]
+
+
+def test_projection_keeps_a_tables_categories_valid():
+    between = torch.tensor([[-5.0, 0.2, 0.5, 0.3, 0.4], [7.0, 0.0, 0.0, 0.1, 0.6]])
+    assert TABLE.outside(between).all()
+    nearest = TABLE.project(between)
+    assert not TABLE.outside(nearest).any()
+    assert nearest[:, 1:].tolist() == [[0, 1, 0, 0], [0, 0, 1, 1]]
+    assert torch.equal(TABLE.project(nearest), nearest)
+
+
+def test_a_table_refuses_what_its_columns_refuse():
+    with pytest.raises(DataError, match=r"columns \['job', 'member'\] are missing"):
+        TABLE.pack({"age": [1.0]})
+    with pytest.raises(SupportError, match="'age' must be above 0"):
+        TABLE.pack({"age": [-1.0], "job": ["a"], "member": [True]})
+    with pytest.raises(SupportError, match="each in its support: 1 of 1 rows"):
+        read(TABLE, [[1.0, 0.5, 0.5, 0.0, 1.0]])
+
+
+def test_a_table_in_a_graph_file_needs_its_columns():
+    with pytest.raises(GraphError, match='expected "columns"'):
+        variable_from_json("t", {"kind": "Table"})
 
 
 def test_a_variable_has_to_say_what_its_support_is():

@@ -10,6 +10,7 @@ from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
 from causalcf.mechanisms.hvae import HVAE
+from causalcf.mechanisms.mixture import MixtureAE
 from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
 
@@ -25,6 +26,7 @@ __all__ = [
     "Flow",
     "LinearGaussian",
     "Mechanism",
+    "MixtureAE",
     "Recipe",
     "Stage",
     "Turn",
@@ -40,6 +42,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "Deterministic": Deterministic,
     "Classifier": Classifier,
     "VAE": VAE,
+    "MixtureAE": MixtureAE,
     "HVAE": HVAE,
 }
 """Mechanisms by the name a checkpoint knows them by."""

@@ -189,6 +189,9 @@ class Mechanism(nn.Module, ABC):
         """Fit in closed form and return True, where that is possible."""
         return False
 
+    def settle(self, x: Tensor, pa: Parents) -> None:
+        """Take from the training data what depends on the trained weights; once, after the last step."""
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         """How it is trained, stage after stage: by default one, which minimises `loss` over all weights."""

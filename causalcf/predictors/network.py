@@ -384,6 +384,9 @@ class Predictor(nn.Module):
         """There is no closed form."""
         return False
 
+    def settle(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
+        """Nothing is left to take from the data."""
+
     def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """Weighted cross-entropy, or a smooth absolute error in standard deviations."""
         columns = {self.target: x, **{name: pa[name] for name in self.given}}

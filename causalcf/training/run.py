@@ -158,6 +158,8 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
                         job.history.append(record)
                         write_state(job, identity, state.done, trainer)
                     trainer.finish()
+                with torch.no_grad():
+                    mechanism.settle(x, pa)
             mechanism.fitted = True
             state = State(done=(*state.done, node))
             write_state(job, identity, state.done, None)

@@ -66,6 +66,10 @@ def _double(pa: Mapping[str, Tensor]) -> Tensor:
     return 2 * pa["r"] + pa["v"].sum(-1)
 
 
+def _first_three(x: Tensor) -> Tensor:
+    return x.flatten(1).repeat(1, 2)[:, :3]
+
+
 M = ccf.mechanisms
 ANY = tuple(type(variable) for variable in KINDS)
 ROWS: dict[str, list[Row]] = {
@@ -139,6 +143,17 @@ ROWS: dict[str, list[Row]] = {
             noise_cdf=None,
         )
         for parents, exogenous in ((PARENTS, True), (PARENTS, False), ({}, True))
+    ],
+    "MixtureAE": [
+        Row(
+            lambda: M.MixtureAE(_first_three, latent=3, irrelevant=4),
+            variable,
+            parents,
+            takes=(ccf.Image, ccf.Vector),
+            tolerance=(1e-4, 1e-9),
+            noise_cdf=None,
+        )
+        for variable, parents in ((ccf.Image(1, 8, 8), PARENTS), (ccf.Image(1, 6, 7), {}), (ccf.Vector(4), PARENTS))
     ],
 }
 CASES = [(name, row) for name, of_name in ROWS.items() for row in of_name]

@@ -1,0 +1,430 @@
+"""A disentangled autoencoder whose latent space is a Gaussian mixture of a classifier's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import log
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from pyro.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    TorchDistribution,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from causalcf.errors import MechanismError
+from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe, Stage, Turn
+from causalcf.mechanisms.images import framed
+from causalcf.nn import ParentEncoder, Standardiser, mlp
+from causalcf.variables import Boolean, Image, Table, Variable, Vector
+from causalcf.variables import Categorical as CategoricalVariable
+
+__all__ = ["MixtureAE"]
+
+ROWS = 1000
+"""Rows encoded at once when all training rows are."""
+
+
+@dataclass(eq=False, repr=False)
+class MixtureAE(Mechanism):
+    r"""Autoencoder with a code z for what a classifier sees and u for the rest: :math:`x := G(z, u) + \sigma\epsilon`.
+
+    z follows a mixture of Gaussians, one for each class that the classifier f gives (its own labels, not the data's):
+
+    .. math::
+        L_{cls} = -\log \frac{p(\hat y)\, N(z; \mu_{\hat y}, \Sigma_{\hat y})}{\sum_c p(c)\, N(z; \mu_c, \Sigma_c)},
+        \qquad L_{lik} = -\log N(z; \mu_{\hat y}, \Sigma_{\hat y}).
+
+    u is made to forget the class: an adversary reads it off u with cross-entropy :math:`L_{adv}`, and the encoder of u
+    has :math:`-\lambda_{adv} L_{adv}` in its loss. Each step moves the adversary, then the encoder of z with means and
+    covariances by :math:`L_{cls} + \lambda_{lik} L_{lik}`, then encoders and decoder by
+    :math:`|x - G|^2 + \lambda_{lik} L_{lik} - \lambda_{adv} L_{adv}`. After training, u's Gaussian, the mixture and
+    the residual's :math:`\sigma` are taken from the training rows in closed form.
+
+    Beyond the paper: codes carry a little Gaussian noise, without which the covariances shrink to nothing and the
+    posterior has no density; the adversary's loss counts up to that of chance only, as being fooled into the wrong
+    class is no forgetting; parents of the node, if any, are read by encoders and decoder; the layer sizes, as the
+    printed ones do not fit together. The decoder of a table gives shares of categories by a softmax of temperature
+    .5, which the variable rounds to one category, and numbers within the range of the training rows.
+
+    References:
+        Zhao, Broelemann, Kasneci, "Counterfactual Explanation via Search in Gaussian Mixture Distributed Latent
+        Space", 2023, algorithm 1. Hadad, Wolf, Shahar, "A Two-Step Disentanglement Method", 2018. Wan et al.,
+        "Rethinking Feature Distribution for Loss Functions in Image Classification", 2018.
+
+    Args:
+        classifier: Module or function of the node's values that gives logits (N, K), or (N,) for two classes; needed
+            to fit, not to ask. It is not saved with the model.
+        classes: K; read off the classifier if one is given.
+        latent: Dimensions of z.
+        irrelevant: Dimensions of u.
+        adversary_weight: Lambda of the adversary.
+        likelihood_weight: Lambda of the likelihood; None for .1 (images) or .5 (tables and vectors).
+        noise: Standard deviation of the codes given x.
+
+    Example:
+        >>> f = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+        >>> mechanism = MixtureAE(classifier=f).bind("image", Image(1, 8, 8), {})
+        >>> u = mechanism.abduct(torch.rand(2, 1, 8, 8), {})
+        >>> {site: tuple(value.shape) for site, value in u.items()}
+        {'z': (2, 15), 'u': (2, 25), 'eps': (2, 1, 8, 8)}
+    """
+
+    classifier: Any = None
+    classes: int | None = None
+    latent: int = 15
+    irrelevant: int = 25
+    adversary_weight: float = 0.05
+    likelihood_weight: float | None = None
+    noise: float = 0.1
+
+    kind: ClassVar[Kind] = "amortised"
+    latents: ClassVar[tuple[str, ...]] = ("z", "u")
+    mixed_precision: ClassVar[bool] = True
+    default_recipe: ClassVar[Recipe] = Recipe(epochs=20, batch_size=100, lr=1e-3, betas=(0.9, 0.999), clip=100.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "classifier" in self._modules:  # kept out of the submodules: it is neither trained nor saved
+            self.__dict__["classifier"] = self._modules.pop("classifier")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Hyperparameters; a classifier cannot be written as JSON."""
+        return {name: value for name, value in super().config.items() if name != "classifier"}
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return ("z", "u", "eps")
+
+    @property
+    def residual_sites(self) -> tuple[str, ...]:
+        return ("eps",)
+
+    def is_random(self, *, sample: bool) -> bool:
+        return sample
+
+    # ------------------------------------------------------------------ building
+
+    def validate(self) -> None:
+        if not isinstance(self.variable, Image | Table | Vector):
+            raise self.reject("an Image, a Table or a Vector")
+        unfit = ParentEncoder.unfit(self.parents)
+        if unfit:
+            raise MechanismError(f"MixtureAE of '{self.node}' cannot take the image parents {unfit}.")
+        if self.classes is None:
+            if self.classifier is None:
+                raise MechanismError(f"MixtureAE of '{self.node}' needs a classifier, or the number of its classes.")
+            self.classes = self._count_classes()
+
+    def _count_classes(self) -> int:
+        shape = (2, *self.variable.event_shape)
+        parameters = self.classifier.parameters() if isinstance(self.classifier, nn.Module) else iter(())
+        device = next((p.device for p in parameters), self.device)
+        try:
+            with torch.no_grad():
+                logits = self.classifier(torch.zeros(shape, device=device, dtype=self.dtype))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise MechanismError(
+                f"The classifier of '{self.node}' cannot take a tensor of shape {shape}: {error}"
+            ) from error
+        return logits.shape[1] if logits.ndim == 2 and logits.shape[1] > 1 else 2
+
+    def build(self) -> None:
+        assert self.classes is not None
+        self.context = ParentEncoder(self.parents)
+        image = isinstance(self.variable, Image)
+        inward, outward = (ImageEncoder, ImageDecoder) if image else (TableEncoder, TableDecoder)
+        variable: Any = self.variable
+        self.encoder = inward(variable, self.latent, self.context.width)
+        self.encoder_u = inward(variable, self.irrelevant, self.context.width)
+        self.decoder = outward(variable, self.latent + self.irrelevant, self.context.width)
+        self.adversary = mlp([self.irrelevant, 64, 64, self.classes])
+        self.means = nn.Parameter(torch.randn(self.classes, self.latent))
+        self.log_scales = nn.Parameter(torch.zeros(self.classes, self.latent))
+        self.likelihood = self.likelihood_weight if self.likelihood_weight is not None else (0.1 if image else 0.5)
+        self.class_weights: Tensor
+        self.u_mean: Tensor
+        self.u_tril: Tensor
+        self.log_sigma: Tensor
+        self.register_buffer("class_weights", torch.full((self.classes,), 1 / self.classes))
+        self.register_buffer("u_mean", torch.zeros(self.irrelevant))
+        self.register_buffer("u_tril", torch.eye(self.irrelevant))
+        shape = (self.variable.event_shape[0], 1, 1) if image else self.variable.event_shape
+        self.register_buffer("log_sigma", torch.full(shape, -2.5))
+        self.standardise = Standardiser(1 if image else self.variable.event_shape[0])
+
+    # ------------------------------------------------------------------ learning
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        mixture = Turn("mixture_loss", ("encoder", "means", "log_scales"))
+        autoencoder = Turn("autoencoder_loss", ("encoder", "encoder_u", "decoder"))
+        turns = (Turn("adversary_loss", ("adversary",)), mixture, autoencoder)
+        return (Stage(turns=turns, validation=None),)
+
+    def calibrate(self, x: Tensor, pa: Parents) -> None:
+        self.context.calibrate(pa)
+        if isinstance(self.decoder, TableDecoder):
+            self.standardise.calibrate(x)
+            if isinstance(self.variable, Table):  # shares of categories are scaled as they are
+                shares = ~self.variable.numbers.to(x.device)
+                self.standardise.loc.masked_fill_(shares, 0.0)
+                self.standardise.scale.masked_fill_(shares, 1.0)
+            self.decoder.calibrate(self._scaled(x))
+        if self.classifier is None:
+            return
+        if isinstance(self.classifier, nn.Module):
+            self.classifier.requires_grad_(False).eval().to(x.device)
+        counts = torch.bincount(torch.cat([self.labels(part) for part in x.split(ROWS)]), minlength=self.classes or 0)
+        self.class_weights.copy_(counts / counts.sum())
+
+    @torch.no_grad()
+    def labels(self, x: Tensor) -> Tensor:
+        """What the classifier says of x, (N,).
+
+        Raises:
+            MechanismError: There is no classifier.
+        """
+        if self.classifier is None:
+            raise MechanismError(
+                f"MixtureAE of '{self.node}' labels its training rows by a classifier, and has none."
+                " Give one: MixtureAE(classifier=f)."
+            )
+        logits = self.classifier(x)
+        return logits.argmax(1) if logits.ndim == 2 and logits.shape[1] > 1 else (logits.reshape(-1) > 0).long()
+
+    def adversary_loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """Cross-entropy of reading the class off u."""
+        return F.cross_entropy(self.adversary(self._noisy(self._encode_u(x, pa))), self.labels(x))
+
+    def mixture_loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """Classification and likelihood of z under the mixture: what shapes means and covariances."""
+        z = self._noisy(self._encode_z(x, pa))
+        each, label = self._components(z), self.labels(x)
+        joint = each + self.class_weights.clamp_min(1e-6).log()
+        return F.cross_entropy(joint, label) - self.likelihood * _chosen(each, label).mean()
+
+    def autoencoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """Squared error, likelihood of z, and a reward for what the adversary cannot read off u."""
+        z, u = self._noisy(self._encode_z(x, pa)), self._noisy(self._encode_u(x, pa))
+        label = self.labels(x)
+        error = (self._scaled(x) - self.decoder(torch.cat([z, u], 1), self.context(pa))).square().flatten(1).sum(1)
+        unreadable = F.cross_entropy(self.adversary(u), label).clamp_max(log(self.classes or 2))
+        likelihood = _chosen(self._components(z), label).mean()
+        return error.mean() - self.likelihood * likelihood - self.adversary_weight * unreadable
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """The sum of what encoders and decoder minimise."""
+        return self.autoencoder_loss(x, pa) + self.mixture_loss(x, pa)
+
+    def settle(self, x: Tensor, pa: Parents) -> None:
+        """Mixture, Gaussian of u and residual's deviation as they are in the training rows."""
+        z, u, residual, label = (torch.cat(parts) for parts in zip(*self._encoded(x, pa), strict=True))
+        counts = torch.bincount(label, minlength=self.classes or 0)
+        for code in torch.nonzero(counts > 1)[:, 0].tolist():
+            of_class = z[label == code]
+            self.means[code] = of_class.mean(0)
+            self.log_scales[code] = 0.5 * (of_class.var(0) + self.noise**2).log()
+        self.class_weights.copy_(counts / counts.sum())
+        self.u_mean.copy_(u.mean(0))
+        covariance = torch.cov(u.double().T) + self.noise**2 * torch.eye(self.irrelevant, device=u.device).double()
+        self.u_tril.copy_(torch.linalg.cholesky(covariance))
+        self.log_sigma.copy_(0.5 * residual.mean(0).clamp_min(1e-6).log().reshape(self.log_sigma.shape))
+
+    def _encoded(self, x: Tensor, pa: Parents) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Codes, mean squared residuals and labels, part by part."""
+        for start in range(0, len(x), ROWS):
+            rows = slice(start, start + ROWS)
+            of = {name: value[rows] for name, value in pa.items()}
+            z, u = self._encode_z(x[rows], of), self._encode_u(x[rows], of)
+            square = (x[rows] - self.decode(z, u, of)).square()
+            yield z, u, square.flatten(2).mean(2) if square.ndim > 2 else square, self.labels(x[rows])
+
+    # ------------------------------------------------------------------ codes
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Images as they are; numbers of tables in standard deviations."""
+        return x if isinstance(self.variable, Image) else self.standardise(x)
+
+    def _encode_z(self, x: Tensor, pa: Parents) -> Tensor:
+        return self.encoder(self._scaled(x), self.context(pa))
+
+    def _encode_u(self, x: Tensor, pa: Parents) -> Tensor:
+        return self.encoder_u(self._scaled(x), self.context(pa))
+
+    def _noisy(self, code: Tensor) -> Tensor:
+        return code + self.noise * torch.randn_like(code)
+
+    def decode(self, z: Tensor, u: Tensor, pa: Parents) -> Tensor:
+        """G(z, u, pa), (N, *event_shape), in data units."""
+        scaled = self.decoder(torch.cat([z, u], 1), self.context(pa))
+        return scaled if isinstance(self.variable, Image) else self.standardise.inverse(scaled)
+
+    def _components(self, z: Tensor) -> Tensor:
+        """log N(z; mean, covariance) of every class, (N, K)."""
+        scaled = (z[:, None] - self.means) * (-self.log_scales).exp()
+        return -0.5 * scaled.square().sum(2) - self.log_scales.sum(1) - 0.5 * self.latent * log(2 * torch.pi)
+
+    # ------------------------------------------------------------------ distributions
+
+    def prior(self, pa: Parents) -> dict[str, TorchDistribution]:
+        components = Independent(Normal(self.means, self.log_scales.exp()), 1)
+        return {
+            "z": MixtureSameFamily(Categorical(self.class_weights), components),
+            "u": MultivariateNormal(self.u_mean, scale_tril=self.u_tril),
+        }
+
+    def posterior(self, x: Tensor, pa: Parents) -> dict[str, TorchDistribution]:
+        codes = {"z": self._encode_z(x, pa), "u": self._encode_u(x, pa)}
+        return {suffix: Normal(code, self.noise).to_event(1) for suffix, code in codes.items()}
+
+    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
+        z, u = latents["z"], latents["u"]
+        batch = torch.broadcast_shapes(z.shape[:-1], u.shape[:-1])
+        for name, variable in self.parents.items():
+            batch = torch.broadcast_shapes(batch, _batch_shape(pa[name], variable))
+        # Networks take one batch dimension; ChiRho's worlds add more.
+        flat = {
+            name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
+            for name, variable in self.parents.items()
+        }
+        z, u = (code.expand(*batch, code.shape[-1]).reshape(-1, code.shape[-1]) for code in (z, u))
+        mean = self.decode(z, u, flat).reshape(*batch, *self.variable.event_shape)
+        return Normal(mean, self.log_sigma.exp().expand_as(mean)).to_event(len(self.variable.event_shape))
+
+    # ------------------------------------------------------------------ the structural assignment
+
+    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+        z, u = self._encode_z(x, pa), self._encode_u(x, pa)
+        if sample:
+            z, u = (code + self.noise * torch.randn_like(code) for code in (z, u))
+        return {"z": z, "u": u, "eps": (x - self.decode(z, u, pa)) / self.log_sigma.exp()}
+
+    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
+        return self.decode(u["z"], u["u"], pa) + self.log_sigma.exp() * u["eps"]
+
+    def sample_noise(self, n: int) -> dict[str, Tensor]:
+        drawn = {suffix: law.sample(torch.Size([n])) for suffix, law in self.prior({}).items()}
+        eps = torch.randn(n, *self.variable.event_shape, device=self.device, dtype=self.dtype)
+        return {**drawn, "eps": eps}
+
+
+# ---------------------------------------------------------------------- networks
+
+
+class ImageEncoder(nn.Module):
+    """Image and encoded parents to a code."""
+
+    def __init__(self, variable: Image, code: int, context: int) -> None:
+        super().__init__()
+        self.frame = _frame(variable)
+        grid = (self.frame[0] // 4) * (self.frame[1] // 4)
+        self.convolutions = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * variable.channels, 32, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(64, 32, 3, padding=1), nn.SiLU(),
+            nn.Flatten(),
+        )  # fmt: skip
+        self.head = mlp([32 * grid + context, 128, code])
+
+    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
+        return self.head(_beside(self.convolutions(framed(x, self.frame)), c)).to(x.dtype)
+
+
+class ImageDecoder(nn.Module):
+    """Code and encoded parents to an image in (0, 1)."""
+
+    def __init__(self, variable: Image, code: int, context: int) -> None:
+        super().__init__()
+        frame = _frame(variable)
+        self.size, self.grid = (variable.height, variable.width), (frame[0] // 4, frame[1] // 4)
+        self.stem = nn.Sequential(
+            nn.Linear(code + context, 128), nn.SiLU(), nn.Linear(128, 64 * self.grid[0] * self.grid[1])
+        )
+        self.convolutions = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(64, 128, 3, padding=1), nn.SiLU(), nn.PixelShuffle(2),
+            nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 4 * variable.channels, 3, padding=1),
+            nn.PixelShuffle(2), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def forward(self, code: Tensor, c: Tensor | None) -> Tensor:
+        h = self.stem(_beside(code, c)).unflatten(1, (64, *self.grid))
+        return framed(self.convolutions(h), self.size).to(code.dtype)
+
+
+class TableEncoder(nn.Module):
+    """Scaled features and encoded parents to a code."""
+
+    def __init__(self, variable: Variable, code: int, context: int) -> None:
+        super().__init__()
+        self.layers = mlp([variable.event_shape[0] + context, 128, 128, code])
+
+    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
+        return self.layers(_beside(x, c)).to(x.dtype)
+
+
+class TableDecoder(nn.Module):
+    """Code and encoded parents to scaled features: numbers within the data's range, shares of categories."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, variable: Variable, code: int, context: int, temperature: float = 0.5) -> None:
+        super().__init__()
+        features, self.temperature = variable.event_shape[0], temperature
+        self.columns = [(v.num_features, _kind(v)) for _, v in variable.columns] if isinstance(variable, Table) else []
+        self.layers = mlp([code + context, 128, 128, features])
+        self.register_buffer("low", torch.full((features,), -3.0))
+        self.register_buffer("high", torch.full((features,), 3.0))
+
+    def calibrate(self, x: Tensor) -> None:
+        """Take the range of the scaled training rows."""
+        low, high = x.aminmax(dim=0)
+        self.low.copy_(low)
+        self.high.copy_(high)
+
+    def forward(self, code: Tensor, c: Tensor | None) -> Tensor:
+        raw = self.layers(_beside(code, c)).to(code.dtype)
+        number = self.low + (self.high - self.low) * torch.sigmoid(raw)
+        if not self.columns:
+            return number
+        parts = zip(self.columns, raw.split([w for w, _ in self.columns], 1), strict=True)
+        shares = [self._shares(kind, part) for (_, kind), part in parts]
+        is_number = torch.cat([torch.full((w,), kind == "number") for w, kind in self.columns]).to(code.device)
+        return torch.where(is_number, number, torch.cat(shares, 1))
+
+    def _shares(self, kind: str, raw: Tensor) -> Tensor:
+        if kind == "category":
+            return (raw / self.temperature).softmax(1)
+        return torch.sigmoid(raw / self.temperature)
+
+
+def _kind(variable: Variable) -> str:
+    if isinstance(variable, CategoricalVariable):
+        return "category"
+    return "boolean" if isinstance(variable, Boolean) else "number"
+
+
+def _frame(image: Image) -> tuple[int, int]:
+    """Height and width that two halvings divide."""
+    return (-(-image.height // 4) * 4, -(-image.width // 4) * 4)
+
+
+def _beside(x: Tensor, c: Tensor | None) -> Tensor:
+    return x if c is None else torch.cat([x, c.to(x.dtype)], 1)
+
+
+def _chosen(values: Tensor, classes: Tensor) -> Tensor:
+    return values.gather(1, classes[:, None])[:, 0]
+
+
+def _batch_shape(value: Tensor, variable: Variable) -> torch.Size:
+    return value.shape[: value.ndim - len(variable.event_shape)]
