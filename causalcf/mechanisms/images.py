@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -14,10 +15,26 @@ from causalcf.mechanisms.base import Mechanism, Parents
 from causalcf.nn import ParentEncoder
 from causalcf.variables import Image, Interval, Positive, Variable
 
-__all__ = ["EMBEDDING", "Block", "Film", "Gain", "ImageMechanism", "draw_normal", "embedding", "framed", "quiet"]
+__all__ = [
+    "CELL",
+    "EMBEDDING",
+    "Block",
+    "Decoder",
+    "Encoder",
+    "Film",
+    "Gain",
+    "ImageMechanism",
+    "draw_normal",
+    "embedding",
+    "framed",
+    "quiet",
+]
 
 EMBEDDING = 64
 """Width of the embedding through which the parents modulate the blocks."""
+
+CELL = 8
+"""Pixels a side of the cells of the coarsest grid of an `Encoder` and a `Decoder`."""
 
 
 class ImageMechanism(Mechanism):
@@ -157,6 +174,53 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         return h + self.second(F.silu(self.first(F.silu(self.film(self.norm(h), e)))))
+
+
+class Encoder(nn.Module):
+    """Image and parent features to a vector, such as the mean and log standard deviation of a latent."""
+
+    def __init__(self, channels: int, context: int, widths: tuple[int, ...], out: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.embed = embedding(context)
+        self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in widths)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        self.head = quiet(nn.Linear(widths[-1] * grid[0] * grid[1], out))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        e = self.embed(c)
+        h = self.stem(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
+        h = self.blocks[0](h, e)
+        for down, block in zip(self.down, self.blocks[1:], strict=True):
+            h = block(down(h), e)
+        return self.head(F.silu(h).flatten(1)).to(x.dtype)
+
+
+class Decoder(nn.Module):
+    """z and parent features to an image, before its gain."""
+
+    def __init__(
+        self, channels: int, context: int, widths: tuple[int, ...], latent: int, grid: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.embed = embedding(context)
+        self.stem = nn.Linear(latent + EMBEDDING, widths[-1] * grid[0] * grid[1])
+        self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in reversed(widths))
+        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(reversed(widths)))
+        # Edges of strokes are decided at the finest level: one more block there.
+        self.last = Block(widths[0], EMBEDDING)
+        self.head = quiet(nn.Conv2d(widths[0], 4 * channels, 3, padding=1))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        e = self.embed(c)
+        h = self.stem(torch.cat([z, e], 1)).unflatten(1, (-1, *self.grid))
+        h = self.blocks[0](h.contiguous(memory_format=torch.channels_last), e)
+        for up, block in zip(self.up, self.blocks[1:], strict=True):
+            h = block(F.pixel_shuffle(up(h), 2), e)
+        return F.pixel_shuffle(self.head(F.silu(self.last(h, e))), 2).to(z.dtype)
 
 
 def embedding(context: int) -> nn.Sequential:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from causalcf.mechanisms.base import Kind, Parents, Recipe
-from causalcf.mechanisms.images import EMBEDDING, Block, ImageMechanism, draw_normal, embedding, framed, quiet
+from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
 
 __all__ = ["VAE"]
-
-CELL = 8
-"""Pixels a side of the coarsest grid's cells."""
 
 
 @dataclass(eq=False, repr=False)
@@ -70,8 +65,8 @@ class VAE(ImageMechanism):
         channels = self.variable.channels
         height, width = self.frame(CELL)
         grid = (height // CELL, width // CELL)
-        self.inference = Inference(channels, self.context, self.widths, self.latent, grid)
-        self.generator = Generator(channels, self.context, self.widths, self.latent, grid)
+        self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
+        self.generator = Decoder(channels, self.context, self.widths, self.latent, grid)
         self.log_sigma = nn.Parameter(torch.full((channels, 1, 1), -2.5))
 
     @property
@@ -89,7 +84,9 @@ class VAE(ImageMechanism):
 
     def encode(self, x: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z | x, pa), each (N, latent)."""
-        return self.inference(framed(x / self.gain(pa), self.frame(CELL)), self.features(pa, x.shape[0]))
+        framed_x = framed(x / self.gain(pa), self.frame(CELL))
+        mean, log_std = self.inference(framed_x, self.features(pa, x.shape[0])).chunk(2, 1)
+        return mean, log_std.clamp(-4, 2)
 
     def decode(self, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean (N, C, H, W) of p(x | z, pa), and its standard deviation, broadcastable to that."""
@@ -143,56 +140,3 @@ class VAE(ImageMechanism):
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         return self.standard_noise({"z": (n, self.latent), "eps": (n, *self.variable.event_shape)})
-
-
-# ---------------------------------------------------------------------- networks
-
-
-class Inference(nn.Module):
-    """q(z | x, pa): image and parent features to mean and log standard deviation of z."""
-
-    def __init__(
-        self, channels: int, context: int, widths: tuple[int, ...], latent: int, grid: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.embed = embedding(context)
-        self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in widths)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        self.head = quiet(nn.Linear(widths[-1] * grid[0] * grid[1], 2 * latent))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        e = self.embed(c)
-        h = self.stem(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
-        h = self.blocks[0](h, e)
-        for down, block in zip(self.down, self.blocks[1:], strict=True):
-            h = block(down(h), e)
-        mean, log_std = self.head(F.silu(h).flatten(1)).to(x.dtype).chunk(2, 1)
-        return mean, log_std.clamp(-4, 2)
-
-
-class Generator(nn.Module):
-    """z and parent features to the mean image, before its gain."""
-
-    def __init__(
-        self, channels: int, context: int, widths: tuple[int, ...], latent: int, grid: tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self.grid = grid
-        self.embed = embedding(context)
-        self.stem = nn.Linear(latent + EMBEDDING, widths[-1] * grid[0] * grid[1])
-        self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in reversed(widths))
-        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(reversed(widths)))
-        # Edges of strokes are decided at the finest level: one more block there.
-        self.last = Block(widths[0], EMBEDDING)
-        self.head = quiet(nn.Conv2d(widths[0], 4 * channels, 3, padding=1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        e = self.embed(c)
-        h = self.stem(torch.cat([z, e], 1)).unflatten(1, (-1, *self.grid))
-        h = self.blocks[0](h.contiguous(memory_format=torch.channels_last), e)
-        for up, block in zip(self.up, self.blocks[1:], strict=True):
-            h = block(F.pixel_shuffle(up(h), 2), e)
-        return F.pixel_shuffle(self.head(F.silu(self.last(h, e))), 2).to(z.dtype)
