@@ -33,13 +33,15 @@ class HVAE(ImageMechanism):
         \qquad u_k, \epsilon \sim N(0, 1)
 
     with :math:`h_k` the top-down features left by the latents above. The exogenous sites `z0`, `z1`, ... hold the
-    *standardised* noise :math:`u_k`, standard normal whatever the parents are. So whether the map from :math:`u`
-    to :math:`z` sees the parents or not (`exogenous_prior`), a counterfactual keeps :math:`u`, computes
-    :math:`z` again under the new parents, and the action is never absorbed by an abducted :math:`z`.
+    *standardised* noise :math:`u_k`, standard normal whatever the parents are; :math:`z_k` is a mediator between
+    them and the image. A counterfactual keeps :math:`u` and computes :math:`z` again under the new parents, so an
+    action is never absorbed by an abducted :math:`z`, whether :math:`m_k, s_k` see the parents or not
+    (`exogenous_prior`). That they do is the default: then :math:`q` need not be bent to make :math:`z` independent
+    of the parents, since the prior takes off what they explain.
 
-    Parents act in three ways: they modulate every block, they shift the priors (unless `exogenous_prior`), and they
-    brighten the whole image by a gain outside the networks (see `Gain`). There is no normalisation layer, as in
-    the paper; residual branches start out faint instead.
+    Parents act in three ways: they modulate every block, they shift the priors (unless `exogenous_prior`), and
+    they brighten the whole image by a gain outside the networks (see `Gain`). There is no normalisation layer, as
+    in the paper; residual branches start out faint instead.
 
     References:
         Child, "Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images", 2021.
@@ -56,7 +58,7 @@ class HVAE(ImageMechanism):
         bottleneck: Channels inside a residual block, as a share of its width.
         beta: Weight of the KL terms in the training objective (Higgins et al. 2017).
         sigma: Standard deviation of pixels before the gain, or None to learn one per channel.
-        exogenous_prior: Whether the prior of z is independent of the parents as well as that of u.
+        exogenous_prior: Whether the prior of z is independent of the parents too, not that of u alone.
         temperature: Standard deviation of drawn latents as a share of the model's own: in `sample_noise`, in
             abduction by sample, and in the Pyro program. It is part of the configuration, so a file records it.
         size: The only height and width it takes, for presets made for one; None for any,
@@ -80,7 +82,7 @@ class HVAE(ImageMechanism):
     bottleneck: float = 1.0
     beta: float = 4.0
     sigma: float | None = None
-    exogenous_prior: bool = True
+    exogenous_prior: bool = False
     temperature: float = 1.0
     size: int | None = None
 
@@ -296,6 +298,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent": (16, 16, 16, 16, 16),
         "bottleneck": 0.25,
         "beta": 1.0,
+        "exogenous_prior": True,
         "size": 32,
     },
     "64": {
@@ -305,6 +308,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent": (16, 16, 16, 16, 16, 16),
         "bottleneck": 0.25,
         "beta": 5.0,
+        "exogenous_prior": True,
         "size": 64,
     },
 }
@@ -398,7 +402,8 @@ class Generator(nn.Module):
         [module for module in self.modules() if isinstance(module, Latent)][-1].free = None
         # Edges of strokes are decided at the finest level: one more block there.
         self.last = _block(hvae, hvae.widths[0], hvae.grids()[0])
-        self.head = quiet(nn.Conv2d(hvae.widths[0], hvae.variable.event_shape[0] * self.stride**2, 3, padding=1))
+        channels = hvae.variable.event_shape[0]
+        self.head = quiet(nn.Conv2d(hvae.widths[0], channels * self.stride**2, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, c: Tensor, choose: Choose) -> Tensor:
