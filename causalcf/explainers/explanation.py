@@ -13,7 +13,7 @@ from torch import Tensor
 from causalcf.abduction import site
 from causalcf.data import Batch
 from causalcf.errors import CausalCFError, ExplanationError
-from causalcf.explainers.query import REASONS, Found, Query, Reason
+from causalcf.explainers.query import REASONS, Found, Query, Reason, padded
 from causalcf.variables import Categorical
 
 if TYPE_CHECKING:
@@ -218,23 +218,16 @@ def _stream(query: Query, found: Found) -> Stream:
     """The frames of each row, decoded and classified once more without gradients."""
     if not found.trail:
         raise ExplanationError("This method has no steps between: ask without stream=True.")
-    longest = len(found.trail)
-    lengths = torch.bincount(torch.cat([rows for rows, _ in found.trail]), minlength=query.rows)
-    code = query.start.new_zeros(query.rows, longest, *query.start.shape[1:])
-    for t, (rows, codes) in enumerate(found.trail):
-        code[rows, t] = codes
-    at = torch.arange(longest, device=code.device).expand(query.rows, -1).minimum(lengths[:, None] - 1)
-    code = code[torch.arange(query.rows, device=code.device)[:, None], at]
-    row, step = torch.nonzero(at == torch.arange(longest, device=code.device), as_tuple=True)
-    parts = [_frames(query[r], code[r, s]) for r, s in zip(row.split(CHUNK), step.split(CHUNK), strict=True)]
-
-    def whole(name: str) -> Tensor:
-        flat = torch.cat([part[name] for part in parts])
-        padded = flat.new_zeros(query.rows, longest, *flat.shape[1:])
-        padded[row, step] = flat
-        return padded[torch.arange(query.rows, device=code.device)[:, None], at]
-
-    return Stream(code, lengths=lengths, **{name: whole(name) for name in parts[0]})
+    code, lengths = padded(found.trail)
+    longest = code.shape[1]
+    step = torch.arange(longest, device=code.device).expand(query.rows, -1)
+    row, at = torch.nonzero(step < lengths[:, None], as_tuple=True)
+    parts = [_frames(query[r], code[r, s]) for r, s in zip(row.split(CHUNK), at.split(CHUNK), strict=True)]
+    # Where a shorter row's frames go on: its last one again.
+    number = torch.zeros_like(step)
+    number[row, at] = torch.arange(len(row), device=code.device)
+    source = number.gather(1, step.minimum(lengths[:, None] - 1))
+    return Stream(code, lengths=lengths, **{name: torch.cat([p[name] for p in parts])[source] for name in parts[0]})
 
 
 def _frames(query: Query, code: Tensor) -> dict[str, Tensor]:

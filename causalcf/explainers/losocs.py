@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query
+from causalcf.explainers.path import paced
+from causalcf.explainers.query import Found, Query
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import logit, squared_l2
 
@@ -20,6 +21,8 @@ class LoSoCs(GradientSearch):
     r"""Raises the target's logit, :math:`-f(G(z'))_t`, by Adam in z', and gives every image on the way.
 
     `explain(..., stream=True)` keeps the frames. For a regression the value itself rises or falls to the target.
+    With `frames` the same way is shown in steps of another length, evenly spaced in the logit and in the image, which
+    makes a stream linear and even.
 
     References:
         Kehe, Rooryck, Coffel, "Generating Counterfactuals by Optimizing Over Latent Space Representations", 2024,
@@ -28,6 +31,9 @@ class LoSoCs(GradientSearch):
     Args:
         gamma: Tau, the probability of the target at which a row ends.
         lr: Adam's step size; smaller steps make more frames.
+        frames: How many a stream shall have, paced as `pace` says; None for the search's own steps.
+        pace: How much of the pace is set by the image's change, the rest by the target's logit: 0 makes steps of
+            constant logit, 1 of constant change.
         plausibility: Weight of the squared distance between a code and the code of its own image. What the
             generator cannot recognise, the paper's "demon numbers", pays for it; 0 as published.
 
@@ -39,9 +45,17 @@ class LoSoCs(GradientSearch):
 
     gamma: float = 0.999
     lr: float = 0.05
+    frames: int | None = None
+    pace: float = 0.7
     plausibility: float = 0.0
 
     regression: ClassVar[bool] = True
+
+    def _find(self, query: Query, *, stream: bool) -> Found:
+        found = super()._find(query, stream=stream)
+        if not stream or self.frames is None:
+            return found
+        return replace(found, trail=paced(query, found.trail, frames=self.frames, pace=self.pace))
 
     def _update(self) -> Update:
         return Adam(self.lr)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from causalcf.explainers.query import REASONS, Found, Query
+from causalcf.explainers.query import REASONS, Found, Query, Trail, padded
+from causalcf.explainers.targets import l1, logit
 
-__all__ = ["Path", "follow", "line", "verdict"]
+__all__ = ["Path", "follow", "line", "paced", "verdict"]
 
 REACHED, NO_CROSSING, MISSED = (REASONS.index(r) for r in ("reached", "no crossing", "missed"))
 
@@ -79,15 +81,15 @@ def _halve(
     path: Path,
     bracket: _Bracket,
     steps: Tensor,
-    open_: Tensor,
+    going: Tensor,
     *,
     gamma: float,
     tolerance: float,
     halvings: int,
 ) -> None:
-    """Narrow the brackets of the open rows, in place, until each is within the tolerance."""
+    """Narrow the brackets of the rows that are going, in place, until each is within the tolerance."""
     for _ in range(halvings):
-        rows = torch.nonzero(open_ & (bracket.beyond > tolerance))[:, 0]
+        rows = torch.nonzero(going & (bracket.beyond > tolerance))[:, 0]
         if not len(rows):
             return
         part = query[rows]
@@ -106,6 +108,55 @@ def _look(query: Query, path: Path, grid: Tensor) -> Tensor:
     rows = torch.arange(query.rows, device=grid.device).repeat_interleave(len(grid))
     wide = query[rows]
     return wide.progress(wide.ask(path(wide, grid.repeat(query.rows)))).view(query.rows, len(grid))
+
+
+def paced(query: Query, trail: Trail, *, frames: int, pace: float) -> Trail:
+    """The same way in other steps: evenly spaced in what the classifier says, and in the image.
+
+    Args:
+        query: The rows.
+        trail: The way, in the steps of a search.
+        frames: How many there shall be.
+        pace: How much of the pace is set by the image's change; the rest by the target's logit (of a regression,
+            the value): 0 gives steps of equal logit, 1 steps of equal change.
+    """
+    code, lengths = padded(trail)
+    dense = 4 * frames
+    at = torch.linspace(0, 1, dense, dtype=code.dtype, device=code.device) * (lengths[:, None] - 1)
+    points = _between(code, at)
+    height, image = [], []
+    for k in range(dense):
+        values = query.decode(points[:, k])
+        members = query.explained.members(points[:, k] if query.latent else values)
+        height.append(logit(query, members))
+        image.append(values)
+    # A logit that falls for a while takes no time of its own: the pace follows its highest value so far.
+    raised = torch.stack(height, 1).cummax(1).values
+    changes = torch.stack([l1(a, b) for a, b in pairwise(image)], 1).cumsum(1)
+    changed = torch.nn.functional.pad(changes, (1, 0))
+    progress = pace * _share(changed) + (1 - pace) * _share(raised)
+    levels = torch.linspace(0, 1, frames, dtype=code.dtype, device=code.device).expand(len(code), -1).contiguous()
+    above = torch.searchsorted(progress.contiguous(), levels).clamp(1, dense - 1)
+    low, high = progress.gather(1, above - 1), progress.gather(1, above)
+    share = above - 1 + ((levels - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    codes = _between(points, share)
+    rows = torch.arange(len(code), device=code.device)
+    return [(rows, codes[:, k]) for k in range(frames)]
+
+
+def _between(code: Tensor, at: Tensor) -> Tensor:
+    """Codes (N, K, D) at fractional steps (N, K) of codes (N, T, D)."""
+    low = at.floor().long().clamp(0, max(code.shape[1] - 2, 0))
+    high = (low + 1).clamp_max(code.shape[1] - 1)
+    rows = torch.arange(len(code), device=code.device)[:, None]
+    return torch.lerp(code[rows, low], code[rows, high], (at - low)[..., None])
+
+
+def _share(rising: Tensor) -> Tensor:
+    """Rising values (N, T) from 0 to 1; of a row that does not rise, 0 to 1 evenly."""
+    low, high = rising[:, :1], rising[:, -1:]
+    even = torch.linspace(0, 1, rising.shape[1], dtype=rising.dtype, device=rising.device).expand_as(rising)
+    return torch.where(high > low, (rising - low) / (high - low).clamp_min(1e-12), even)
 
 
 def line(query: Query, alpha: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from causalcf.explainers.classifier import Explained
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Categorical, as_array
 
-__all__ = ["REASONS", "Found", "Query", "Reason", "read_target"]
+__all__ = ["REASONS", "Found", "Query", "Reason", "Trail", "padded", "read_target"]
 
 Reason = Literal["reached", "max steps", "nan gradient", "stuck", "no crossing", "missed"]
 REASONS: tuple[Reason, ...] = ("reached", "max steps", "nan gradient", "stuck", "no crossing", "missed")
@@ -26,6 +26,10 @@ map does not reach the target.
 """
 
 
+Trail = list[tuple[Tensor, Tensor]]
+"""The rows that are still under way at each step, and their codes; step 0 has them all."""
+
+
 @dataclass(frozen=True)
 class Found:
     """Where an explainer ended, by row.
@@ -35,13 +39,13 @@ class Found:
             failed holds its best attempt, the one with the highest probability of the target.
         steps: (N,) steps taken until then.
         reason: (N,) long, an index into `REASONS`.
-        trail: The way there, if asked for: (rows, their codes) at each step, starting with step 0.
+        trail: The way there, if asked for.
     """
 
     code: Tensor
     steps: Tensor
     reason: Tensor
-    trail: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    trail: Trail = field(default_factory=list)
 
     @property
     def reached(self) -> Tensor:
@@ -150,6 +154,20 @@ class Query:
     def met(self, progress: Tensor, gamma: float) -> Tensor:
         """(N,) bool: whether the probability is gamma or more; a regression, at its target."""
         return progress >= (0.0 if self.explained.regression else gamma)
+
+
+def padded(trail: Trail) -> tuple[Tensor, Tensor]:
+    """A trail as codes (N, T, ...), each row's last one repeated, and the rows' lengths (N,).
+
+    Every row is in the first step; none comes back after it has ended.
+    """
+    first = trail[0][1]
+    lengths = torch.bincount(torch.cat([rows for rows, _ in trail]), minlength=len(first))
+    code = first.new_zeros(len(first), len(trail), *first.shape[1:])
+    for t, (rows, codes) in enumerate(trail):
+        code[rows, t] = codes
+    last = torch.arange(len(trail), device=first.device).expand(len(first), -1).minimum(lengths[:, None] - 1)
+    return code[torch.arange(len(first), device=first.device)[:, None], last], lengths
 
 
 class _Projected(torch.autograd.Function):
