@@ -16,6 +16,7 @@ import typer
 from causalcf.errors import DataError, InterventionError
 
 if TYPE_CHECKING:
+    from causalcf.explainers import Explainer
     from causalcf.predictors import Predictors
     from causalcf.records import Records
     from causalcf.scm import StructuralCausalModel
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 __all__ = [
     "all_scores",
     "first_rows",
+    "load_classifier",
     "load_data",
     "load_model",
     "parse_do",
     "parse_epochs",
+    "parse_explainer",
     "parse_mechanisms",
+    "parse_target",
     "slice_rows",
     "truth_of",
 ]
@@ -108,20 +112,107 @@ def parse_mechanisms(options: Sequence[str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for option in options:
         node, _, call = option.partition("=")
+        name, arguments = _parse_call(option, call, "mechanism", MECHANISMS)
         try:
-            tree = ast.parse(call.strip(), mode="eval").body
-            name, keywords = (tree.func, tree.keywords) if isinstance(tree, ast.Call) else (tree, [])
-            arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
-            kind = name.id if isinstance(name, ast.Name) else ""
-        except (SyntaxError, ValueError):
-            raise DataError(f"--mechanism {option}: expected node=Name or 'node=Name(key=value)'.") from None
-        if kind not in MECHANISMS:
-            raise DataError(f"--mechanism {option}: there is no mechanism '{kind}'. Known: {list(MECHANISMS)}.")
-        try:
-            chosen[node] = MECHANISMS[kind](**arguments)
+            chosen[node] = MECHANISMS[name](**arguments)
         except TypeError as error:
             raise DataError(f"--mechanism {option}: {error}.") from None
     return chosen
+
+
+def parse_explainer(option: str, scm: StructuralCausalModel, **arguments: Any) -> Explainer:
+    """An explainer from `Name` or `Name(key=value, ...)`, with the arguments the command line gives it.
+
+    Args:
+        option: The method, for example `"Clarity(gamma=0.99)"`.
+        scm: The model.
+        arguments: `node`, `classifier` and `variable`.
+
+    Raises:
+        DataError: There is no such method, or it lacks an option of this name.
+    """
+    from causalcf.explainers import EXPLAINERS
+
+    name, options = _parse_call(option, option, "method", EXPLAINERS)
+    try:
+        return EXPLAINERS[name](scm, **arguments, **options)
+    except TypeError as error:
+        raise DataError(f"--method {option}: {error}.") from None
+
+
+def _parse_call(option: str, text: str, what: str, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and keyword arguments of `Name` or `Name(key=value, ...)`; values are Python literals."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        name, keywords = (tree.func, tree.keywords) if isinstance(tree, ast.Call) else (tree, [])
+        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
+        kind = name.id if isinstance(name, ast.Name) else ""
+    except (SyntaxError, ValueError):
+        prefix = "" if text == option else "node="
+        raise DataError(f"--{what} {option}: expected {prefix}Name or '{prefix}Name(key=value)'.") from None
+    if kind not in known:
+        raise DataError(f"--{what} {option}: there is no {what} '{kind}'. Known: {list(known)}.")
+    return kind, arguments
+
+
+def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Variable | None]:
+    """A classifier to explain, and what it gives.
+
+    It is a predictor's file, a Python file that defines `classifier`, or one that comes along.
+
+    Args:
+        given: The file, or None for the predictor of a class that comes along with the data set. A Python file
+            may define `variable` too.
+        data: The data set's name.
+        device: Where it goes.
+
+    Raises:
+        DataError: There is none.
+    """
+    import runpy
+
+    from causalcf import predictors
+    from causalcf.predictors.shipped import known
+    from causalcf.variables import Categorical
+
+    if given is not None and given.endswith(".py"):
+        defined = runpy.run_path(given)
+        if "classifier" not in defined:
+            raise DataError(f"--classifier {given}: the file must define `classifier`, a torch module giving logits.")
+        return defined["classifier"], defined.get("variable")
+    if given is not None:
+        predictor = predictors.Predictor.load(given, device=device)
+        return predictor, predictor.variable
+    classes = []
+    if known(data):
+        shipped = predictors.pretrained(data, device=device)
+        classes = [shipped[node] for node in shipped if isinstance(shipped[node].variable, Categorical)]
+    if not classes:
+        raise DataError(
+            f"No classifier comes along with '{data}'. Give one: --classifier FILE, made by `causalcf predictors"
+            f" {data} --out FOLDER`, or a Python file that defines `classifier`."
+        )
+    return classes[0], classes[0].variable
+
+
+def parse_target(text: str, variable: Variable | None) -> float:
+    """A class's code from its name or number, or the value of a regression.
+
+    Args:
+        text: As given.
+        variable: What the classifier gives; None for classes without names.
+
+    Example:
+        >>> from causalcf.variables import Boolean, Categorical
+        >>> parse_target("cat", Categorical(("ape", "cat"))), parse_target("true", Boolean()), parse_target("4", None)
+        (1, True, 4)
+    """
+    from causalcf.variables import Categorical
+
+    if isinstance(variable, Categorical):
+        return variable.code("--target", text)
+    value = _value(f"--target {text}", text, variable)
+    return int(value) if variable is None else value
 
 
 def load_data(name: str, root: Path | None, split: str) -> Any:

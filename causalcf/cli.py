@@ -15,11 +15,14 @@ import typer
 from causalcf.arguments import (
     all_scores,
     first_rows,
+    load_classifier,
     load_data,
     load_model,
     parse_do,
     parse_epochs,
+    parse_explainer,
     parse_mechanisms,
+    parse_target,
     slice_rows,
     truth_of,
 )
@@ -349,6 +352,66 @@ def evaluate(
         facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
         write_json(out, {"provenance": facts, **records.to_json()})
         typer.echo(out)
+
+
+@app.command(
+    epilog="Example: causalcf explain mnist-vae --data mnist --target 9 --rows 40; with a method's own settings:"
+    " --method 'LoSoCs(tau=0.99)' --stream"
+)
+def explain(
+    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    data: DataName,
+    target: Annotated[str, typer.Option(help="The class (or the value of a regression) to reach.")],
+    method: Annotated[
+        str, typer.Option(help="REVISE, Clarity, LoSoCs, C3LT, ...: 'Name' or 'Name(key=value)'.")
+    ] = "REVISE",
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="What to explain: a predictor's file, or a Python file that defines `classifier`, a torch module"
+            " giving logits; by default the predictor that comes along with the data."
+        ),
+    ] = None,
+    node: Annotated[str, typer.Option(help="The node to explain.")] = "image",
+    root: Root = None,
+    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "12",
+    train_rows: Annotated[
+        int | None, typer.Option(help="Train the method on the first rows of the train split.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Keep and show every step.")] = False,
+    out: Out = Path("explanation"),
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Ask what would have to change in an image for a classifier to call it something else.
+
+    Rows that the classifier puts into the target already are left out.
+    """
+    import torch
+
+    from causalcf.data import Batch
+    from causalcf.explainers.scores import scores
+    from causalcf.report import print_explanation, write_explanation
+
+    scm = load_model(model, device)
+    asked, variable = load_classifier(classifier, data, device)
+    explainer = parse_explainer(method, scm, node=node, classifier=asked, variable=variable)
+    wanted = parse_target(target, variable)
+    x = slice_rows(load_data(data, root, split), rows)
+    if explainer.trains:
+        explainer.fit(first_rows(load_data(data, root, "train"), train_rows), seed=seed)
+    away = torch.nonzero(explainer.predict(x) != wanted)[:, 0].cpu()
+    if not len(away):
+        raise DataError(f"--target {target}: the classifier puts all of these rows there already. Ask for others.")
+    x = x[away] if isinstance(x, Batch) else {name: column[away.numpy()] for name, column in x.items()}
+    explanation = explainer.explain(x, wanted, seed=seed, stream=stream)
+    scored = {} if explanation.query.explained.regression else scores(explanation)
+    print_explanation(explanation, scored)
+    facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "target": target, "settings": method}
+    facts["classifier"] = classifier or data
+    for path in write_explanation(explanation, scored, out, device=device, **facts):
+        typer.echo(path)
 
 
 @app.command("predictors")

@@ -16,15 +16,18 @@ from causalcf.data import scalar_columns
 from causalcf.provenance import provenance
 
 if TYPE_CHECKING:
+    from causalcf.explainers import Explanation
     from causalcf.records import Record, Records
     from causalcf.scm import StructuralCausalModel
 
 __all__ = [
     "print_counterfactual",
+    "print_explanation",
     "print_fit",
     "print_records",
     "write_counterfactual",
     "write_csv",
+    "write_explanation",
     "write_json",
 ]
 
@@ -203,6 +206,69 @@ def write_counterfactual(
         out / "counterfactual.safetensors",
         write_json(out / "counterfactual.json", record),
     ]
+
+
+def print_explanation(explanation: Explanation, scores: Mapping[str, Tensor], *, rows: int = 12) -> None:
+    """Show how the first rows ended, and the mean scores of all."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from causalcf.explainers.scores import summary
+
+    console = Console()
+    columns = explanation.columns()
+    table = Table("row", *columns)
+    for i, label in enumerate(_labels(explanation.factual.index)[:rows]):
+        table.add_row(label, *(_cell(values[i]) for values in columns.values()))
+    if explanation.rows > rows:
+        table.caption = f"{explanation.rows - rows} more rows are in the files."
+    console.print(table)
+    means = Table("score", "mean", "spread over rows")
+    for name, (mean, spread) in summary(scores).items():
+        means.add_row(name, _brief(mean), _brief(spread))
+    console.print(means)
+
+
+def write_explanation(
+    explanation: Explanation, scores: Mapping[str, Tensor], out: str | Path, *, device: str, **facts: Any
+) -> list[Path]:
+    """Write a picture, a line a row as CSV, the images and the intervention as safetensors, and the record as JSON.
+
+    Args:
+        explanation: The answer.
+        scores: Name -> a value a row.
+        out: Folder; made if it does not exist.
+        device: Recorded.
+        facts: Anything else to record: model, data, classifier.
+
+    Returns:
+        The files written.
+    """
+    from causalcf.explainers.scores import summary
+    from causalcf.plots import save_figure
+
+    out = Path(out)
+    record = provenance(seed=explanation.seed, device=device, method=explanation.method, **facts)
+    record["scores"] = {name: {"mean": mean, "spread": spread} for name, (mean, spread) in summary(scores).items()}
+    save_figure(explanation.plot(), out / "explanation.png", record)
+    tensors = {f"do.{target}": value for target, value in explanation.do.items()}
+    tensors |= {f"factual.{node}": value for node, value in explanation.factual.items()}
+    tensors[f"counterfactual.{explanation.node}"] = explanation.counterfactual
+    if explanation.stream is not None:
+        tensors |= {"stream.image": explanation.stream.image, "stream.lengths": explanation.stream.lengths}
+    write_file(out / "explanation.safetensors", {"kind": "explanation", "provenance": record}, tensors)
+    table = {"row": _labels(explanation.factual.index), **explanation.columns()}
+    table |= {name: values.tolist() for name, values in scores.items() if name not in table}
+    return [
+        out / "explanation.png",
+        write_csv(out / "explanation.csv", table),
+        out / "explanation.safetensors",
+        write_json(out / "explanation.json", record),
+    ]
+
+
+def _labels(index: Any) -> list[str]:
+    return [str(label) for label in (index.tolist() if hasattr(index, "tolist") else index)]
 
 
 def _table(cf: Counterfactual) -> dict[str, list[Any]]:

@@ -507,3 +507,65 @@ def test_data_morphomnist_makes_a_data_set(run, tmp_path):
     code, _, err = run("data", "morphomnist", "--mnist", tmp_path / "mnist", "--out", out, "--mode", "slow")
     assert code == 2
     assert "Unknown mode 'slow'" in err
+
+
+# ---------------------------------------------------------------------- explaining a classifier
+
+CLASSIFIER = """
+import torch
+torch.manual_seed(0)
+classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10))
+"""
+
+
+def test_explain_writes_pictures_tables_and_the_intervention(run, model, tmp_path):
+    code = tmp_path / "classifier.py"
+    code.write_text(CLASSIFIER)
+    command = ["explain", model, "--data", "digits", "--classifier", code, "--target", "3", "--rows", "20:32"]
+    exit_code, out, err = run(*command, "--method", "PGD(max_steps=60)", "--stream", "--out", tmp_path / "e")
+    assert exit_code == 0, err
+    header, tensors = read_file(tmp_path / "e" / "explanation.safetensors")
+    assert header["kind"] == "explanation"
+    rows = list(csv.DictReader((tmp_path / "e" / "explanation.csv").read_text().splitlines()))
+    assert len(rows) == len(tensors["counterfactual.image"])
+    assert 0 < len(rows) <= 12
+    assert all(row["factual"] != "3" and row["target"] == "3" for row in rows)
+    record = json.loads((tmp_path / "e" / "explanation.json").read_text())
+    assert record["seed"] == 0
+    assert record["settings"] == "PGD(max_steps=60)"
+    assert record["scores"]["valid"]["mean"] == np.mean([row["reached"] == "True" for row in rows])
+    # The file's intervention makes the file's image.
+    scm, data = ccf.SCM.load(model), ccf.datasets.Digits("test")[20:32]
+    x = data[torch.tensor([int(row["row"]) for row in rows]) - int(data.index[0])]
+    again = scm.counterfactual(x, do={"image": tensors["do.image"]})["image"]
+    assert torch.allclose(again, tensors["counterfactual.image"], atol=1e-6)
+    assert (tmp_path / "e" / "explanation.png").stat().st_size > 10_000
+    assert "proximity" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--method", "Wishful"], "there is no method 'Wishful'. Known: ['"),
+        (["--method", "PGD(strength=3)"], "strength"),
+        (["--target", "11"], "11"),
+        (["--classifier", "nowhere.py"], "nowhere.py"),
+        (["--node", "picture"], "picture"),
+    ],
+)
+def test_explain_refuses_in_one_line(run, model, tmp_path, options, said):
+    code = tmp_path / "classifier.py"
+    code.write_text(CLASSIFIER)
+    command = {"--data": "digits", "--classifier": code, "--target": "3", "--method": "PGD", "--out": tmp_path / "e"}
+    command |= dict(zip(options[::2], options[1::2], strict=True))
+    exit_code, _, err = run("explain", model, *(part for pair in command.items() for part in pair))
+    assert exit_code == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "e").exists()
+
+
+def test_explain_needs_a_classifier_where_none_comes_along(run, model, tmp_path):
+    exit_code, _, err = run("explain", model, "--data", "digits", "--target", "3", "--out", tmp_path / "e")
+    assert exit_code == 2
+    assert "No classifier comes along with 'digits'" in err

@@ -62,7 +62,7 @@ class VAE(ImageMechanism):
 
     def build(self) -> None:
         super().build()
-        channels = self.variable.channels
+        channels = self.variable.event_shape[0]
         height, width = self.frame(CELL)
         grid = (height // CELL, width // CELL)
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
@@ -92,7 +92,7 @@ class VAE(ImageMechanism):
         """Mean (N, C, H, W) of p(x | z, pa), and its standard deviation, broadcastable to that."""
         gain = self.gain(pa)
         sigma = self.log_sigma.exp() if self.sigma is None else torch.full_like(self.log_sigma, self.sigma)
-        mean = framed(self.generator(z, self.features(pa, z.shape[0])), self.variable.event_shape[1:])
+        mean = framed(self.generator(z, self.features(pa, z.shape[0])), self.frame(1))
         return gain * mean, gain * sigma
 
     def prior(self, pa: Parents) -> dict[str, Independent]:

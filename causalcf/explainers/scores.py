@@ -1,0 +1,138 @@
+"""What an explanation is worth: every score of the papers for each row, and the same scores of references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from causalcf import metrics
+from causalcf.errors import ExplanationError
+from causalcf.explainers.explanation import Explanation
+from causalcf.metrics.autoencoders import ClassAutoencoders
+
+__all__ = ["image_scores", "scores", "summary"]
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+def scores(
+    explanation: Explanation, *, judge: Classifier | None = None, autoencoders: ClassAutoencoders | None = None
+) -> dict[str, Tensor]:
+    """Scores of an explanation by name, each (N,); NaN where a row has none.
+
+    Args:
+        explanation: Of classes, not of a number.
+        judge: Another classifier than the one explained, to ask whether it sees the target too.
+        autoencoders: Judges of IM1, IM2 and the reconstruction error; see `metrics.fit_autoencoders`.
+
+    Raises:
+        ExplanationError: A regression was explained, which has no classes.
+
+    Example:
+        >>> scores(explanation)["proximity"].mean()  # doctest: +SKIP
+    """
+    query = explanation.query
+    if query.explained.regression:
+        raise ExplanationError("These are scores of classes, and a regression was explained. See metrics.linearity.")
+    # Where any other class would do, the one that came out is the one that is judged.
+    target = torch.where(query.side > 0, explanation.target, explanation.predicted)
+    result = image_scores(
+        explanation.counterfactual,
+        query.x,
+        explanation.factual_predicted,
+        target,
+        None if query.latent else lambda x: query.explained.members(x).softmax(-1).mean(0).log(),
+        judge=judge,
+        autoencoders=autoencoders,
+    )
+    result["valid"] = metrics.validity(explanation.predicted, target, failed=~explanation.reached)
+    result["changed"] = metrics.class_changed(explanation.predicted, explanation.factual_predicted)
+    result["probability"], result["steps"] = explanation.probability, explanation.steps.float()
+    result["proximity to reconstruction"] = metrics.proximity(
+        explanation.counterfactual, explanation.reconstruction.to(explanation.counterfactual)
+    )
+    return result | _stream_scores(explanation)
+
+
+def image_scores(
+    x: Tensor,
+    factual: Tensor,
+    source: Tensor,
+    target: Tensor,
+    classifier: Classifier | None,
+    *,
+    judge: Classifier | None = None,
+    autoencoders: ClassAutoencoders | None = None,
+) -> dict[str, Tensor]:
+    """Scores of images taken for counterfactuals: of an explainer's, and of references such as real images.
+
+    Args:
+        x: Shape (N, ...).
+        factual: What they are compared with, of the same shape.
+        source: The factuals' classes, (N,).
+        target: The classes asked for, (N,).
+        classifier: The one explained, giving logits (N, K); None if it does not read images.
+        judge: Another classifier.
+        autoencoders: Judges of IM1, IM2 and the reconstruction error.
+    """
+    result = {
+        "proximity": metrics.proximity(x, factual),
+        "distance": metrics.distance(x, factual),
+        "sparsity": metrics.total_change(x, factual),
+        "changed features": metrics.changed_features(x, factual).to(x),
+    }
+    if classifier is not None:
+        predicted = _predicted(classifier, x)
+        result["valid"] = metrics.validity(predicted, target)
+        result["changed"] = metrics.class_changed(predicted, source)
+        if x.ndim == 4:
+            curves = metrics.transition_curves(x, factual, classifier)
+            result["AUPC target"] = metrics.aupc(curves, target)
+            result["AUPC source"] = metrics.aupc(curves, source)
+            result["COUT"] = result["AUPC target"] - result["AUPC source"]
+    if judge is not None:
+        result["valid to the judge"] = metrics.validity(_predicted(judge, x), target)
+    if autoencoders is not None:
+        with torch.no_grad():
+            again = autoencoders(x)
+        result["IM1"], result["IM2"] = metrics.im1(again, x, source, target), metrics.im2(again, x, target)
+        result["reconstruction error"] = metrics.reconstruction_error(x, autoencoders.of_all)
+    return result
+
+
+def summary(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
+    """Name -> mean and standard deviation over the rows that have the score; NaN where none has.
+
+    Example:
+        >>> summary({"IM1": torch.tensor([1.0, 3.0, torch.nan])})
+        {'IM1': (2.0, 1.0)}
+    """
+    means = {name: values.double().nanmean() for name, values in scores.items()}
+    spreads = {name: (values.double() - means[name]).square().nanmean().sqrt() for name, values in scores.items()}
+    return {name: (float(means[name]), float(spreads[name])) for name in scores}
+
+
+@torch.no_grad()
+def _predicted(classifier: Classifier, x: Tensor) -> Tensor:
+    if isinstance(classifier, nn.Module):
+        classifier.eval()
+    return torch.cat([classifier(part).argmax(-1) for part in x.split(1000)])
+
+
+def _stream_scores(explanation: Explanation) -> dict[str, Tensor]:
+    """Scores of the way from the factual to the counterfactual, if it was kept."""
+    stream = explanation.stream
+    if stream is None:
+        return {}
+    logit = stream.logits.gather(2, explanation.target[:, None, None].expand(-1, stream.logits.shape[1], 1)).squeeze(2)
+    result = {
+        "linearity": metrics.linearity(logit, stream.lengths),
+        "path linearity": metrics.path_linearity(stream.code, stream.lengths),
+        "chord share": metrics.chord_share(stream.code, stream.lengths),
+    }
+    if stream.image.ndim == 5:
+        result["continuity per frame"] = metrics.continuity(stream.image, stream.lengths)
+        result["continuity per pixel"] = metrics.continuity(stream.image, stream.lengths, per="pixel")
+    return result
