@@ -5,11 +5,12 @@ To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the c
 """
 
 from causalcf.errors import MechanismError
-from causalcf.mechanisms.base import Mechanism, Recipe, Stage, Turn
+from causalcf.mechanisms.base import Mechanism
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
 from causalcf.mechanisms.hvae import HVAE
+from causalcf.mechanisms.learning import Recipe, Stage, Trainable, Turn
 from causalcf.mechanisms.mixture import MixtureAE
 from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
@@ -29,6 +30,7 @@ __all__ = [
     "MixtureAE",
     "Recipe",
     "Stage",
+    "Trainable",
     "Turn",
     "default_mechanism",
 ]

@@ -23,91 +23,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from causalcf.errors import DensityError, MechanismError
+from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
 from causalcf.variables import Variable
 
 __all__ = ["Draw", "Kind", "Mechanism", "Parents", "Recipe", "Stage", "Turn"]
 
 Kind = Literal["invertible", "amortised", "implicit", "deterministic"]
-Parents = Mapping[str, Tensor]
 Draw = Callable[[str, TorchDistribution], Tensor]
 """(latent, its law) -> a draw from it."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a mechanism is trained unless `fit` is told otherwise.
-
-    Args:
-        epochs: Passes over the training split.
-        min_steps: Small data get more passes, to reach at least this many steps.
-        batch_size: Rows per step, over all processes.
-        lr: Peak learning rate of AdamW, reached after `warmup` steps, then decayed by a cosine to 0.
-        warmup: Steps of linear warm-up.
-        betas: AdamW's moment decays.
-        weight_decay: AdamW's decoupled weight decay.
-        clip: Largest gradient norm.
-        ema: Decay of the exponential moving average of the weights, which is what is kept; 0 for none.
-        patience: Epochs without a better validation loss before training stops.
-        slack: Differences in validation loss below slack / sqrt(validation rows) count as chance: the
-            latest weights that are no worse than the best by more are kept. The standard deviation of
-            one row's loss makes it the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
-        accumulate: Parts a batch is worked through in, one after the other, to save memory. Gradients are
-            those of the whole batch, as long as the loss is a mean over rows.
-    """
-
-    epochs: int = 30
-    min_steps: int = 0
-    batch_size: int = 256
-    lr: float = 1e-3
-    warmup: int = 100
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    clip: float = 10.0
-    ema: float = 0.0
-    patience: int = 10
-    slack: float = 0.0
-    accumulate: int = 1
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One player's move in a training step: a loss, and the weights that it may change.
-
-    Args:
-        loss: Method (x, pa) -> scalar tensor of the mechanism, averaged over rows.
-        parts: Submodules and parameters to move, by attribute name ("generator", "decoder.head"); empty for
-            all. While the turn lasts, no other weight needs a gradient.
-        lr: Peak learning rate instead of the recipe's.
-        betas: Moment decays instead of the recipe's.
-    """
-
-    loss: str = "loss"
-    parts: tuple[str, ...] = ()
-    lr: float | None = None
-    betas: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training with its own turns, settings and criterion; its best weights begin the next stage.
-
-    Args:
-        name: What history and progress call it.
-        turns: Moves of one step, in this order, on the same rows. Each different turn has an optimiser of its
-            own; one that is listed several times moves several times.
-        recipe: Training settings; None for the mechanism's, which `fit` may replace.
-        validation: Method (x, pa) -> scalar tensor that judges the weights on the validation rows; None keeps
-            the last (averaged) weights and never stops early, as adversarial losses need.
-    """
-
-    name: str = ""
-    turns: tuple[Turn, ...] = (Turn(),)
-    recipe: Recipe | None = None
-    validation: str | None = "loss"
-
-
 @dataclass(eq=False, repr=False)
-class Mechanism(nn.Module, ABC):
+class Mechanism(Trainable, ABC):
     """p(x | pa) as a structural assignment, with its abduction.
 
     A subclass is a dataclass whose fields are its hyperparameters. It is made without knowing its
@@ -121,9 +48,6 @@ class Mechanism(nn.Module, ABC):
     """Training settings that replace the mechanism's own."""
 
     kind: ClassVar[Kind]
-    default_recipe: ClassVar[Recipe] = Recipe()
-    mixed_precision: ClassVar[bool] = False
-    """Whether training may run in half precision where `fit` is asked to; a spline needs all its digits."""
     latents: ClassVar[tuple[str, ...]] = ()
     """Noise sites with a prior of their own in the Pyro program (amortised mechanisms)."""
 
@@ -181,21 +105,6 @@ class Mechanism(nn.Module, ABC):
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
 
     # ------------------------------------------------------------------ learning
-
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
-        """Take scales from the training data, before the first step."""
-
-    def solve(self, x: Tensor, pa: Parents) -> bool:
-        """Fit in closed form and return True, where that is possible."""
-        return False
-
-    def settle(self, x: Tensor, pa: Parents) -> None:
-        """Take from the training data what depends on the trained weights; once, after the last step."""
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """How it is trained, stage after stage: by default one, which minimises `loss` over all weights."""
-        return (Stage(),)
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
         """The training objective, averaged over rows: by default minus the log-likelihood."""

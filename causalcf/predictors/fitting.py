@@ -98,8 +98,8 @@ def fit(
     variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
     job = training.Fit(
         CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables),
-        {predictor.target: predictor},  # type: ignore[dict-item]
-        {predictor.target: training.plan(predictor, recipe)},  # type: ignore[arg-type]
+        {predictor.target: predictor},
+        {predictor.target: training.plan(predictor, recipe)},
         seed,
         precision=precision,
         checkpoint=None if checkpoint is None else Path(checkpoint),

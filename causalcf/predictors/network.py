@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from causalcf.checkpoint import load_tensors, read_file, write_file
 from causalcf.errors import CheckpointError, DataError, MechanismError, NotFittedError
-from causalcf.mechanisms import Recipe, Stage
+from causalcf.mechanisms import Recipe, Trainable
 from causalcf.metrics.features import evaluating
 from causalcf.nn import ParentEncoder, Standardiser
 from causalcf.variables import Image, Variable, variable_from_json
@@ -99,7 +99,7 @@ class Score:
         )
 
 
-class Predictor(nn.Module):
+class Predictor(Trainable):
     """Reads one node off an image, given other nodes if it is told to: q(target | image, given).
 
     A convolution of 7 x 7 and a pyramid of 3 x 3 convolutions, averages and peaks over the image, and
@@ -138,10 +138,7 @@ class Predictor(nn.Module):
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=14, batch_size=128, lr=2e-3, warmup=200, weight_decay=0.01, clip=5.0, ema=0.998, patience=99
     )
-    recipe: Recipe | None = None
-    stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
     mixed_precision: ClassVar[bool] = True
-    sites: ClassVar[tuple[str, ...]] = ("target",)  # there is something to learn
 
     def __init__(
         self,
@@ -162,7 +159,6 @@ class Predictor(nn.Module):
         self.given = dict(given or {})
         self.widths, self.hidden, self.pool, self.jitter = tuple(widths), hidden, pool, jitter or Jitter()
         self.proportional = proportional
-        self.fitted = False
         self.score: Score | None = None
         self.provenance: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
@@ -379,13 +375,6 @@ class Predictor(nn.Module):
             raise DataError(f"'{self.target}' has one class in every row: there is nothing to predict.")
         balanced = len(x) / (counts.clamp_min(1) * (counts > 0).sum())
         self.weights.copy_(torch.where(counts > 0, balanced, 0.0).clamp_max(20.0))
-
-    def solve(self, x: Tensor, pa: Mapping[str, Tensor]) -> bool:
-        """There is no closed form."""
-        return False
-
-    def settle(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
-        """Nothing is left to take from the data."""
 
     def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """Weighted cross-entropy, or a smooth absolute error in standard deviations."""

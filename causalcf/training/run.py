@@ -14,7 +14,7 @@ from causalcf import seeding
 from causalcf.data import Batch
 from causalcf.errors import DataError, MechanismError, TrainingError
 from causalcf.graph import CausalGraph
-from causalcf.mechanisms import Mechanism, Recipe, Stage
+from causalcf.mechanisms import Recipe, Stage, Trainable
 from causalcf.training import processes
 from causalcf.training.progress import progress
 from causalcf.training.resume import State, fingerprint, read_state, write_state
@@ -49,7 +49,7 @@ class Fit:
     """
 
     graph: CausalGraph
-    mechanisms: Mapping[str, Mechanism]
+    mechanisms: Mapping[str, Trainable]
     stages: Mapping[str, tuple[Stage, ...]]
     seed: int
     precision: str = "32-true"
@@ -81,13 +81,13 @@ def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
     return data[order[held_out:]], data[order[:held_out]]
 
 
-def recipe_of(mechanism: Mechanism, epochs: int | None = None) -> Recipe:
+def recipe_of(mechanism: Trainable, epochs: int | None = None) -> Recipe:
     """A mechanism's training settings, with the number of epochs replaced if one is given."""
     recipe = mechanism.recipe or mechanism.default_recipe
     return recipe if epochs is None else replace(recipe, epochs=epochs, min_steps=0)
 
 
-def plan(mechanism: Mechanism, recipes: Recipes | None = None, epochs: int | None = None) -> tuple[Stage, ...]:
+def plan(mechanism: Trainable, recipes: Recipes | None = None, epochs: int | None = None) -> tuple[Stage, ...]:
     """A mechanism's stages, each with the recipe it will be trained by.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from causalcf import seeding
 from causalcf.data import Batch
 from causalcf.errors import MechanismError, TrainingError
-from causalcf.mechanisms import Mechanism, Recipe, Turn
+from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
 from causalcf.training.progress import Report
 
@@ -242,7 +242,7 @@ class Trainer:
 class Player:
     """A turn's objective, the weights it moves, and their optimiser."""
 
-    def __init__(self, turn: Turn, mechanism: Mechanism, recipe: Recipe, compiled: bool) -> None:
+    def __init__(self, turn: Turn, mechanism: Trainable, recipe: Recipe, compiled: bool) -> None:
         self.parameters = _weights(mechanism, turn)
         self.own = set(self.parameters)
         self.lr = recipe.lr if turn.lr is None else turn.lr
@@ -294,7 +294,7 @@ class Average:
     by their start. With a decay of 0 it is the module itself.
     """
 
-    def __init__(self, module: Mechanism, decay: float) -> None:
+    def __init__(self, module: Trainable, decay: float) -> None:
         self.source, self.decay, self.count = module, decay, 0
         self.module = copy.deepcopy(module).requires_grad_(False) if decay else module
         self.weights: list[Tensor] = [*self.module.parameters()]
@@ -309,7 +309,7 @@ class Average:
             self.count += 1
 
     @torch.no_grad()
-    def updated(self) -> Mechanism:
+    def updated(self) -> Trainable:
         """The averaged module, with the buffers as they are now."""
         for buffer, current in zip(self.module.buffers(), self.source.buffers(), strict=True):
             buffer.copy_(current)
@@ -347,7 +347,7 @@ def stripped(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def _weights(mechanism: Mechanism, turn: Turn) -> list[nn.Parameter]:
+def _weights(mechanism: Trainable, turn: Turn) -> list[nn.Parameter]:
     """The parameters that a turn moves, each once."""
     what = f"The turn '{turn.loss}' of {type(mechanism).__name__} moves {list(turn.parts)}"
     try:

@@ -1,0 +1,136 @@
+"""How something is trained: the settings, stages and turns that `training` carries out, and what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
+
+Parents = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a mechanism is trained unless `fit` is told otherwise.
+
+    Args:
+        epochs: Passes over the training split.
+        min_steps: Small data get more passes, to reach at least this many steps.
+        batch_size: Rows per step, over all processes.
+        lr: Peak learning rate of AdamW, reached after `warmup` steps, then decayed by a cosine to 0.
+        warmup: Steps of linear warm-up.
+        betas: AdamW's moment decays.
+        weight_decay: AdamW's decoupled weight decay.
+        clip: Largest gradient norm.
+        ema: Decay of the exponential moving average of the weights, which is what is kept; 0 for none.
+        patience: Epochs without a better validation loss before training stops.
+        slack: Differences in validation loss below slack / sqrt(validation rows) count as chance: the
+            latest weights that are no worse than the best by more are kept. The standard deviation of
+            one row's loss makes it the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
+        accumulate: Parts a batch is worked through in, one after the other, to save memory. Gradients are
+            those of the whole batch, as long as the loss is a mean over rows.
+    """
+
+    epochs: int = 30
+    min_steps: int = 0
+    batch_size: int = 256
+    lr: float = 1e-3
+    warmup: int = 100
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip: float = 10.0
+    ema: float = 0.0
+    patience: int = 10
+    slack: float = 0.0
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's move in a training step: a loss, and the weights that it may change.
+
+    Args:
+        loss: Method (x, pa) -> scalar tensor of the mechanism, averaged over rows.
+        parts: Submodules and parameters to move, by attribute name ("generator", "decoder.head"); empty for
+            all. While the turn lasts, no other weight needs a gradient.
+        lr: Peak learning rate instead of the recipe's.
+        betas: Moment decays instead of the recipe's.
+    """
+
+    loss: str = "loss"
+    parts: tuple[str, ...] = ()
+    lr: float | None = None
+    betas: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own turns, settings and criterion; its best weights begin the next stage.
+
+    Args:
+        name: What history and progress call it.
+        turns: Moves of one step, in this order, on the same rows. Each different turn has an optimiser of its
+            own; one that is listed several times moves several times.
+        recipe: Training settings; None for the mechanism's, which `fit` may replace.
+        validation: Method (x, pa) -> scalar tensor that judges the weights on the validation rows; None keeps
+            the last (averaged) weights and never stops early, as adversarial losses need.
+    """
+
+    name: str = ""
+    turns: tuple[Turn, ...] = (Turn(),)
+    recipe: Recipe | None = None
+    validation: str | None = "loss"
+
+
+class Trainable(nn.Module):
+    """What `training.fit` can train as a node of a graph: mechanisms, predictors, and what wraps them.
+
+    A subclass has the losses that its stages name, each a method (x, pa) -> scalar tensor: x holds the node's
+    values in a batch of rows, shape (N, *event_shape), and pa those of its parents.
+    """
+
+    recipe: Recipe | None = None
+    """Training settings that replace its own."""
+    fitted: bool = False
+    default_recipe: ClassVar[Recipe] = Recipe()
+    mixed_precision: ClassVar[bool] = False
+    """Whether training may run in half precision where `fit` is asked to; a spline needs all its digits."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
+        return next(self.parameters()).device
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it is, besides its weights; a run that is resumed must have the same."""
+        return {}
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Noise sites; what has none is not trained."""
+        return ("u",)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """How it is trained, stage after stage: by default one, which minimises `loss` over all weights."""
+        return (Stage(),)
+
+    def calibrate(self, x: Tensor, pa: Parents) -> None:
+        """Take scales from the training data, before the first step."""
+
+    def solve(self, x: Tensor, pa: Parents) -> bool:
+        """Fit in closed form and return True, where that is possible."""
+        return False
+
+    def settle(self, x: Tensor, pa: Parents) -> None:
+        """Take from the training data what depends on the trained weights; once, after the last step."""
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """The training objective, averaged over rows."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss of its own.")
