@@ -67,7 +67,8 @@ class ImageMechanism(Mechanism):
 
     def frame(self, cell: int) -> tuple[int, int]:
         """The smallest height and width divisible by `cell` that hold the image."""
-        return (-(-self.variable.height // cell) * cell, -(-self.variable.width // cell) * cell)
+        _, height, width = self.variable.event_shape
+        return (-(-height // cell) * cell, -(-width // cell) * cell)
 
     @property
     def context(self) -> int:
