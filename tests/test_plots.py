@@ -490,6 +490,23 @@ def test_curves_go_into_a_figure_that_is_given():
     assert len(left.axes) == 1
 
 
+def test_a_training_in_stages_has_a_panel_for_each_and_a_curve_for_each_turn():
+    both = {"critic_loss": 0.7, "generator_loss": 1.2}
+    adversarial = [
+        record("image", epoch, 1.9, None) | {"stage": "adversarial", "losses": {k: v / epoch for k, v in both.items()}}
+        for epoch in range(1, 13)
+    ]
+    encoder = [record("image", e, 1 / e, 1.1 / e) | {"stage": "encoder", "losses": {"cycle": 1 / e}} for e in (1, 2, 3)]
+    figure = plot_history(adversarial + encoder)
+    first, second = figure.axes
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["image, adversarial", "image, encoder"]
+    assert [line.get_label() for line in first.lines] == ["critic loss", "generator loss"]
+    assert first.lines[1].get_ydata().tolist() == [1.2 / epoch for epoch in range(1, 13)]
+    assert first.get_ylim()[1] > 0.6, "only the steep start may be left out"
+    assert [line.get_label() for line in second.lines[:2]] == ["train", "validation"]
+    render(figure)
+
+
 def test_an_empty_history_is_an_error():
     with pytest.raises(DataError, match="history is empty: fit the model first"):
         plot_history([])

@@ -20,14 +20,14 @@ __all__ = ["plot_history"]
 
 @styled
 def plot_history(history: Sequence[Mapping[str, Any]], fig: Figure | SubFigure | None = None) -> Figure | SubFigure:
-    """Draw the training and validation loss of each node, by epoch.
+    """Draw the training and validation loss of each node, by epoch; a panel for each stage of its training.
 
     Nodes fitted in closed form have no curve; they are named below. The dot marks the best validation
     loss; the model keeps the weights of that epoch, or later ones that are no worse by more than
-    `Recipe.slack` allows.
+    `Recipe.slack` allows. Where several losses are minimised in turn, each has its curve.
 
     Args:
-        history: `scm.history`, one record per node and epoch.
+        history: `scm.history`, one record per node, stage and epoch.
         fig: Figure or subfigure to draw into; a new figure by default.
 
     Raises:
@@ -35,11 +35,12 @@ def plot_history(history: Sequence[Mapping[str, Any]], fig: Figure | SubFigure |
     """
     if not history:
         raise DataError("The history is empty: fit the model first.")
-    curves: dict[str, list[Mapping[str, Any]]] = {}
+    solved = {record["node"]: record for record in history if record["epoch"] == 0}
+    trained: dict[str, list[Mapping[str, Any]]] = {}
     for record in history:
-        curves.setdefault(record["node"], []).append(record)
-    solved = {node: records[-1] for node, records in curves.items() if records[-1]["epoch"] == 0}
-    trained = {node: records for node, records in curves.items() if node not in solved}
+        if record["epoch"]:
+            name = ", ".join(filter(None, (record["node"], record.get("stage"))))
+            trained.setdefault(name, []).append(record)
     columns = min(max(len(trained), 1), 3)
     lines = -(-len(trained) // columns)
     note = ", ".join(f"{node} ({three_digits(record['validation'])})" for node, record in solved.items())
@@ -51,19 +52,22 @@ def plot_history(history: Sequence[Mapping[str, Any]], fig: Figure | SubFigure |
         panels = fig.subplots(lines, columns, squeeze=False)
         for ax in panels.flat[len(trained) :]:
             ax.axis("off")
-        for k, (node, records) in enumerate(trained.items()):
-            _draw_curves(panels.flat[k], node, records, first=k == 0)
+        for k, (name, records) in enumerate(trained.items()):
+            _draw_curves(panels.flat[k], name, records, first=k == 0)
     return fig
 
 
-def _draw_curves(ax: Axes, node: str, records: Sequence[Mapping[str, Any]], *, first: bool) -> None:
+def _draw_curves(ax: Axes, name: str, records: Sequence[Mapping[str, Any]], *, first: bool) -> None:
     epochs = np.array([record["epoch"] for record in records])
-    train, validation = (
-        np.array([record[name] for record in records], dtype=float) for name in ("train", "validation")
-    )
-    ax.plot(epochs, train, color=FAINT, label="train")
-    ax.plot(epochs, validation, color=WORLDS[0], label="validation")
+    validation = np.array([record["validation"] for record in records], dtype=float)  # None becomes NaN
+    losses = [record.get("losses") or {"loss": record["train"]} for record in records]
+    train = np.array([list(each.values()) for each in losses], dtype=float)
+    several = len(losses[0]) > 1
+    for k, turn in enumerate(losses[0]):
+        colour = WORLDS[(k + 1) % len(WORLDS)] if several else FAINT
+        ax.plot(epochs, train[:, k], color=colour, label=turn.replace("_", " ") if several else "train")
     if np.isfinite(validation).any():
+        ax.plot(epochs, validation, color=WORLDS[0], label="validation")
         best = int(np.nanargmin(validation))
         ax.plot(epochs[best], validation[best], "o", ms=3.8, color=WORLDS[0])
         at_right = epochs[best] > epochs.mean()
@@ -78,18 +82,20 @@ def _draw_curves(ax: Axes, node: str, records: Sequence[Mapping[str, Any]], *, f
         )
     _limit(ax, train, validation)
     skipped = records[-1].get("skipped", 0)
-    ax.set_title(node + (f" ({skipped} steps skipped)" if skipped else ""), loc="left")
+    ax.set_title(name + (f" ({skipped} steps skipped)" if skipped else ""), loc="left")
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if first:
         ax.set_ylabel("loss")
-        ax.legend(loc="upper right")
+    if first or several:
+        ax.legend(loc="best" if several else "upper right")
 
 
 def _limit(ax: Axes, train: NDArray[np.float64], validation: NDArray[np.float64]) -> None:
     """Leave out the steep start of a long run, which would flatten the rest."""
     start = len(train) // 20 + 1 if len(train) >= 10 else 0
-    everything, later = np.concatenate([train, validation]), np.concatenate([train[start:], validation[start:]])
+    everything = np.column_stack([train, validation])
+    later = everything[start:]
     if not np.isfinite(later).any():
         return
     low, high = np.min(everything[np.isfinite(everything)]), np.max(later[np.isfinite(later)])
