@@ -7,6 +7,7 @@ network costs does not depend on them.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -27,12 +28,36 @@ from causalcf._zuko import zuko
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.graph import load_graph
-from causalcf.mechanisms import Flow, LinearGaussian, Recipe
+from causalcf.mechanisms import Flow, LinearGaussian, Mechanism, Recipe
 from causalcf.mechanisms.vae import VAE
 from causalcf.provenance import provenance
 from causalcf.scm import StructuralCausalModel
+from causalcf.training import Fit, Trainer, plan
+from causalcf.training.progress import Report
 
-__all__ = ["Cost", "Program", "images", "imports", "main", "memory", "run", "table", "tabular", "training"]
+__all__ = [
+    "IMAGES",
+    "Cost",
+    "Program",
+    "Speed",
+    "images",
+    "imports",
+    "main",
+    "memory",
+    "run",
+    "speed",
+    "speed_table",
+    "speeds",
+    "step",
+    "table",
+    "tabular",
+    "training",
+]
+
+IMAGES: dict[str, tuple[Mechanism, Mechanism]] = {
+    "VAE": (VAE(), VAE(widths=(8, 8, 8))),
+}
+"""Image mechanisms by name: as they come, and a small one for tests."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +83,31 @@ class Cost:
     kept: bool | None
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How fast an image mechanism is on one device.
+
+    Args:
+        name: The mechanism.
+        device: What it ran on.
+        parameters: How many weights it has.
+        training: Images a second that its first stage trains on.
+        counterfactuals: Counterfactual images a second, from abduction to prediction.
+    """
+
+    name: str
+    device: str
+    parameters: int
+    training: float
+    counterfactuals: float
+
+
 # ---------------------------------------------------------------------- the benchmarks
 
 
 def images(*, rows: int = 256, repeats: int = 9, widths: tuple[int, int, int] = (32, 64, 96)) -> Cost:
     """Image counterfactuals of the MorphoMNIST graph against its mechanisms' networks called by hand."""
-    scm = _unfitted("morphomnist", {"image": VAE(widths=widths)})
-    with seeding.seeded(0):
-        x = Batch(
-            {
-                "thickness": 2 + torch.rand(rows),
-                "intensity": 100 + 50 * torch.rand(rows),
-                "digit": torch.randint(10, (rows,)),
-                "image": torch.rand(rows, 1, 32, 32),
-            }
-        )
+    scm, x = _unfitted("morphomnist", {"image": VAE(widths=widths)}), _images(rows)
     flow, vae = cast(Flow, scm.mechanisms["intensity"]), cast(VAE, scm.mechanisms["image"])
 
     def by_hand() -> Tensor:
@@ -202,6 +237,45 @@ def training(*, steps: int = 100, repeats: int = 5) -> Cost:
     return _compare(f"training, {2 * recipe.epochs} steps of 512 rows", ours, by_hand, repeats)
 
 
+def step(name: str, mechanism: Mechanism, *, steps: int = 4, batch_size: int = 64, repeats: int = 9) -> Cost:
+    """Steps of `fit` on an image mechanism's first stage, against a bare loop over the same losses.
+
+    Clipping, averaging, counting what is not finite, and seeds are on our side only.
+    """
+    trainer, bare, x = _trainer(mechanism, steps * batch_size, batch_size)
+    turns = trainer.stage.turns
+    moved = {
+        turn: [bare.get_parameter(n) for n, p in trainer.mechanism.named_parameters() if p in trainer.players[turn].own]
+        for turn in turns
+    }
+    optimizers = {turn: torch.optim.AdamW(moved[turn], lr=1e-3, fused=True) for turn in turns}
+    parents = {parent: x[parent] for parent in bare.parents}
+
+    def by_hand() -> None:
+        for i in torch.randperm(x.rows).split(batch_size):
+            rows = x["image"][i], {parent: value[i] for parent, value in parents.items()}
+            for turn in turns:
+                optimizers[turn].zero_grad()
+                getattr(bare, turn.loss)(*rows).backward(inputs=moved[turn])
+                optimizers[turn].step()
+
+    what = f"{name} training, {steps} steps of {batch_size} images"
+    return _compare(what, lambda: trainer.train_epoch(Report()), by_hand, repeats, 1.1, "at most 1.1 times")
+
+
+def speed(name: str, mechanism: Mechanism, device: str, *, rows: int = 1024, batch_size: int = 64) -> Speed:
+    """Images a second of one mechanism of the MorphoMNIST graph, in training and in answers.
+
+    On a GPU training is in bf16 mixed precision where the mechanism bears it, as one would.
+    """
+    trainer, _, x = _trainer(mechanism, rows, batch_size, device)
+    scm = _unfitted("morphomnist", {"image": mechanism}).to(device)
+    weights = sum(parameter.numel() for parameter in trainer.mechanism.parameters())
+    trained = _per_second(lambda: trainer.train_epoch(Report()), rows, device)
+    answered = _per_second(lambda: scm.counterfactual(x, do={"thickness": 4.0}), rows, device)
+    return Speed(name, torch.cuda.get_device_name() if device == "cuda" else device, weights, trained, answered)
+
+
 class Program:
     """The hand-written zuko program: three autoregressive neural spline layers for each of Y and Z."""
 
@@ -222,6 +296,45 @@ class Program:
 
 
 # ---------------------------------------------------------------------- measuring
+
+
+def _images(rows: int) -> Batch:
+    """Rows of the MorphoMNIST graph, made of noise."""
+    with seeding.seeded(0):
+        return Batch(
+            {
+                "thickness": 2 + torch.rand(rows),
+                "intensity": 100 + 50 * torch.rand(rows),
+                "digit": torch.randint(10, (rows,)),
+                "image": torch.rand(rows, 1, 32, 32),
+            }
+        )
+
+
+def _trainer(mechanism: Mechanism, rows: int, batch_size: int, device: str = "cpu") -> tuple[Trainer, Mechanism, Batch]:
+    """A trainer of an image mechanism's first stage, an untouched copy of the mechanism, and the rows to train on."""
+    scm = _unfitted("morphomnist", {"image": mechanism}).to(device)
+    x = Batch({name: value.to(device) for name, value in _images(rows).items()})
+    image = scm.mechanisms["image"]
+    image.calibrate(x["image"], {parent: x[parent] for parent in image.parents})
+    first, *_ = plan(image)
+    stage = replace(first, recipe=replace(cast(Recipe, first.recipe), batch_size=batch_size))
+    precision = "bf16-mixed" if device == "cuda" else "32-true"
+    job = Fit(scm.graph, scm.mechanisms, {"image": (stage,)}, 0, precision=precision, progress=False)
+    bare = copy.deepcopy(image).requires_grad_(True).train()
+    return Trainer(job, "image", 0, x, x), bare, x
+
+
+def _per_second(f: Callable[[], object], rows: int, device: str, repeats: int = 3) -> float:
+    """Rows a second, by the median of some runs after the first; wall-clock time, as a GPU has no other."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        f()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return rows / median(times[1:])
 
 
 def _compare(
@@ -295,6 +408,7 @@ def run(*, quick: bool = False) -> list[Cost]:
             imports(repeats=1),
             memory(4, rows=50),
             training(steps=4, repeats=1),
+            *(step(name, small, steps=1, batch_size=4, repeats=1) for name, (_, small) in IMAGES.items()),
         ]
     return [
         images(),
@@ -304,7 +418,16 @@ def run(*, quick: bool = False) -> list[Cost]:
         memory(4),
         memory(16),
         training(),
+        *(step(name, mechanism) for name, (mechanism, _) in IMAGES.items()),
     ]
+
+
+def speeds(*, quick: bool = False) -> list[Speed]:
+    """Images a second of every image mechanism, on one thread of the CPU, and on the GPU where there is one."""
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    options = {"rows": 8, "batch_size": 4} if quick else {}
+    with _one_thread():
+        return [speed(name, kinds[quick], device, **options) for name, kinds in IMAGES.items() for device in devices]
 
 
 def table(costs: list[Cost]) -> Any:
@@ -320,13 +443,30 @@ def table(costs: list[Cost]) -> Any:
     return view
 
 
+def speed_table(measured: list[Speed]) -> Any:
+    """The speeds as a rich table."""
+    from rich.table import Table
+
+    view = Table(title="Images a second (32 x 32, the MorphoMNIST graph)")
+    for heading in ("", "device", "weights", "training", "counterfactuals"):
+        view.add_column(heading, justify="left" if heading in ("", "device") else "right")
+    for one in measured:
+        view.add_row(one.name, one.device, f"{one.parameters:,}", f"{one.training:,.0f}", f"{one.counterfactuals:,.0f}")
+    return view
+
+
 def main(out: Path = Path("benchmarks.json"), quick: bool = False) -> None:
     """Measure what causalcf costs beside what it replaces; print a table and write OUT as JSON."""
     from rich.console import Console
 
-    costs = run(quick=quick)
+    costs, measured = run(quick=quick), speeds(quick=quick)
     Console().print(table(costs))
-    document = {"costs": [asdict(cost) for cost in costs], "provenance": provenance(seed=0, quick=quick)}
+    Console().print(speed_table(measured))
+    document = {
+        "costs": [asdict(cost) for cost in costs],
+        "speeds": [asdict(one) for one in measured],
+        "provenance": provenance(seed=0, quick=quick),
+    }
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     Console().print(f"Written to {out}.")
 

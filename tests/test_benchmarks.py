@@ -17,7 +17,7 @@ def costs() -> list[Cost]:
 
 
 def test_every_benchmark_measures_both_sides(costs: list[Cost]):
-    assert len({cost.name for cost in costs}) == len(costs) == 6
+    assert len({cost.name for cost in costs}) == len(costs) == 6 + len(benchmarks.IMAGES)
     for cost in costs:
         assert math.isfinite(cost.ours), cost
         assert cost.reference > 0, cost
@@ -27,7 +27,13 @@ def test_every_benchmark_measures_both_sides(costs: list[Cost]):
 
 def test_a_verdict_is_given_where_something_is_promised(costs: list[Cost]):
     assert all((cost.kept is None) == (cost.promise == "") for cost in costs)
-    assert sum(cost.kept is not None for cost in costs) == 5
+    assert sum(cost.kept is not None for cost in costs) == 5 + len(benchmarks.IMAGES)
+
+
+def test_every_image_mechanism_is_timed():
+    measured = benchmarks.speeds(quick=True)
+    assert {one.name for one in measured} == {*benchmarks.IMAGES}
+    assert all(min(one.training, one.counterfactuals, one.parameters) > 0 for one in measured)
 
 
 def test_the_result_is_a_table_and_a_file_with_its_provenance(tmp_path: Path, capsys, monkeypatch, costs: list[Cost]):
@@ -35,8 +41,11 @@ def test_the_result_is_a_table_and_a_file_with_its_provenance(tmp_path: Path, ca
     benchmarks.main(tmp_path / "b.json", quick=True)
     document = json.loads((tmp_path / "b.json").read_text())
     assert [cost["name"] for cost in document["costs"]] == [cost.name for cost in costs]
+    assert {one["name"] for one in document["speeds"]} == {*benchmarks.IMAGES}
     assert document["provenance"]["versions"]["torch"] == torch.__version__
-    assert "ratio" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ratio" in printed
+    assert "Images a second" in printed
 
 
 def test_the_threads_are_put_back(costs: list[Cost]):

@@ -63,7 +63,7 @@ class Trainer:
         report.start(self.name, self.num_epochs * self.steps_per_epoch, done=self.epoch * self.steps_per_epoch)
         while self.epoch < self.num_epochs and self.stale < self.recipe.patience:
             started = time.perf_counter()
-            losses = self._train_epoch(report)
+            losses = self.train_epoch(report)
             self.epoch += 1
             yield {
                 "node": self.node,
@@ -94,8 +94,8 @@ class Trainer:
 
     # ------------------------------------------------------------------ steps
 
-    def _train_epoch(self, report: Report) -> dict[str, float]:
-        """One pass over the rows: each turn's mean loss."""
+    def train_epoch(self, report: Report) -> dict[str, float]:
+        """One pass over the rows: turn's loss, by name -> its mean."""
         self._training_mode()
         device = self.mechanism.device
         names = [turn.loss for turn in self.stage.turns]
