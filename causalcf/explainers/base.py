@@ -73,6 +73,8 @@ class Explainer(ABC):
     """Whether `fit` has to be called first."""
     regression: ClassVar[bool] = False
     """Whether it can explain a number too."""
+    gradients: ClassVar[bool] = False
+    """Whether it differentiates the classifier; otherwise that may be a black box."""
     untargeted: ClassVar[bool] = False
     """Whether it can be asked for any class but the predicted one: `target=None`."""
     reads_codes: ClassVar[bool] = False
@@ -259,6 +261,8 @@ class Explainer(ABC):
         u |= {suffix: torch.zeros_like(u[suffix]) for suffix in zeroed}
         start = self._joined(u) if latent else x
         members = self._explained.check(self.node, start if self.reads_codes else x)
+        if self.gradients:
+            self._explained.check_gradient(start if self.reads_codes else x)
         wanted, side = read_target(self._explained, target, members)
         pa = self._parents(factual)
         self._warn_of_meaning(pa, members)

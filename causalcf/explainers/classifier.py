@@ -90,6 +90,16 @@ class Explained:
             )
         return self.members(x)
 
+    def check_gradient(self, x: Tensor) -> None:
+        """Raise `ExplanationError` unless the outputs can be differentiated."""
+        with torch.enable_grad():
+            y = self._ask(x.detach()[:1].requires_grad_(True))
+        if not y.requires_grad:
+            raise ExplanationError(
+                "The classifier gives no gradient, which this method needs. Take one that computes in torch, or a method"
+                " for black boxes: MixtureSearch or CFRL."
+            )
+
     def probabilities(self, members: Tensor) -> Tensor:
         """Mean over members of the class probabilities, (N, K); of the values, for a regression."""
         return members.mean(0) if self.regression else members.softmax(-1).mean(0)

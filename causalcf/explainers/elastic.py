@@ -44,6 +44,7 @@ class ElasticSearch(Explainer):
     autoencoder_weight: float = 100.0
 
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
+    gradients: ClassVar[bool] = True
     untargeted: ClassVar[bool] = True
     sign: ClassVar[Literal[-1, 0, 1]] = 0
 

@@ -30,6 +30,7 @@ class GradientSearch(Explainer):
     max_steps: int = 500
     check_every: int = 1
 
+    gradients: ClassVar[bool] = True
     keep: ClassVar[Keep] = "first"
 
     def _find(self, query: Query, *, stream: bool) -> Found:

@@ -15,18 +15,20 @@ from causalcf.mechanisms import Mechanism
 LATENT, SIDE, CLASSES = 4, 8, 3
 
 
+def columns() -> Tensor:
+    """Orthonormal directions in pixel space, (SIDE * SIDE, LATENT)."""
+    drawn = torch.randn(SIDE * SIDE, LATENT, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.linalg.qr(drawn)[0]
+
+
 @dataclass(eq=False, repr=False)
 class Linear(Mechanism):
     """x := 1/2 + W z + t + eps, with orthonormal columns of W; so z is exactly abducted, and eps is what is left."""
 
-    seed: int = 0
-    latent: int = LATENT
-
     kind: ClassVar = "amortised"
 
     def build(self) -> None:
-        drawn = torch.randn(self.variable.numel, self.latent, generator=torch.Generator().manual_seed(self.seed))
-        self.register_buffer("weight", torch.linalg.qr(drawn.double())[0].to(torch.get_default_dtype()))
+        self.register_buffer("weight", columns().to(torch.get_default_dtype()))
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -37,7 +39,7 @@ class Linear(Mechanism):
         return ("eps",)
 
     def _shift(self, pa: Mapping[str, Tensor]) -> Tensor:
-        return 0.5 + sum((0.01 * value.to(self.dtype) for value in pa.values()), torch.zeros(1))[:, None]
+        return 0.5 + sum((0.01 * value.to(self.dtype) for value in pa.values()), self.weight.new_zeros(1))[:, None]
 
     def abduct(self, x: Tensor, pa: Mapping[str, Tensor], *, sample: bool = False) -> dict[str, Tensor]:
         z = (x.flatten(1) - self._shift(pa)) @ self.weight
@@ -49,7 +51,7 @@ class Linear(Mechanism):
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         return {
-            "z": torch.randn(n, self.latent, dtype=self.dtype),
+            "z": torch.randn(n, LATENT, dtype=self.dtype),
             "eps": torch.zeros(n, *self.variable.event_shape, dtype=self.dtype),
         }
 
@@ -75,12 +77,18 @@ def _one_node() -> object:
     return graph
 
 
-def linear_classifier(seed: int = 1, classes: int = CLASSES, scale: float = 10.0) -> nn.Module:
-    """Logits that are linear in the image."""
+def linear_classifier(seed: int = 1, classes: int = CLASSES, scale: float = 6.0) -> nn.Module:
+    """Logits that are linear in the image: the classes lie in opposite directions of the latents, and a little beyond.
+
+    The class directions add up to 0, so that raising one logit lowers the others.
+    """
     f = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, classes))
     generator = torch.Generator().manual_seed(seed)
+    directions = torch.zeros(classes, LATENT)
+    directions[:, :classes] = torch.eye(classes) - 1 / classes
+    beyond = 0.05 * torch.randn(classes, SIDE * SIDE, generator=generator)
     with torch.no_grad():
-        f[1].weight.copy_(scale * torch.randn(classes, SIDE * SIDE, generator=generator) / SIDE)
+        f[1].weight.copy_(scale * (directions @ columns().T.float() + beyond - beyond.mean(0)))
         f[1].bias.copy_(-0.5 * f[1].weight.sum(1))
     return f.double()
 
@@ -88,11 +96,11 @@ def linear_classifier(seed: int = 1, classes: int = CLASSES, scale: float = 10.0
 def images(scm: ccf.SCM, n: int, seed: int = 2) -> Tensor:
     """Images the model makes of small latents, a little noise on top, within [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
-    z = 0.4 * torch.randn(n, LATENT, generator=generator, dtype=torch.float64)
-    noise = 0.02 * torch.randn(n, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)
+    z = 0.5 * torch.randn(n, LATENT, generator=generator)
+    noise = 0.02 * torch.randn(n, 1, SIDE, SIDE, generator=generator)
     mechanism = scm.mechanisms["image"]
-    pa = {} if len(scm.graph.nodes) == 1 else {"t": torch.zeros(n)}
-    return mechanism.predict({"z": z, "eps": noise}, pa).clamp(0, 1).to(scm.dtype)
+    pa = {} if len(scm.graph.nodes) == 1 else {"t": torch.zeros(n, dtype=scm.dtype)}
+    return mechanism.predict({"z": z.to(scm.dtype), "eps": noise.to(scm.dtype)}, pa).clamp(0, 1)
 
 
 def targets(f: nn.Module, x: Tensor, classes: int = CLASSES) -> Tensor:
