@@ -158,6 +158,7 @@ class StructuralCausalModel(nn.Module):
         self,
         data: Any,
         *,
+        nodes: Collection[str] | None = None,
         validation: float | Any = 0.1,
         epochs: int | Mapping[str, int] | None = None,
         recipes: Mapping[str, training.Recipes] | None = None,
@@ -176,6 +177,7 @@ class StructuralCausalModel(nn.Module):
 
         Args:
             data: Mapping of arrays or tensors, data set or data frame, in data units.
+            nodes: Whose mechanisms to fit; the others stay as they are. All of them by default.
             validation: Share of the rows to validate on, the same rows for every node, or other data.
             epochs: Passes over the data, for all nodes or by node, instead of those of the mechanism's recipe. Of a
                 mechanism trained in stages it is the first one's; the others change in proportion.
@@ -194,7 +196,9 @@ class StructuralCausalModel(nn.Module):
 
         Raises:
             DataError, SupportError: Bad data.
-            TrainingError: Losses are not finite.
+            UnknownNodeError: Settings for a node that the graph lacks.
+            TrainingError: Losses are not finite, or there is no such precision.
+            MechanismError: A mechanism has no such stage.
             CheckpointError: The checkpoint belongs to another run.
         """
         self._infer_variables(data)
@@ -202,19 +206,20 @@ class StructuralCausalModel(nn.Module):
             self._bind()
         device = training.join(device)
         seed = training.agree(seeding.resolve(seed), device)
-        dtype = torch.float64 if precision.startswith("64") else torch.float32
         # All that can be refused is refused before the first weight is touched.
+        dtype = training.dtype_of(precision)
+        chosen = self._chosen(nodes)
         stages = self._stages(epochs, recipes or {})
         train = self._read(data, dtype, device)
         if isinstance(validation, float | int):
             train, held_out = training.split(train, validation, seed)
         else:
             held_out = self._read(validation, dtype, device)
-        self._initialise(seed, device, dtype)
+        self._initialise(chosen, seed, device, dtype)
         train, held_out = self._with_noiseless(train), self._with_noiseless(held_out)
         job = training.Fit(
             self.graph,
-            self.mechanisms,
+            chosen,
             stages,
             seed,
             precision=precision,
@@ -224,7 +229,7 @@ class StructuralCausalModel(nn.Module):
         )
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
-        self.history = job.history
+        self.history = [record for record in self.history if record["node"] not in chosen] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
         self.provenance = provenance(
             seed=seed,
@@ -244,9 +249,15 @@ class StructuralCausalModel(nn.Module):
         if missing:
             raise DataError(f"The data lack {missing}. The graph's nodes are {list(self.graph.nodes)}.")
 
-    def _initialise(self, seed: int, device: torch.device, dtype: torch.dtype) -> None:
+    def _chosen(self, nodes: Collection[str] | None) -> dict[str, Mechanism]:
+        """Mechanisms to fit, in topological order."""
+        for node in nodes or ():
+            self.graph.require(node)
+        return {node: mechanism for node, mechanism in self.mechanisms.items() if nodes is None or node in nodes}
+
+    def _initialise(self, chosen: Mapping[str, Mechanism], seed: int, device: torch.device, dtype: torch.dtype) -> None:
         """Draw the initial weights from the seed, on the CPU, so that they do not depend on the device."""
-        for node, mechanism in self.mechanisms.items():
+        for node, mechanism in chosen.items():
             with seeding.seeded(seeding.derive(seed, node, "weights")):
                 mechanism.to("cpu").build()
             mechanism.fitted = not mechanism.sites

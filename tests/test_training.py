@@ -444,6 +444,25 @@ def test_settings_of_a_node_and_of_a_call() -> None:
     assert {*scm.history[0]} == {"node", "stage", "epoch", "train", "losses", "validation", "lr", "skipped", "seconds"}
 
 
+def test_some_nodes_alone_are_fitted_as_they_would_be_among_all() -> None:
+    whole, data = _rich()
+    whole.fit(data, seed=0, progress=False)
+    scm, _ = _rich()
+    scm.fit(data, nodes=["y", "x"], seed=0, progress=False)
+    assert {record["node"] for record in scm.history} == {"x", "y"}
+    with pytest.raises(NotFittedError, match=r"The mechanisms of \['image'\] are not fitted"):
+        scm.sample(1)
+    scm.fit(data, nodes=["image"], seed=0, progress=False)
+    assert _same_bits(whole, scm)
+    assert _facts(whole) == _facts(scm)
+    before = {name: weight.clone() for name, weight in scm.mechanisms["y"].state_dict().items()}
+    scm.fit(data, nodes=["image"], epochs=1, seed=1, progress=False)
+    assert all(torch.equal(weight, before[name]) for name, weight in scm.mechanisms["y"].state_dict().items())
+    assert len(scm.history) == 1 + 3 + 1
+    with pytest.raises(UnknownNodeError, match="The graph has no node 'nose'"):
+        scm.fit(data, nodes=["nose"], progress=False)
+
+
 def test_progress_is_told_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     _one(_toy()).fit(_data(), seed=0)
     out, err = capfd.readouterr()
@@ -600,6 +619,45 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path, mixed: ccf.S
 
 
 # ---------------------------------------------------------------------- precision
+
+
+def test_half_precision_is_for_those_who_bear_it() -> None:
+    seen: dict[str, set[torch.dtype]] = {"x": set(), "y": set()}
+
+    def objective(toy: Toy, x: Tensor) -> Tensor:
+        seen[toy.node].add((x[:, None] @ torch.ones(1, 1)).dtype)
+        return (x - toy.w).square().mean()
+
+    scm = _one(_toy(objective))
+    bearing = type("Bearing", (Toy,), {"objective": objective, "mixed_precision": True})
+    ccf.SCM(scm.graph, scm.variables, {"x": bearing(), "y": _toy(objective)}).fit(
+        _data(), epochs=1, seed=0, precision="bf16-mixed", progress=False
+    )
+    assert seen == {"x": {torch.bfloat16}, "y": {torch.float32}}
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    scm = _one(_toy(epochs=1)).fit(_data(), seed=0, progress=False)
+    before = float(scm.mechanisms["x"].w)
+    with pytest.raises(TrainingError, match=r"There is no precision '16-mixed'. Choose one of \['32-true', "):
+        scm.fit(_data(), precision="16-mixed", progress=False)
+    assert float(scm.mechanisms["x"].w) == before != 0, "a model that was fitted stays so"
+    scm.sample(1)
+
+
+def test_objectives_are_compiled_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That compiled objectives train to the same weights was tried by hand: compiling takes twenty seconds."""
+    compiled: list[str] = []
+
+    def compile(objective: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        compiled.append(objective.__name__)
+        return objective
+
+    monkeypatch.setattr(torch, "compile", compile)
+    _one(_toy()).fit(_data(), epochs=1, seed=0, progress=False)
+    assert not compiled
+    _duel(compile=True)
+    assert compiled == ["lead", "follow", "follow", "loss"], "two turns, one turn, and the other node's"
 
 
 def test_a_float64_model_is_exact_to_1e_9() -> None:

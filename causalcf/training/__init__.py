@@ -5,7 +5,20 @@ alone, so a run that is killed and resumed gives the same bits as one that is no
 """
 
 from causalcf.training.processes import agree, join
-from causalcf.training.run import Fit, Recipes, fit, plan, recipe_of, split
+from causalcf.training.run import Fit, Recipes, dtype_of, fit, plan, recipe_of, split
 from causalcf.training.trainer import MAX_SKIPPED, Trainer, schedule
 
-__all__ = ["MAX_SKIPPED", "Fit", "Recipes", "Trainer", "agree", "fit", "join", "plan", "recipe_of", "schedule", "split"]
+__all__ = [
+    "MAX_SKIPPED",
+    "Fit",
+    "Recipes",
+    "Trainer",
+    "agree",
+    "dtype_of",
+    "fit",
+    "join",
+    "plan",
+    "recipe_of",
+    "schedule",
+    "split",
+]

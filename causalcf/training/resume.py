@@ -38,7 +38,7 @@ def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
         "mechanisms": {
             node: [type(mechanism).__name__, _as_json(mechanism.config)] for node, mechanism in job.mechanisms.items()
         },
-        "recipes": {node: [_as_json(asdict(stage)) for stage in stages] for node, stages in job.stages.items()},
+        "recipes": {node: [_as_json(asdict(stage)) for stage in job.stages[node]] for node in job.mechanisms},
         "seed": job.seed,
         "precision": job.precision,
         "data": [_digest(train), _digest(validation)],

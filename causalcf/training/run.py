@@ -20,10 +20,10 @@ from causalcf.training.progress import progress
 from causalcf.training.resume import State, fingerprint, read_state, write_state
 from causalcf.training.trainer import Trainer, rows_of
 
-__all__ = ["Fit", "Recipes", "fit", "plan", "recipe_of", "split"]
+__all__ = ["Fit", "Recipes", "dtype_of", "fit", "plan", "recipe_of", "split"]
 
-PRECISIONS = ("32-true", "bf16-mixed", "64-true")
-"""What may be asked for, by the names of Lightning."""
+PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.float32, "64-true": torch.float64}
+"""What may be asked for, by the names of Lightning, and the type of the weights."""
 
 Recipes = Recipe | Mapping[str, Recipe]
 """Settings for the stages that have none of their own, or for stages by name."""
@@ -59,8 +59,22 @@ class Fit:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise TrainingError(f"There is no precision {self.precision!r}. Choose one of {list(PRECISIONS)}.")
+        dtype_of(self.precision)
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of the weights under a precision.
+
+    Raises:
+        TrainingError: There is no such precision.
+
+    Example:
+        >>> dtype_of("bf16-mixed")
+        torch.float32
+    """
+    if precision not in PRECISIONS:
+        raise TrainingError(f"There is no precision {precision!r}. Choose one of {list(PRECISIONS)}.")
+    return PRECISIONS[precision]
 
 
 def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:

@@ -75,6 +75,7 @@ class Trainer:
                 "lr": next(iter(self.players.values())).rate,
                 "skipped": int(self.skipped),
                 "seconds": time.perf_counter() - started,
+                **self.mechanism.facts(),
             }
         report.stop(self.best if self.stage.validation else None)
 
