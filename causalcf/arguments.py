@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import typer
 from causalcf.errors import DataError, InterventionError
 
 if TYPE_CHECKING:
+    from causalcf.benchmark_tables import Benchmark
     from causalcf.explainers import Explainer
     from causalcf.predictors import Predictors
     from causalcf.records import Records
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "all_scores",
     "first_rows",
+    "load_benchmark",
     "load_classifier",
     "load_data",
     "load_model",
@@ -32,6 +35,7 @@ __all__ = [
     "parse_epochs",
     "parse_explainer",
     "parse_mechanisms",
+    "parse_weights",
     "parse_target",
     "slice_rows",
     "truth_of",
@@ -103,6 +107,23 @@ def parse_epochs(options: Sequence[str]) -> int | dict[str, int] | None:
             return int(number)
         by_node[node] = int(number)
     return by_node or None
+
+
+def parse_weights(options: Sequence[str]) -> dict[str, float] | None:
+    """Nodes with weights from `node` or `node=weight`; None if there are none.
+
+    Example:
+        >>> parse_weights(["digit=2", "thickness"])
+        {'digit': 2.0, 'thickness': 1.0}
+    """
+    weights = {}
+    for option in options:
+        node, _, weight = option.partition("=")
+        try:
+            weights[node] = float(weight or 1)
+        except ValueError:
+            raise DataError(f"--do {option}: expected node, or node=weight.") from None
+    return weights or None
 
 
 def parse_mechanisms(options: Sequence[str]) -> dict[str, Any]:
@@ -227,6 +248,7 @@ def load_data(name: str, root: Path | None, split: str) -> Any:
         "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
         "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
         "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
+        "celeba-complex": lambda: datasets.CelebA(root, split, graph="celeba-complex"),  # type: ignore[arg-type]
         "adult": lambda: datasets.Adult(root),
     }
     if name not in loaders:
@@ -289,6 +311,63 @@ def _judges(given: str | None, data: str, device: str) -> Predictors | None:
     if given is None and not known(data):
         return None
     return predictors.pretrained(given or data, device=device)
+
+
+def load_benchmark(
+    data: str,
+    root: Path | None,
+    models: Sequence[str],
+    files: Sequence[Path],
+    *,
+    judges: Path | None = None,
+    latents: Path | None = None,
+    vgg: Path | None = None,
+    device: str = "cpu",
+) -> Benchmark:
+    """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
+    from causalcf import predictors
+    from causalcf.benchmark_tables import Benchmark, read_mechanism_file
+    from causalcf.reference import latent_space
+    from causalcf.scm import StructuralCausalModel
+
+    if not models and not files:
+        raise DataError(
+            f"There are no reference models of {data}. Fit one, causalcf fit {data} --data {data} --mechanism image=VAE"
+            " --out model.safetensors, and name it: --model model.safetensors."
+        )
+    train, test = load_data(data, root, "train"), load_data(data, root, "test")
+    makers: dict[str, Any] = {Path(name).stem: partial(load_model, name, device) for name in models}
+    for path in files:
+        found = read_mechanism_file(path, lambda: train, device)
+        if not isinstance(found, StructuralCausalModel):
+            raise DataError(
+                f"{path}: the tables need `scm` or `mechanism`; functions enter `benchmark truth`."
+            )
+        makers[path.stem] = lambda found=found: found
+    space = latent_space(data, device=device) if latents is None else load_model(str(latents), device)
+    return Benchmark(
+        data,
+        train,
+        test,
+        [node for node, variable in train.variables.items() if not variable.event_shape],
+        makers,
+        predictors.pretrained(data, folder=judges, device=device),
+        space,
+        _perception(vgg),
+        _inception(),
+    )
+
+
+def _inception() -> Any:
+    """The extractor of published FIDs, if its file is in $CAUSALCF_WEIGHTS."""
+    import os
+
+    from causalcf.metrics import inception_features
+    from causalcf.metrics.weights import VARIABLE, WEIGHTS
+
+    folder = os.environ.get(VARIABLE)
+    there = folder and (Path(folder) / WEIGHTS["inception"].file).is_file()
+    return inception_features(folder) if there else None
 
 
 def _perception(vgg: Path | None) -> Any:

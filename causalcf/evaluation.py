@@ -19,13 +19,13 @@ from torch import Tensor
 from causalcf.checkpoint import read_file, write_file
 from causalcf.counterfactual import Abduction
 from causalcf.data import Batch
-from causalcf.errors import DataError, DensityError, InterventionError
+from causalcf.errors import DataError, DensityError, GraphError, InterventionError
 from causalcf.metrics import Estimate, bootstrap_interval
 from causalcf.metrics.features import evaluating
 from causalcf.predictors import Predictor, Predictors
 from causalcf.records import Record, Records
 from causalcf.scm import StructuralCausalModel
-from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, classifier_of
+from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, classifier_of, residuals_of
 from causalcf.variables import Image
 
 __all__ = ["evaluate", "select_rows"]
@@ -95,7 +95,7 @@ def evaluate(
         A sequence of frozen records.
 
     Raises:
-        DataError: A score that was asked for needs what is not given, there are too few rows, or an
+        DataError: A judge has fine-tuned the model, a score that was asked for needs what is not given, there are too few rows, or an
             attribute is constant.
         GraphError: Predictors or latents are for another graph.
         UnknownNodeError: `do` names what is not a node.
@@ -112,6 +112,7 @@ def evaluate(
     """
     inquiry = _inquiry(scm, data, predictors, do, n, seed, residuals, abduction)
     inquiry.features, inquiry.latents, inquiry.perception = features, latents, perception
+    _check_latents(inquiry)
     inquiry.reference = reference if reference is None or isinstance(reference, Batch) else Batch(dict(reference))
     if hasattr(data, "truth"):
         inquiry.true_answer = _truth_of(data, inquiry.x, cache, workers)
@@ -172,14 +173,37 @@ def _inquiry(
         scm.graph.require(node)
         if scm.variables[node].event_shape:
             raise DataError(f"do({node}): values are drawn for numbers and categories, not for {node}'s kind.")
-    if not any(mechanism.residual_sites for mechanism in scm.mechanisms.values()):
-        residuals = (1.0,)  # nothing would differ
     judges = None
     if predictors is not None:
         members = predictors.values() if isinstance(predictors, Mapping) else predictors
         judges = predictors if isinstance(predictors, Predictors) else Predictors(list(members))
         judges.check(scm.variables)
-    return Inquiry(scm, x, table, nodes, seed, tuple(residuals), abduction, judges)
+        _check_judges(scm, judges)
+    return Inquiry(scm, x, table, nodes, seed, residuals_of(scm, residuals), abduction, judges)
+
+
+def _check_judges(scm: StructuralCausalModel, judges: Predictors) -> None:
+    """Raise `DataError` if a judge has tuned the model: it would praise what it asked for."""
+    tuned_by = scm.provenance.get("tuned", {}).get("predictors", [])
+    biased = [identity for identity in judges.identities if identity in tuned_by]
+    if biased:
+        raise DataError(
+            f"{biased} fine-tuned this model and cannot judge it. Judge with others, trained on other rows:"
+            " causalcf.predictors.pretrained, or causalcf predictors --part judge."
+        )
+
+
+def _check_latents(inquiry: Inquiry) -> None:
+    """Raise `GraphError` unless the latent space is one of these images."""
+    if inquiry.latents is None or not any(isinstance(v, Image) for v in inquiry.variables.values()):
+        return
+    image = inquiry.image
+    found, wanted = inquiry.latents.variables, inquiry.variables[image]
+    if list(found) != [image] or found[image].event_shape != wanted.event_shape:
+        raise GraphError(
+            f"latents= is for another graph: expected one node, '{image}' {wanted.event_shape}, got"
+            f" { ({node: variable.event_shape for node, variable in found.items()}) }."
+        )
 
 
 def _default_nodes(scm: StructuralCausalModel) -> list[str]:

@@ -41,9 +41,9 @@ def print_records(records: Records, *, title: str = "") -> None:
     console = Console()
     residuals = list(dict.fromkeys(r.residual for r in records if r.residual is not None))
     besides = {"the\ntruth": "truth", "doing\nnothing": "identity", "noise": "noise"}
-    besides = {name: key for name, key in besides.items() if any(getattr(r, key) is not None for r in records)}
+    besides = {name: key for name, key in besides.items() if any(getattr(r, key) for r in records)}
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
     table.add_column("node", overflow="fold")
     for heading in (*(f"residual\n{residual:g}" for residual in residuals), *besides):
         table.add_column(heading, justify="right", no_wrap=True)

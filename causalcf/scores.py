@@ -25,7 +25,17 @@ from causalcf.predictors import Predictor, Predictors
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Boolean, Categorical, Image, Variable
 
-__all__ = ["NEEDS", "SCORES", "Candidate", "Inquiry", "Score", "error_of", "unit_of"]
+__all__ = [
+    "NEEDS",
+    "SCORES",
+    "Candidate",
+    "Inquiry",
+    "Score",
+    "error_of",
+    "other_values",
+    "residuals_of",
+    "unit_of",
+]
 
 BATCH = 500
 """Rows per call of the model."""
@@ -33,7 +43,7 @@ BATCH = 500
 CYCLES = (1, 10)
 """Null interventions after which composition is looked at."""
 
-PARTICLES, DENSITY_ROWS = 16, 500
+PARTICLES, DENSITY_ROWS = 8, 250
 """Latent draws a row of a bound on its log density, and most rows whose density is taken: each draw is a pass."""
 
 LEAST = 50
@@ -156,14 +166,9 @@ class Inquiry:
         """Node acted upon -> a value per row from the marginal of the data, forced to be another."""
         actions = {}
         for node in self.nodes:
-            variable, marginal, own = self.variables[node], self.data[node], self.x[node]
             seed = seeding.derive(self.seed, "values", node) % 2**62
             try:
-                if isinstance(variable, Categorical | Boolean):
-                    k = variable.k if isinstance(variable, Categorical) else 2
-                    actions[node] = metrics.draw_other_category(own, marginal, categories=k, seed=seed)
-                else:
-                    actions[node] = metrics.draw_other_bin(own, marginal, seed=seed)
+                actions[node] = other_values(self.variables[node], self.x[node], self.data[node], seed)
             except DataError as error:
                 raise DataError(f"do({node}): {error} Leave '{node}' out of do=, or give other data.") from None
         return actions
@@ -615,6 +620,19 @@ SCORES: dict[str, Entry] = {
     "log density": Entry(log_density, ("image", "density"), default=False, acts=False),
 }
 """Scores by name, in the order of reports."""
+
+
+def other_values(variable: Variable, own: Tensor, marginal: Tensor, seed: int) -> Tensor:
+    """A value per row from a marginal, in another of ten bins, or another category."""
+    if isinstance(variable, Categorical | Boolean):
+        k = variable.k if isinstance(variable, Categorical) else 2
+        return metrics.draw_other_category(own, marginal, categories=k, seed=seed)
+    return metrics.draw_other_bin(own, marginal, seed=seed)
+
+
+def residuals_of(scm: StructuralCausalModel, residuals: Sequence[float]) -> tuple[float, ...]:
+    """The scales of the residual noise to ask about; only 1 where a model has none, since nothing would differ."""
+    return tuple(residuals) if any(m.residual_sites for m in scm.mechanisms.values()) else (1.0,)
 
 
 def error_of(variable: Variable, x: Tensor, y: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 import causalcf as ccf
 from causalcf import benchmark_tables, cli, predictors
 from causalcf.benchmark_tables import Benchmark, truth_row
-from causalcf.benchmark_tables.page import _number, findings
+from causalcf.benchmark_tables.page import findings
+from causalcf.benchmark_tables.tables import number
 from causalcf.datasets.bars import Bars
 from causalcf.errors import DataError, MissingFileError
 from causalcf.mechanisms import Recipe
@@ -205,4 +206,4 @@ def test_bad_input(bench: Benchmark, tmp_path: Path) -> None:
     ("value", "text"), [(0.98754, "0.988"), (12.345, "12.3"), (0.0743, "0.0743"), (123.4, "123"), (0.0, "0")]
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
-    assert _number(value) == text
+    assert number(value) == text

@@ -222,7 +222,7 @@ def test_log_density_tells_data_from_noise(test: Bars) -> None:
     record = found.one()
     assert record.noise is not None
     assert record.value > record.noise
-    assert (record.unit, record.better, record.judge) == ("nats", "higher", "bound of 16 draws")
+    assert (record.unit, record.better, record.judge) == ("nats", "higher", "bound of 8 draws")
     assert "counterfactuals" not in found.seconds, "nothing is acted on"
     with pytest.raises(DataError, match=r"'log density' needs mechanisms that all have a density"):
         ccf.evaluate(_scm(PerfectBars()), test, ["log density"], n=20)
@@ -433,5 +433,7 @@ def test_bad_input(test: Bars, train: Bars, judges: Predictors, latents: ccf.SCM
     other = Predictor("digit", ccf.Categorical(10), ccf.Image(1, 32, 32), widths=(4,), hidden=4)
     with pytest.raises(GraphError, match=r"q\(digit \| image\) is for another graph: \['digit'\]"):
         ccf.evaluate(scm, test, predictors=[other], n=20)
+    with pytest.raises(GraphError, match=r"latents= is for another graph: expected one node, 'image' \(1, 16, 16\)"):
+        ccf.evaluate(scm, test, latents=scm, n=20)
     with pytest.raises(DataError, match=r"true counterfactual of do\(\) is not known"):
         ccf.evaluate(scm, test, ["truth error"], do=[], n=20)

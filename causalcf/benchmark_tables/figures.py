@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from causalcf.benchmark_tables.setup import Benchmark, other_values
+from causalcf.benchmark_tables.setup import Benchmark
 from causalcf.data import Batch
 from causalcf.errors import InterventionError
 from causalcf.evaluation import select_rows
 from causalcf.scm import StructuralCausalModel
-from causalcf.variables import Categorical
+from causalcf.scores import other_values, residuals_of
+from causalcf.variables import Boolean, Categorical, Variable
 
 __all__ = ["figures"]
 
@@ -27,9 +28,10 @@ def figures(benchmark: Benchmark, name: str, scm: StructuralCausalModel, seed: i
     x = select_rows(benchmark.test, SHOWN, seed)
     made = []
     for node in benchmark.nodes:
-        values = other_values(benchmark.test, x, node, seed)
+        variable = scm.variables[node]
+        values = other_values(variable, x[node], benchmark.test[node], seed)
         columns = {"factual": x["image"]}
-        for residual in (1.0, 0.0):
+        for residual in residuals_of(scm, (1.0, 0.0)):
             answer = scm.counterfactual(x, {node: values}, residual=residual, seed=seed)["image"].cpu()
             columns[f"ours, residual {residual:g}"] = answer
         true = _true_images(benchmark.test, x, node, values)
@@ -38,10 +40,7 @@ def figures(benchmark: Benchmark, name: str, scm: StructuralCausalModel, seed: i
             note = "In differences red is too bright, blue too dark."
             columns["truth"] = true
             columns["ours - truth"] = columns["ours, residual 1"] - columns["truth"]
-        variable = scm.variables[node]
-        shown = [
-            variable.categories[int(v)] if isinstance(variable, Categorical) else f"{float(v):.3g}" for v in values
-        ]
+        shown = [_value(variable, value) for value in values]
         made.append(
             {
                 "title": f"{name}: do({node})",
@@ -51,6 +50,13 @@ def figures(benchmark: Benchmark, name: str, scm: StructuralCausalModel, seed: i
         )
     made.append(_cycles_figure(name, scm, x))
     return made
+
+
+def _value(variable: Variable, value: Tensor) -> str:
+    """A value as the reader knows it."""
+    if isinstance(variable, Categorical):
+        return variable.categories[int(value)]
+    return str(bool(value)).lower() if isinstance(variable, Boolean) else f"{float(value):.3g}"
 
 
 def _true_images(data: Any, x: Batch, node: str, values: Tensor) -> Tensor | None:

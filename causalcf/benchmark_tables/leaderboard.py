@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causalcf.benchmark_tables.setup import other_values
 from causalcf.data import Batch
 from causalcf.errors import DataError, MissingFileError
 from causalcf.evaluation import select_rows
 from causalcf.provenance import provenance
 from causalcf.scm import StructuralCausalModel
+from causalcf.scores import other_values
 
 __all__ = ["TRUTH_SEEDS", "read_mechanism_file", "truth_row"]
 
@@ -67,7 +67,7 @@ def truth_row(
         means, seconds = [], 0.0
         for seed in seeds:
             x = select_rows(data, n, seed)
-            values = other_values(data, x, node, seed)
+            values = other_values(data.variables[node], x[node], data[node], seed)
             truth = _truth_of(data, x, cache, workers)(node, values)
             if truth is None:
                 raise DataError(f"The true counterfactual of do({node}) is not known.")

@@ -15,7 +15,7 @@ _RUN = "import sys; sys.argv[0] = 'causalcf'; from causalcf.cli import main; mai
 
 
 def refit_arguments(command: str, out: str | Path, *, root: str | Path | None = None, device: str = "") -> list[str]:
-    """The arguments of a recorded `causalcf fit`, writing elsewhere; a checkpoint that is there is gone on from.
+    """The arguments of a recorded `causalcf fit` or `finetune`, writing elsewhere; a checkpoint that is there is gone on from.
 
     Args:
         command: As `scm.provenance["command"]` records it.
@@ -24,15 +24,15 @@ def refit_arguments(command: str, out: str | Path, *, root: str | Path | None = 
         device: In place of the recorded one.
 
     Raises:
-        DataError: The command is not a `causalcf fit`.
+        DataError: The command is not a `causalcf fit` or `causalcf finetune`.
 
     Example:
         >>> refit_arguments("causalcf fit morphomnist --data digits --out old.safetensors", "new.safetensors")
         ['fit', 'morphomnist', '--data', 'digits', '--out', 'new.safetensors']
     """
     program, *arguments = shlex.split(command) or [""]
-    if program != "causalcf" or arguments[:1] != ["fit"]:
-        raise DataError(f"The model was not made by `causalcf fit` but by `{command or 'an unrecorded command'}`.")
+    if program != "causalcf" or arguments[:1] not in (["fit"], ["finetune"]):
+        raise DataError(f"The model was not made by `causalcf fit` or `finetune` but by `{command or 'an unrecorded command'}`.")
     kept: list[str] = []
     rest = iter(arguments)
     for word in rest:
@@ -62,7 +62,7 @@ def refit(command: str, out: str | Path, *, root: str | Path | None = None, devi
         The new file.
 
     Raises:
-        DataError: The command is not a `causalcf fit`.
+        DataError: The command is not a `causalcf fit` or `causalcf finetune`.
         CausalCFError: The fit failed; its own message is above.
     """
     arguments = refit_arguments(command, out, root=root, device=device)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from causalcf.benchmark_tables.figures import figures
-from causalcf.benchmark_tables.page import page
+from causalcf.benchmark_tables.page import markdown, page
 from causalcf.benchmark_tables.setup import Benchmark
 from causalcf.errors import DataError
 from causalcf.evaluation import evaluate
@@ -20,10 +20,22 @@ from causalcf.published import PUBLISHED
 from causalcf.records import Records
 from causalcf.report import write_csv, write_json
 from causalcf.scm import StructuralCausalModel
+from causalcf.variables import Image
 
 __all__ = ["run"]
 
-SCORES = ("effectiveness", "truth error", "composition", "reversibility", "fid", "sample fid", "cld", "unchanged")
+SCORES = (
+    "effectiveness",
+    "truth error",
+    "composition",
+    "reversibility",
+    "fid",
+    "sample fid",
+    "cld",
+    "unchanged",
+    "log density",
+)
+"""What a row holds, as far as the data and the model allow it."""
 
 
 def run(
@@ -36,7 +48,7 @@ def run(
     workers: int = 1,
     progress: Callable[[str], None] = lambda _text: None,
 ) -> Path:
-    """Compute the rows that are missing or asked for, and write the page, a CSV and a JSON file.
+    """Compute the rows that are missing or asked for, and write the page, a CSV, a JSON and a Markdown file.
 
     Args:
         benchmark: What to compare.
@@ -75,6 +87,7 @@ def run(
     write_json(out / "results.json", {"rows": rows, "published": PUBLISHED.get(benchmark.name, {})})
     path = out / "index.html"
     path.write_text(page(benchmark, rows, records), encoding="utf-8")
+    (out / "summary.md").write_text(markdown(benchmark, rows, records), encoding="utf-8")
     return path
 
 
@@ -89,16 +102,17 @@ def _row(
     workers: int,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    wanted = [score for score in SCORES if score != "cld" or benchmark.latents is not None]
     started = time.perf_counter()
     scores = evaluate(
         scm,
         benchmark.test,
-        wanted,
+        SCORES,
+        optional=True,
         predictors=benchmark.predictors,
         reference=benchmark.train,
         latents=benchmark.latents,
         perception=benchmark.perception,
+        features=benchmark.features,
         do=benchmark.nodes,
         n=n,
         seed=seed,
@@ -109,10 +123,23 @@ def _row(
     return {
         "settings": settings,
         "scores": scores.to_json(),
+        "facts": _facts(scm, scores),
         "figures": figures(benchmark, name, scm, seed),
         "provenance": provenance(
             seed=seed, device=scm.device, seconds=round(time.perf_counter() - started, 1), fit=scm.provenance
         ),
+    }
+
+
+def _facts(scm: StructuralCausalModel, scores: Records) -> dict[str, float | None]:
+    """What a model costs: the size of its image mechanism, the seconds of its fit, answers a second."""
+    (image,) = (node for node, variable in scm.variables.items() if isinstance(variable, Image))
+    asked = {(r.do, r.residual) for r in scores.select(node=image) if r.do in scm.graph and r.residual is not None}
+    took = scores.seconds.get("counterfactuals", 0.0)
+    return {
+        "parameters": sum(p.numel() for p in scm.mechanisms[image].parameters()),
+        "training_seconds": scm.provenance.get("seconds"),
+        "images_per_second": max(r.n for r in scores) * len(asked) / took if took else None,
     }
 
 
@@ -125,4 +152,5 @@ def _identity(scm: StructuralCausalModel) -> str:
 
 def _judges(benchmark: Benchmark) -> list[str]:
     judges = [judge.identity for judge in benchmark.predictors.values()]
-    return [*judges, "" if benchmark.latents is None else _identity(benchmark.latents)]
+    networks = [getattr(network, "name", "") for network in (benchmark.features, benchmark.perception)]
+    return [*judges, "" if benchmark.latents is None else _identity(benchmark.latents), *networks]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from causalcf.data import Batch
-from causalcf.metrics import draw_other_bin, draw_other_category
 from causalcf.predictors import Predictors
 from causalcf.scm import StructuralCausalModel
-from causalcf.variables import Categorical
 
-__all__ = ["Benchmark", "other_values"]
+__all__ = ["Benchmark"]
 
 
 @dataclass
@@ -30,6 +25,7 @@ class Benchmark:
         predictors: Judges.
         latents: Latent space of CLD.
         perception: Network of LPIPS, if its weights are at hand.
+        features: Extractor of FID; by default the last hidden layer of a classifier among the judges.
     """
 
     name: str
@@ -40,12 +36,4 @@ class Benchmark:
     predictors: Predictors
     latents: StructuralCausalModel | None = None
     perception: Any = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-def other_values(data: Any, x: Batch, node: str, seed: int) -> Tensor:
-    """A value per row from the marginal of the data, in another bin or category."""
-    variable = data.variables[node]
-    if isinstance(variable, Categorical):
-        return draw_other_category(x[node], data[node], categories=variable.k, seed=seed)
-    return draw_other_bin(x[node], data[node], seed=seed)
+    features: Any = None
