@@ -8,7 +8,10 @@ from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
+from causalcf.mechanisms.diffusion import Diffusion
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
+from causalcf.mechanisms.gan import GAN
+from causalcf.mechanisms.generator import Generator
 from causalcf.mechanisms.hvae import HVAE
 from causalcf.mechanisms.learning import Recipe, Stage, Trainable, Turn
 from causalcf.mechanisms.mixture import MixtureAE
@@ -16,6 +19,7 @@ from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
 
 __all__ = [
+    "GAN",
     "HVAE",
     "MECHANISMS",
     "VAE",
@@ -24,7 +28,9 @@ __all__ = [
     "Categorical",
     "Classifier",
     "Deterministic",
+    "Diffusion",
     "Flow",
+    "Generator",
     "LinearGaussian",
     "Mechanism",
     "MixtureAE",
@@ -46,6 +52,9 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "VAE": VAE,
     "MixtureAE": MixtureAE,
     "HVAE": HVAE,
+    "Diffusion": Diffusion,
+    "GAN": GAN,
+    "Generator": Generator,
 }
 """Mechanisms by the name a checkpoint knows them by."""
 

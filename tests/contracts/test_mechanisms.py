@@ -70,6 +70,26 @@ def _first_three(x: Tensor) -> Tensor:
     return x.flatten(1).repeat(1, 2)[:, :3]
 
 
+class _Drawing(torch.nn.Linear):
+    """Latents and a number to an image: a generator from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 64)
+
+    def forward(self, z: Tensor, r: Tensor) -> Tensor:
+        return super().forward(torch.cat([z, r[:, None].to(z)], 1)).sigmoid().unflatten(1, (1, 8, 8))
+
+
+class _Reading(torch.nn.Linear):
+    """An image and a number to latents: its encoder."""
+
+    def __init__(self) -> None:
+        super().__init__(64, 3)
+
+    def forward(self, x: Tensor, r: Tensor) -> Tensor:
+        return super().forward(x.flatten(1)) + r[:, None]
+
+
 M = ccf.mechanisms
 ANY = tuple(type(variable) for variable in KINDS)
 ROWS: dict[str, list[Row]] = {
@@ -143,6 +163,41 @@ ROWS: dict[str, list[Row]] = {
             noise_cdf=None,
         )
         for parents, exogenous in ((PARENTS, True), (PARENTS, False), ({}, True))
+    ],
+    "Diffusion": [
+        Row(
+            lambda: M.Diffusion(widths=(8, 8, 8), steps=5),
+            ccf.Image(1, 8, 8),
+            parents,
+            takes=(ccf.Image,),
+            tolerance=(1e-4, 1e-6),
+            noise_cdf=None,
+        )
+        for parents in (PARENTS, {})
+    ],
+    "GAN": [
+        Row(
+            lambda: M.GAN(latent=4, widths=(8, 8, 8)),
+            ccf.Image(1, 8, 8),
+            parents,
+            takes=(ccf.Image,),
+            tolerance=(1e-4, 1e-9),
+            noise_cdf=None,
+        )
+        for parents in (PARENTS, {})
+    ],
+    "Generator": [
+        Row(
+            lambda encoder=encoder: M.Generator(_Drawing(), encoder and _Reading(), latent=3),  # type: ignore[misc]
+            ccf.Image(1, 8, 8),
+            {"r": ccf.Real()},
+            takes=(ccf.Image,),
+            tolerance=(1e-4, 1e-9),
+            noise_cdf=None,
+            holds_code=True,
+            images=True,
+        )
+        for encoder in (False, True)
     ],
     "MixtureAE": [
         Row(
@@ -336,13 +391,15 @@ def test_distributions_take_extra_batch_dimensions_on_the_left(name: str, row: R
 def test_the_loss_reaches_every_parameter(name: str, row: Row) -> None:
     mechanism = _ready(row).requires_grad_(True).train()
     parameters = {name: parameter for name, parameter in mechanism.named_parameters() if parameter.numel()}
-    if mechanism.kind == "deterministic":
+    objectives = {turn.loss for stage in mechanism.stages for turn in stage.turns}
+    if mechanism.kind == "deterministic" or not objectives:
         return
     x, pa = _observed(row, mechanism, 200)
-    loss = mechanism.loss(x, pa)
-    assert loss.shape == ()
     assert parameters
-    loss.backward()
+    for objective in sorted(objectives):
+        loss = getattr(mechanism, objective)(x, pa)
+        assert loss.shape == (), objective
+        loss.backward()
     for parameter_name, parameter in parameters.items():
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
