@@ -11,7 +11,7 @@ from causalcf.classifiers import Perceptrons, fit_classifier
 from causalcf.errors import ExplanationError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query
+from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
@@ -76,5 +76,5 @@ class Clarity(GradientSearch):
     def _update(self) -> Update:
         return Adam(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
-        return cross_entropy(query, members) + self.distance_weight * l1(code, query.start)
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+        return cross_entropy(said) + self.distance_weight * l1(code, query.start)

@@ -96,8 +96,8 @@ class Explained:
             y = self._ask(x.detach()[:1].requires_grad_(True))
         if not y.requires_grad:
             raise ExplanationError(
-                "The classifier gives no gradient, which this method needs. Take one that computes in torch, or a method"
-                " for black boxes: MixtureSearch or CFRL."
+                "The classifier gives no gradient, which this method needs. Take one that computes in torch, or a"
+                " method for black boxes: MixtureSearch or CFRL."
             )
 
     def probabilities(self, members: Tensor) -> Tensor:

@@ -78,13 +78,13 @@ class ElasticSearch(Explainer):
         return search(query, self._evaluate, update, max_steps=self.max_steps, keep="best", stream=stream)
 
     def _evaluate(self, query: Query, x: Tensor) -> Evaluation:
-        members = query.explained.members(x)
-        short = margin(query, members)
+        said = query.said(query.explained.members(x))
+        short = margin(said)
         hinge = (short + self.kappa).clamp_min(0)
         loss = query.constants["c"] * hinge + squared_l2(x, query.x)
         if x.requires_grad:  # only the loss needs the rest
             loss = loss + self._penalty(query, x)
-        return Evaluation(loss, query.progress(members), (short < 0) & (hinge <= 0), self._cost(query, x))
+        return Evaluation(loss, said.progress, (short < 0) & (hinge <= 0), self._cost(query, x))
 
     def _cost(self, query: Query, x: Tensor) -> Tensor:
         """Elastic-net distance to the factual, (N,)."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query
+from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Adam, Descent, Evaluation, Update
 from causalcf.explainers.targets import squared_error
 
@@ -54,8 +54,8 @@ class GDL(GradientSearch):
     def _update(self) -> Update:
         return Adam(self.lr) if self.optimizer == "adam" else Descent(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
-        return squared_error(query, members, self.probability)
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+        return squared_error(said, self.probability)
 
     def _evaluate(self, query: Query, code: Tensor) -> Evaluation:
         said = super()._evaluate(query, code)

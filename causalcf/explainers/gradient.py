@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from causalcf.explainers.base import Explainer
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Evaluation, Keep, Update, search
 
 __all__ = ["GradientSearch"]
@@ -46,21 +46,21 @@ class GradientSearch(Explainer):
 
     def _evaluate(self, query: Query, code: Tensor) -> Evaluation:
         values = code if query.latent else query.decode(code)
-        members = query.explained.members(values)
-        progress = query.progress(members)
-        return Evaluation(self._loss(query, code, values, members), progress, query.met(progress, self.gamma))
+        said = query.said(query.explained.members(values))
+        progress = said.progress
+        return Evaluation(self._loss(query, code, values, said), progress, query.met(progress, self.gamma))
 
     @abstractmethod
     def _update(self) -> Update:
         """The optimiser."""
 
     @abstractmethod
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
         """(N,) what the search descends.
 
         Args:
             query: The rows.
             code: (N, ...) where they are.
             values: What the classifier sees of it: the decoded image, or the code itself.
-            members: (M, N, K) what it says.
+            said: What it says.
         """

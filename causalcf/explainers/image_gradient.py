@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query
+from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
@@ -45,5 +45,5 @@ class ImageGradient(GradientSearch):
     def _update(self) -> Update:
         return Adam(self.lr, box=(0.0, 1.0))
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
-        return cross_entropy(query, members) + self.distance_weight * l1(values, query.x)
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+        return cross_entropy(said) + self.distance_weight * l1(values, query.x)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.path import paced
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import logit, squared_l2
 
@@ -60,8 +60,8 @@ class LoSoCs(GradientSearch):
     def _update(self) -> Update:
         return Adam(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
-        loss = -logit(query, members)
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+        loss = -logit(said)
         if not self.plausibility:
             return loss
         return loss + self.plausibility * squared_l2(self.encode(values, query.pa), code)

@@ -128,7 +128,7 @@ def paced(query: Query, trail: Trail, *, frames: int, pace: float) -> Trail:
     for k in range(dense):
         values = query.decode(points[:, k])
         members = query.explained.members(points[:, k] if query.latent else values)
-        height.append(logit(query, members))
+        height.append(logit(query.said(members)))
         image.append(values)
     # A logit that falls for a while takes no time of its own: the pace follows its highest value so far.
     raised = torch.stack(height, 1).cummax(1).values

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query
+from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Keep, Sign, Update
 from causalcf.explainers.targets import cross_entropy
 
@@ -48,5 +48,5 @@ class PGD(GradientSearch):
     def _update(self) -> Update:
         return Sign(self.step, self.radius)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
-        return cross_entropy(query, members)
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+        return cross_entropy(said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from causalcf.explainers.classifier import Explained
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Categorical, as_array
 
-__all__ = ["REASONS", "Found", "Query", "Reason", "Trail", "padded", "read_target"]
+__all__ = ["REASONS", "Found", "Query", "Reason", "Said", "Trail", "padded", "read_target"]
 
 Reason = Literal["reached", "max steps", "nan gradient", "stuck", "no crossing", "missed"]
 REASONS: tuple[Reason, ...] = ("reached", "max steps", "nan gradient", "stuck", "no crossing", "missed")
@@ -140,12 +141,13 @@ class Query:
 
     # ------------------------------------------------------------------ how far a row has come
 
+    def said(self, members: Tensor) -> Said:
+        """What the classifier's outputs (M, N, K) mean for the target."""
+        return Said(self, members)
+
     def progress(self, members: Tensor) -> Tensor:
         """(N,) probability of the target; of a regression, how far beyond its target it is (below 0: not yet)."""
-        if self.explained.regression:
-            return self.side * (members.mean(0)[:, 0] - self.target)
-        p = members.softmax(-1).mean(0).gather(1, self.target[:, None])[:, 0]
-        return torch.where(self.side > 0, p, 1 - p)
+        return self.said(members).progress
 
     def probability(self, members: Tensor) -> Tensor:
         """(N,) probability of the target; of a regression, its value."""
@@ -168,6 +170,33 @@ def padded(trail: Trail) -> tuple[Tensor, Tensor]:
         code[rows, t] = codes
     last = torch.arange(len(trail), device=first.device).expand(len(first), -1).minimum(lengths[:, None] - 1)
     return code[torch.arange(len(first), device=first.device)[:, None], last], lengths
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a classifier says of one code per row, seen from the target.
+
+    Args:
+        query: The rows.
+        members: (M, N, K) its outputs.
+    """
+
+    query: Query
+    members: Tensor
+
+    @cached_property
+    def log_p(self) -> Tensor:
+        """(M, N) log probability that each member gives the target class."""
+        target = self.query.target.expand(self.members.shape[0], -1)[..., None]
+        return self.members.log_softmax(-1).gather(-1, target)[..., 0]
+
+    @property
+    def progress(self) -> Tensor:
+        """(N,) probability of the target; of a regression, how far beyond its target it is (below 0: not yet)."""
+        if self.query.explained.regression:
+            return self.query.side * (self.members.mean(0)[:, 0] - self.query.target)
+        p = self.log_p.exp().mean(0)
+        return torch.where(self.query.side > 0, p, 1 - p)
 
 
 class _Projected(torch.autograd.Function):

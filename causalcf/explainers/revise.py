@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query
+from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
@@ -42,5 +42,5 @@ class REVISE(GradientSearch):
     def _update(self) -> Update:
         return Adam(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, members: Tensor) -> Tensor:
-        return cross_entropy(query, members) + self.distance_weight * l1(values, query.x)
+    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+        return cross_entropy(said) + self.distance_weight * l1(values, query.x)

@@ -274,18 +274,18 @@ class _Run:
 
     def _remember(self, said: Evaluation, going: Tensor, keep: Keep, *, last: bool) -> None:
         """Keep the cheapest code that reaches the target; until one does, the one that comes closest to it."""
-        met = said.met & going
-        closer = going & (said.progress > self.highest)
-        self.highest = torch.where(closer, said.progress.detach(), self.highest)
-        cost = torch.zeros_like(said.loss) if said.cost is None else said.cost.detach()
+        better = going & (said.progress > self.highest)
+        self.highest = torch.where(better, said.progress.detach(), self.highest)
         if keep == "first":
-            better = met | closer
+            better |= going & said.met
         elif keep == "best":
-            better = (met & (cost < self.cheapest)) | (closer & ~self.cheapest.isfinite())
-            self.cheapest = torch.where(met & (cost < self.cheapest), cost, self.cheapest)
-        else:
-            better = going if last else closer
-            self.cheapest = torch.where(met, 0.0, torch.inf) if last else self.cheapest
+            assert said.cost is not None
+            cheaper = going & said.met & (said.cost < self.cheapest)
+            better = cheaper | (better & ~self.cheapest.isfinite())
+            self.cheapest = torch.where(cheaper, said.cost.detach(), self.cheapest)
+        elif last:
+            better = going
+            self.cheapest = torch.where(going & said.met, 0.0, torch.inf)
         self.kept = torch.where(_column(better, self.kept), self.point.detach(), self.kept)
 
     def write(self, rows: Tensor, ended: Found) -> None:

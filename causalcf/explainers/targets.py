@@ -5,39 +5,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from causalcf.explainers.query import Query
+from causalcf.explainers.query import Said
 
 __all__ = ["cross_entropy", "l1", "l2", "logit", "margin", "squared_error", "squared_l2"]
 
 
-def cross_entropy(query: Query, members: Tensor) -> Tensor:
+def cross_entropy(said: Said) -> Tensor:
     """Mean over members of the cross-entropy of the target, (N,)."""
-    return -_at(members.log_softmax(-1), query.target).mean(0)
+    return -said.log_p.mean(0)
 
 
-def logit(query: Query, members: Tensor) -> Tensor:
+def logit(said: Said) -> Tensor:
     """Mean over members of the target's logit, (N,); of a regression, its value, positive towards the target."""
+    query, mean = said.query, said.members.mean(0)
     if query.explained.regression:
-        return query.side * members.mean(0)[:, 0]
-    return _at(members, query.target).mean(0)
+        return query.side * mean[:, 0]
+    return mean.gather(1, query.target[:, None])[:, 0]
 
 
-def squared_error(query: Query, members: Tensor, probability: float) -> Tensor:
+def squared_error(said: Said, probability: float) -> Tensor:
     """(p - P(target))^2, (N,); of a regression, the squared distance to its target."""
-    if query.explained.regression:
-        return (members.mean(0)[:, 0] - query.target).square()
-    return (query.progress(members) - probability).square()
+    return (said.progress - (0.0 if said.query.explained.regression else probability)).square()
 
 
-def margin(query: Query, members: Tensor) -> Tensor:
+def margin(said: Said) -> Tensor:
     """By how much the target falls short, in logits, (N,), mean over members; negative once it is reached.
 
     The highest other logit minus the target's; where the target is any class but one, that one's logit minus the
     highest other.
     """
-    target = query.target.expand(members.shape[0], -1)[..., None]
-    others = members.scatter(-1, target, -torch.inf).amax(-1)
-    return query.side * (others - members.gather(-1, target)[..., 0]).mean(0)
+    target = said.query.target.expand(said.members.shape[0], -1)[..., None]
+    others = said.members.scatter(-1, target, -torch.inf).amax(-1)
+    return said.query.side * (others - said.members.gather(-1, target)[..., 0]).mean(0)
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
@@ -53,8 +52,3 @@ def squared_l2(a: Tensor, b: Tensor) -> Tensor:
 def l2(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distance, (N,); its gradient at a = b is 0."""
     return (squared_l2(a, b) + 1e-12).sqrt()
-
-
-def _at(values: Tensor, target: Tensor) -> Tensor:
-    """(M, N, K) at the target, (M, N)."""
-    return values.gather(-1, target.expand(values.shape[0], -1)[..., None])[..., 0]
