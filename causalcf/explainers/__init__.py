@@ -6,20 +6,29 @@ itself. To add one: a file with an `Explainer` subclass, and a row in `EXPLAINER
 """
 
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.c3lt import C3LT
 from causalcf.explainers.cem import CEM
 from causalcf.explainers.cfproto import CFProto
+from causalcf.explainers.cfrl import CFRL
 from causalcf.explainers.clarity import Clarity
+from causalcf.explainers.cve import CVE
+from causalcf.explainers.cyclegan import CycleGAN
+from causalcf.explainers.explaingan import ExplainGAN
 from causalcf.explainers.explanation import Explanation, Stream
 from causalcf.explainers.gdl import GDL
 from causalcf.explainers.image_gradient import ImageGradient
 from causalcf.explainers.losocs import LoSoCs
+from causalcf.explainers.mixture_search import MixtureSearch
 from causalcf.explainers.pgd import PGD
 from causalcf.explainers.query import REASONS
 from causalcf.explainers.revise import REVISE
 from causalcf.explainers.schut import Schut
 
 __all__ = [
+    "C3LT",
     "CEM",
+    "CFRL",
+    "CVE",
     "EXPLAINERS",
     "GDL",
     "PGD",
@@ -27,10 +36,13 @@ __all__ = [
     "REVISE",
     "CFProto",
     "Clarity",
+    "CycleGAN",
+    "ExplainGAN",
     "Explainer",
     "Explanation",
     "ImageGradient",
     "LoSoCs",
+    "MixtureSearch",
     "Schut",
     "Stream",
 ]
@@ -45,5 +57,11 @@ EXPLAINERS: dict[str, type[Explainer]] = {
     "CFProto": CFProto,
     "CEM": CEM,
     "PGD": PGD,
+    "MixtureSearch": MixtureSearch,
+    "C3LT": C3LT,
+    "CFRL": CFRL,
+    "ExplainGAN": ExplainGAN,
+    "CVE": CVE,
+    "CycleGAN": CycleGAN,
 }
 """Explainers by the name the command line knows them by."""

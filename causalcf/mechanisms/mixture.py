@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
@@ -93,8 +94,10 @@ class MixtureAE(Mechanism):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if "classifier" in self._modules:  # kept out of the submodules: it is neither trained nor saved
-            self.__dict__["classifier"] = self._modules.pop("classifier")
+        if "classifier" in self._modules:  # a copy, kept out of the submodules: it is neither trained nor saved
+            f = copy.deepcopy(self._modules.pop("classifier"))
+            assert f is not None
+            self.__dict__["classifier"] = f.requires_grad_(False).eval()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -127,11 +130,9 @@ class MixtureAE(Mechanism):
 
     def _count_classes(self) -> int:
         shape = (2, *self.variable.event_shape)
-        parameters = self.classifier.parameters() if isinstance(self.classifier, nn.Module) else iter(())
-        device = next((p.device for p in parameters), self.device)
         try:
             with torch.no_grad():
-                logits = self.classifier(torch.zeros(shape, device=device, dtype=self.dtype))
+                logits = self._ask(torch.zeros(shape, device=self.device, dtype=self.dtype))
         except (RuntimeError, ValueError, TypeError) as error:
             raise MechanismError(
                 f"The classifier of '{self.node}' cannot take a tensor of shape {shape}: {error}"
@@ -182,10 +183,14 @@ class MixtureAE(Mechanism):
             self.decoder.calibrate(self._scaled(x))
         if self.classifier is None:
             return
-        if isinstance(self.classifier, nn.Module):
-            self.classifier.requires_grad_(False).eval().to(x.device)
         counts = torch.bincount(torch.cat([self.labels(part) for part in x.split(ROWS)]), minlength=self.classes or 0)
         self.class_weights.copy_(counts / counts.sum())
+
+    def _ask(self, x: Tensor) -> Tensor:
+        """The classifier's logits; it follows x to its device and type."""
+        if isinstance(self.classifier, nn.Module):
+            self.classifier.to(device=x.device, dtype=x.dtype)
+        return self.classifier(x)
 
     @torch.no_grad()
     def labels(self, x: Tensor) -> Tensor:
@@ -199,7 +204,7 @@ class MixtureAE(Mechanism):
                 f"MixtureAE of '{self.node}' labels its training rows by a classifier, and has none."
                 " Give one: MixtureAE(classifier=f)."
             )
-        logits = self.classifier(x)
+        logits = self._ask(x)
         return logits.argmax(1) if logits.ndim == 2 and logits.shape[1] > 1 else (logits.reshape(-1) > 0).long()
 
     def adversary_loss(self, x: Tensor, pa: Parents) -> Tensor:
@@ -329,11 +334,12 @@ class ImageEncoder(nn.Module):
         self.frame = _frame(variable)
         grid = (self.frame[0] // 4) * (self.frame[1] // 4)
         self.convolutions = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * variable.channels, 32, 3, padding=1), nn.SiLU(),
-            nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(64, 32, 3, padding=1), nn.SiLU(),
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * variable.channels, 16, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(),
             nn.Flatten(),
         )  # fmt: skip
         self.head = mlp([32 * grid + context, 128, code])
+        _awake(self)
 
     def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
         return self.head(_beside(self.convolutions(framed(x, self.frame)), c)).to(x.dtype)
@@ -347,16 +353,17 @@ class ImageDecoder(nn.Module):
         frame = _frame(variable)
         self.size, self.grid = (variable.height, variable.width), (frame[0] // 4, frame[1] // 4)
         self.stem = nn.Sequential(
-            nn.Linear(code + context, 128), nn.SiLU(), nn.Linear(128, 64 * self.grid[0] * self.grid[1])
+            nn.Linear(code + context, 128), nn.SiLU(), nn.Linear(128, 32 * self.grid[0] * self.grid[1])
         )
         self.convolutions = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(64, 128, 3, padding=1), nn.SiLU(), nn.PixelShuffle(2),
-            nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 4 * variable.channels, 3, padding=1),
+            nn.SiLU(), nn.Conv2d(32, 128, 3, padding=1), nn.SiLU(), nn.PixelShuffle(2),
+            nn.Conv2d(32, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 4 * variable.channels, 3, padding=1),
             nn.PixelShuffle(2), nn.Sigmoid(),
         )  # fmt: skip
+        _awake(self)
 
     def forward(self, code: Tensor, c: Tensor | None) -> Tensor:
-        h = self.stem(_beside(code, c)).unflatten(1, (64, *self.grid))
+        h = self.stem(_beside(code, c)).unflatten(1, (32, *self.grid))
         return framed(self.convolutions(h), self.size).to(code.dtype)
 
 
@@ -366,6 +373,7 @@ class TableEncoder(nn.Module):
     def __init__(self, variable: Variable, code: int, context: int) -> None:
         super().__init__()
         self.layers = mlp([variable.event_shape[0] + context, 128, 128, code])
+        _awake(self)
 
     def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
         return self.layers(_beside(x, c)).to(x.dtype)
@@ -382,6 +390,7 @@ class TableDecoder(nn.Module):
         features, self.temperature = variable.event_shape[0], temperature
         self.columns = [(v.num_features, _kind(v)) for _, v in variable.columns] if isinstance(variable, Table) else []
         self.layers = mlp([code + context, 128, 128, features])
+        _awake(self)
         self.register_buffer("low", torch.full((features,), -3.0))
         self.register_buffer("high", torch.full((features,), 3.0))
 
@@ -405,6 +414,14 @@ class TableDecoder(nn.Module):
         if kind == "category":
             return (raw / self.temperature).softmax(1)
         return torch.sigmoid(raw / self.temperature)
+
+
+def _awake(network: nn.Module) -> None:
+    """Initial weights that keep the size of what passes (He et al. 2015): torch's own drown codes in their noise."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=0.1)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _kind(variable: Variable) -> str:

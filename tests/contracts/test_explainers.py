@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from explainers.models import CLASSES, LATENT, SIDE, images, linear_classifier, linear_scm, targets
+from explainers.models import (
+    CLASSES,
+    LATENT,
+    SIDE,
+    convolutional_classifier,
+    images,
+    linear_classifier,
+    linear_scm,
+    mixture_scm,
+    targets,
+)
 from torch import Tensor, nn
 
 import causalcf as ccf
@@ -31,6 +41,8 @@ class Row:
         scm: Gives the model, with a parent variable "t" or without.
         classifier: Gives the classifier to explain.
         fit: Options of `fit`.
+        by_gradient: Whether its training differentiates the classifier, though asking does not.
+        module_only: Whether the classifier has to be one torch module.
     """
 
     settings: dict[str, Any]
@@ -39,6 +51,8 @@ class Row:
     scm: Callable[..., ccf.SCM] = linear_scm
     classifier: Callable[..., nn.Module] = linear_classifier
     fit: tuple[tuple[str, Any], ...] = ()
+    by_gradient: bool = False
+    module_only: bool = False
 
 
 ROWS: dict[str, Row] = {
@@ -51,6 +65,12 @@ ROWS: dict[str, Row] = {
     "CFProto": Row({"max_steps": 100, "autoencoder_weight": 1.0, "prototype_weight": 0.1}),
     "CEM": Row({"max_steps": 60, "c_steps": 3, "autoencoder_weight": 1.0}),
     "PGD": Row({"max_steps": 64}),
+    "MixtureSearch": Row({"frames": 5}, reaches=0.9, scm=mixture_scm),
+    "C3LT": Row({"epochs": 10, "hidden": 32, "lr": 0.02}, reaches=0.95, by_gradient=True),
+    "CFRL": Row({"steps": 300, "hidden": 32, "warmup": 20, "lr": 5e-3}, reaches=0.3),
+    "ExplainGAN": Row({"epochs": 10, "width": 8, "lr": 5e-3, "kappa": 0.5}, reaches=0.5, by_gradient=True),
+    "CVE": Row({"distractors": 5}, reaches=0.1, classifier=convolutional_classifier, module_only=True),
+    "CycleGAN": Row({"epochs": 1, "width": 4, "blocks": 1, "lr": 2e-3}, reaches=0.0),
 }
 every_explainer = pytest.mark.parametrize("name", list(EXPLAINERS))
 
@@ -202,7 +222,7 @@ def test_a_class_that_cannot_be_reached_is_a_failure_with_a_reason(name: str) ->
         def forward(self, x: Tensor) -> Tensor:
             return torch.nn.functional.pad(self.f(x), (0, 1), value=-50.0) + 0 * x.flatten(1).sum(1, keepdim=True)
 
-    if _explainer(name).trains:
+    if _explainer(name).trains or ROWS[name].scm is mixture_scm:
         pytest.skip("its training never sees that class")
     x = _rows(name, 6)["image"]
     e = EXPLAINERS[name](_scm(name), classifier=Rigged(), **ROWS[name].settings).explain(x, CLASSES, seed=0)
@@ -292,8 +312,12 @@ def test_classifiers_that_do_not_fit_are_refused(name: str) -> None:
         ask(nn.Linear(5, 3).double())
     with pytest.raises(ExplanationError, match="probabilities, where logits are needed"):
         ask(nn.Sequential(ROWS[name].classifier(), nn.Softmax(1)))
-    with pytest.raises(ExplanationError, match="NaN or infinite"):
-        ask(lambda image: image.flatten(1)[:, :CLASSES] * torch.nan)
+    if ROWS[name].module_only:
+        with pytest.raises(ExplanationError, match="torch module, not a function"):
+            ask(lambda image: image.flatten(1)[:, :CLASSES])
+    else:
+        with pytest.raises(ExplanationError, match="NaN or infinite"):
+            ask(lambda image: image.flatten(1)[:, :CLASSES] * torch.nan)
     with pytest.raises(ExplanationError, match="must be a torch module"):
         ask(3)
     with pytest.raises(ExplanationError, match="needs"):
@@ -341,8 +365,14 @@ def test_a_black_box_works_or_is_refused(name: str) -> None:
         return torch.from_numpy(f(image.detach()).numpy())
 
     scm, x = _scm(name), _rows(name, 4)["image"]
+    if ROWS[name].module_only:
+        pytest.skip("it is refused as no torch module")
     explainer = EXPLAINERS[name](scm, classifier=black_box, **ROWS[name].settings)
     target = targets(f, x)
+    if ROWS[name].by_gradient:
+        with pytest.raises(ExplanationError, match="gives no gradient"):
+            explainer.fit(_rows(name, 300, seed=9), seed=0, **dict(ROWS[name].fit))
+        return
     if explainer.reads_codes:
         explainer.fit(_rows(name, 300, seed=9), seed=0, **dict(ROWS[name].fit))
         assert explainer.explain(x, (explainer.predict(x) + 1) % CLASSES, seed=0).rows == 4
@@ -359,6 +389,8 @@ def test_a_black_box_works_or_is_refused(name: str) -> None:
 def test_several_classifiers_are_an_ensemble(name: str) -> None:
     if EXPLAINERS[name].reads_codes:
         pytest.skip("its classifiers are its own")
+    if ROWS[name].module_only:
+        pytest.skip("it takes one torch module")
     members = [linear_classifier(seed=1), linear_classifier(seed=1, scale=5.0)]
     explainer = EXPLAINERS[name](_scm(name), classifier=members, **ROWS[name].settings)
     explainer.fit(_rows(name, 300, seed=9), seed=0, **dict(ROWS[name].fit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -94,11 +95,12 @@ def linear_classifier(seed: int = 1, classes: int = CLASSES, scale: float = 6.0)
 
 
 def images(scm: ccf.SCM, n: int, seed: int = 2) -> Tensor:
-    """Images the model makes of small latents, a little noise on top, within [0, 1]."""
+    """Images the linear model makes of small latents, a little noise on top, within [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     z = 0.5 * torch.randn(n, LATENT, generator=generator)
     noise = 0.02 * torch.randn(n, 1, SIDE, SIDE, generator=generator)
-    mechanism = scm.mechanisms["image"]
+    alone = len(scm.graph.nodes) == 1
+    mechanism = linear_scm(None if alone else ccf.Real(), scm.dtype).mechanisms["image"]
     pa = {} if len(scm.graph.nodes) == 1 else {"t": torch.zeros(n, dtype=scm.dtype)}
     return mechanism.predict({"z": z.to(scm.dtype), "eps": noise.to(scm.dtype)}, pa).clamp(0, 1)
 
@@ -107,3 +109,27 @@ def targets(f: nn.Module, x: Tensor, classes: int = CLASSES) -> Tensor:
     """For each row, a class it does not have."""
     with torch.no_grad():
         return (f(x).argmax(1) + 1) % classes
+
+
+@cache
+def mixture_scm(parent: ccf.variables.Variable | None = None, dtype: torch.dtype = torch.float64) -> ccf.SCM:
+    """Like `linear_scm`, with a mixture autoencoder that is fitted to the linear model's images."""
+    linear = linear_scm(parent, dtype)
+    mechanism = ccf.mechanisms.MixtureAE(linear_classifier(), latent=LATENT, irrelevant=4)
+    mechanisms = {"image": mechanism} | ({} if parent is None else {"t": ccf.mechanisms.LinearGaussian()})
+    scm = ccf.SCM(linear.graph, mechanisms=mechanisms).to(dtype)
+    rows = {"image": images(linear, 600, seed=7)} | ({} if parent is None else {"t": torch.randn(600)})
+    recipe = ccf.mechanisms.Recipe(epochs=12, batch_size=60, lr=5e-3, warmup=0)
+    precision = "64-true" if dtype == torch.float64 else "32-true"
+    return scm.fit(rows, recipes={"image": recipe}, seed=0, precision=precision, progress=False)
+
+
+def convolutional_classifier(seed: int = 1) -> nn.Module:
+    """The linear classifier of an image's 4 x 4 cells, each with its four pixels as channels."""
+    linear = linear_classifier(seed)[1]
+    f = nn.Sequential(nn.Conv2d(1, 4, 2, stride=2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(64, CLASSES))
+    with torch.no_grad():
+        f[0].weight.copy_(torch.eye(4).view(4, 1, 2, 2))
+        f[3].weight.copy_(nn.functional.pixel_unshuffle(linear.weight.view(CLASSES, 1, SIDE, SIDE), 2).flatten(1))
+        f[3].bias.copy_(linear.bias)
+    return f.double()

@@ -1,0 +1,176 @@
+"""C3LT: a learned step in latent space that turns one class into another, and one that turns it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from causalcf.descent import Player, descend
+from causalcf.explainers.base import Explainer
+from causalcf.explainers.networks import Critic, PairMaps, one_hot, tell_apart, unevenness, vagueness
+from causalcf.explainers.path import verdict
+from causalcf.explainers.query import Found, Query
+from causalcf.explainers.rows import Pairs, Rows
+from causalcf.nn import mlp
+
+__all__ = ["C3LT"]
+
+Perception = Callable[[Tensor], Sequence[Tensor]]
+
+
+@dataclass(eq=False, kw_only=True)
+class C3LT(Explainer):
+    r"""Learns :math:`z' = g^n(z)` with :math:`G(z')` in the target class, and h that leads back: no search when asked.
+
+    One step is :math:`g(z) = z + \text{net}(z)`, with a network of two layers for each ordered pair of classes, so
+    that h is the g of the opposite pair; or, with `pairs=None`, one network for all pairs that reads source and target
+    too. With :math:`x' = G(g^n(z))` and :math:`\bar x = G(h^n(g^n(z)))`, training minimises
+
+    .. math::
+        CE(f(x'), y') &+ \alpha\,\big(|x - x'| + \text{entropy} + \text{smoothness of } |x - x'|\big) \\
+        &+ \beta\,\Big(\sum_l |\phi_l(\bar x) - \phi_l(x)| + |\bar x - x| + |\bar z - z|\Big)
+        + \gamma\,\big(\log(1 - D(x')) + \log(1 - D(\bar x))\big)
+
+    over g and h, with distances as means over an image's pixels times `PIXELS`, as means over codes, and D learned
+    alongside on real images of the training rows. The model, f and the features :math:`\phi` stay frozen. Without data,
+    `fit(None)` takes codes from the model's prior, as the paper does for generators without an encoder.
+
+    References:
+        Khorram and Fuxin, "Cycle-Consistent Counterfactuals by Latent Transformations", 2022, eq. 2 to 7 and 11.
+
+    Args:
+        pairs: Pairs of classes to learn maps between, in both directions; None for one map of all.
+        steps: n.
+        proximity_weight: Alpha.
+        cycle_weight: Beta.
+        adversarial_weight: Gamma; 0 for no discriminator.
+        hidden: Width of the maps' hidden layer.
+        perception: Images to features :math:`\phi_l`, for the cycle; by default the classifier's logits.
+        epochs: Passes over the rows of the classes concerned.
+        batch_size: Rows a step.
+        lr: Adam's.
+        gamma: Probability of the target from which a row counts as reached.
+
+    Example:
+        >>> explainer = C3LT(scm, node="image", classifier=f, pairs=[(4, 9)]).fit(train)  # doctest: +SKIP
+        >>> explainer.explain(x, target=9).reached  # doctest: +SKIP
+        tensor([True, True])
+    """
+
+    pairs: Sequence[tuple[int, int]] | None = None
+    steps: int = 1
+    proximity_weight: float = 0.1
+    cycle_weight: float = 0.1
+    adversarial_weight: float = 0.001
+    hidden: int = 128
+    perception: Perception | None = None
+    epochs: int = 10
+    batch_size: int = 128
+    lr: float = 1e-3
+    gamma: float = 0.5
+
+    trains: ClassVar[bool] = True
+
+    # ------------------------------------------------------------------ learning
+
+    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+        """Train the maps.
+
+        Args:
+            data: Rows of the model; None for draws from its prior.
+            seed: What the maps' first weights and the order of rows follow from.
+            options: `rows`, how many codes to draw without data (20,000).
+        """
+        everything = Rows.observed(self, data) if data is not None else Rows.drawn(self, options.pop("rows", 20_000))
+        self.pairs_learned = Pairs.of(self.pairs, self._explained.classes, self.scm.device)
+        training = self.pairs_learned.concerned(everything)
+        self._explained.check_gradient(training.x[:1])
+        self.maps = self._maps(training.code.shape[1]).to(training.code)
+        critic = Critic(training.x.shape[1:]).to(training.code) if self.adversarial_weight else None
+
+        def maps_loss(batch: Tensor) -> Tensor:
+            part = training[batch]
+            return self._loss(part, self.pairs_learned.draw(part.label), critic)
+
+        def critic_loss(batch: Tensor) -> Tensor:
+            part = training[batch]
+            with torch.no_grad():
+                way = self.walk(part.code, part.label, self.pairs_learned.draw(part.label))
+                fake = self.decode(way[-1], part.pa)
+            assert critic is not None
+            return tell_apart(critic(part.x), critic(fake))
+
+        players = {"maps": Player([self.maps], maps_loss)}
+        if critic is not None:
+            players["discriminator"] = Player([critic], critic_loss)
+        self.history = descend(
+            players, len(training), epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, decay=True, seed=seed,
+            device=training.code.device,
+        )  # fmt: skip
+
+    def _maps(self, width: int) -> nn.Module:
+        table = self.pairs_learned.table
+        if self.pairs is not None:
+            return PairMaps(width, self.hidden, table)
+        return _Conditional(width, self.hidden, len(table))
+
+    def _loss(self, part: Rows, target: Tensor, critic: Critic | None) -> Tensor:
+        there = self.walk(part.code, part.label, target)[-1]
+        back = self.walk(there, target, part.label)[-1]
+        both = self.decode(torch.cat([there, back]), {name: torch.cat([v, v]) for name, v in part.pa.items()})
+        counterfactual, cycled = both.chunk(2)
+        members = self._explained.members(counterfactual)
+        classification = -members.log_softmax(-1).gather(2, target.expand(len(members), -1)[..., None]).mean()
+        change = (part.x - counterfactual).abs()
+        mask = change.clamp(0, 1)
+        proximity = change.mean() + vagueness(mask) + unevenness(mask)
+        cycle = (cycled - part.x).abs().mean() + (back - part.code).abs().mean()
+        for a, b in zip(self._features(cycled), self._features(part.x), strict=True):
+            cycle = cycle + (a - b).abs().mean()
+        loss = classification + self.proximity_weight * proximity + self.cycle_weight * cycle
+        if critic is None:
+            return loss
+        return loss - self.adversarial_weight * nn.functional.softplus(critic(both)).mean() * 2
+
+    def _features(self, x: Tensor) -> Sequence[Tensor]:
+        return self.perception(x) if self.perception is not None else [self._explained.members(x)]
+
+    # ------------------------------------------------------------------ asking
+
+    def step(self, code: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """g(z), (N, D)."""
+        return code + self.maps(code, source, target)
+
+    def walk(self, code: Tensor, source: Tensor, target: Tensor) -> list[Tensor]:
+        """g(z), g(g(z)), ... n of them, each (N, D)."""
+        way = []
+        for _ in range(self.steps):
+            code = self.step(code, source, target)
+            way.append(code)
+        return way
+
+    def _find(self, query: Query, *, stream: bool) -> Found:
+        source = query.explained.predicted(query.members)
+        self.pairs_learned.require(source, query.target, "C3LT")
+        way = self.walk(query.start, source, query.target)
+        found = verdict(query, way[-1], gamma=self.gamma, steps=self.steps)
+        if stream:
+            rows = torch.arange(query.rows, device=source.device)
+            found.trail.extend((rows, code) for code in [query.start, *way])
+        return found
+
+
+class _Conditional(nn.Module):
+    """One network for all pairs, which reads source and target besides the code."""
+
+    def __init__(self, width: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.layers = mlp([width + 2 * classes, hidden, width], nn.ReLU)
+
+    def forward(self, code: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        return self.layers(torch.cat([code, *(one_hot(c, self.classes, code) for c in (source, target))], 1))
