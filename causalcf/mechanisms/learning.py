@@ -131,6 +131,10 @@ class Trainable(nn.Module):
     def settle(self, x: Tensor, pa: Parents) -> None:
         """Take from the training data what depends on the trained weights; once, after the last step."""
 
+    def facts(self) -> dict[str, float]:
+        """What the record of an epoch should say besides its losses; asked once an epoch."""
+        return {}
+
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
         """The training objective, averaged over rows."""
         raise NotImplementedError(f"{type(self).__name__} has no loss of its own.")
