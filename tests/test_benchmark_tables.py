@@ -15,9 +15,10 @@ import causalcf as ccf
 from causalcf import benchmark_tables, cli, predictors
 from causalcf.benchmark_tables import Benchmark, truth_row
 from causalcf.benchmark_tables.page import findings
+from causalcf.benchmark_tables.retrain import refit_arguments
 from causalcf.benchmark_tables.tables import number
 from causalcf.datasets.bars import Bars
-from causalcf.errors import DataError, MissingFileError
+from causalcf.errors import DataError, DensityError, MissingFileError
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Predictor, Predictors
 from causalcf.records import Record, Records
@@ -102,6 +103,40 @@ def test_the_page_says_when_samples_are_no_pictures(bench: Benchmark) -> None:
     assert "Samples of ours are not like the data: FID 11.0" in said[0]
 
 
+def test_the_summary_has_a_line_per_model_and_says_what_is_missing(bench: Benchmark, tmp_path: Path) -> None:
+    """Truth, composition, judges, samples, cost; a mechanism without a density has a dash and the reason."""
+
+    class Implicit(ccf.mechanisms.VAE):
+        def dist(self, pa: Any, latents: Any = None) -> Any:
+            raise DensityError("no density")
+
+    scm = ccf.SCM(bench.train.graph, mechanisms={"image": Implicit(latent=2, widths=(8, 8, 8))})
+    for mechanism in scm.mechanisms.values():
+        mechanism.fitted = True
+    models = {"small": bench.models["small"], "implicit": lambda: scm}
+    benchmark_tables.run(replace(bench, models=models), tmp_path, n=60)
+    summary, _, rest = (tmp_path / "summary.md").read_text(encoding="utf-8").partition("### Distance to the true")
+    lines = [[cell.strip() for cell in line.split(" | ")] for line in summary.splitlines() if line.startswith("| ")]
+    table = {line[0].removeprefix("| "): dict(zip(lines[0], line, strict=True)) for line in lines}
+    names = {f"{model}, residual {r}" for model in models for r in (0, 1)}
+    assert set(table) == {"model", "---", *names, "the truth", "doing nothing", "noise"}
+    small, implicit = table["small, residual 1"], table["implicit, residual 1"]
+    assert small.keys() >= {
+        "truth error of the image, grey levels ↓: do(width)",
+        "composition, grey levels ↓: 10 cycles",
+        "width: MAE, px ↓: do(side)",
+        "side: accuracy ↑: do(side)",
+        "samples: FID ↓",
+        "cost: parameters",
+        "cost: images/s |",
+    }
+    assert small["cost: parameters"].endswith(" M")
+    assert float(small["log density: nats ↑"])
+    assert implicit["log density: nats ↑"] == "– no density"
+    assert table["the truth"]["truth error of the image, grey levels ↓: do(width)"] == "0"
+    assert "log density of implicit is not there: needs mechanisms that all have a density" in rest
+
+
 def test_tables_are_written_as_csv_and_json_too(out: Path) -> None:
     with open(out / "results.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -148,8 +183,23 @@ def test_a_model_is_made_again_by_its_own_command(tmp_path: Path) -> None:
 
 def test_what_no_fit_made_is_not_made_again(tmp_path: Path) -> None:
     for command in ("", "python train.py", "causalcf demo", "rm -r ."):
-        with pytest.raises(DataError, match="not made by `causalcf fit`"):
+        with pytest.raises(DataError, match="not made by `causalcf fit` or `finetune` but by"):
             benchmark_tables.refit(command, tmp_path / "m.safetensors")
+
+
+def test_a_fine_tuned_model_is_tuned_again() -> None:
+    command = "causalcf finetune morphomnist-vae --data morphomnist --out=runs/tuned.safetensors --resume --seed 3"
+    assert refit_arguments(command, "m.safetensors", root="data", device="cuda") == [
+        *("finetune", "morphomnist-vae", "--data", "morphomnist", "--seed", "3"),
+        *("--out", "m.safetensors", "--root", "data", "--device", "cuda"),
+    ]
+
+
+def test_every_reference_model_can_be_made_again(tmp_path: Path) -> None:
+    for name in ccf.pretrained_names():
+        words = refit_arguments(ccf.pretrained(name).provenance["command"], tmp_path / f"{name}.safetensors")
+        assert words[0] in ("fit", "finetune")
+        assert words[-2:] == ["--out", str(tmp_path / f"{name}.safetensors")]
 
 
 def test_the_floors_of_the_truth(bench: Benchmark) -> None:

@@ -479,12 +479,50 @@ def test_evaluate_by_name_with_judges_of_a_folder(run, model, tmp_path, monkeypa
     code, _, err = run("evaluate", model, *common, "--metric", "effectiveness")
     assert code == 2
     assert "'effectiveness' needs predictors=" in err
+    other = predictors.Predictor("width", ccf.Real(), ccf.Image(1, 8, 8), widths=(4,), hidden=4)
+    other.fitted = True
+    other.save(tmp_path / "digits.width.safetensors")
+    code, _, err = run("evaluate", model, *common, "--metric", "effectiveness", "--predictors", tmp_path)
+    assert code == 2
+    assert "q(width | image) is for another graph: ['width'] are not among" in err
     code, _, err = run("evaluate", model, *common, "--metric", "beauty")
     assert code == 2
     assert "There are no scores ['beauty']" in err
     code, _, err = run("evaluate", model, *common, "--vgg", tmp_path / "vgg16.pth")
     assert code == 2
     assert "There is no file" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--metric", "fid", "--n", "20"], "'fid' needs features=, or predictors= with a classifier"),
+        (["--metric", "cld"], "'cld' needs latents="),
+        (["--do", "image"], "values are drawn for numbers and categories"),
+        (["--do", "height"], "height"),
+        (["--n", "100000"], "Cannot select 100000 of"),
+    ],
+)
+def test_evaluate_refuses_in_one_line(run, model, words, reason):
+    """What an evaluation cannot do ends with exit code 2 and one line that says why."""
+    code, _, err = run("evaluate", model, "--data", "digits", *words)
+    assert code == 2
+    assert reason in err
+    assert len([line for line in err.splitlines() if line.startswith("causalcf: ")]) == 1
+
+
+def test_evaluate_needs_values_to_draw_from(run, model, monkeypatch):
+    """Data without a truth, and with an attribute that never varies."""
+    rows = {**ccf.datasets.Digits("test")[:20], "thickness": torch.full((20,), 2.0)}
+    monkeypatch.setattr(arguments, "load_data", lambda *_: rows)
+    monkeypatch.setattr(cli, "load_data", lambda *_: rows)
+    for metric, reason in {
+        "unchanged": "do(thickness): The 20 values of the marginal are all in one bin",
+        "truth error": "'truth error' needs data whose true counterfactuals are known",
+    }.items():
+        code, _, err = run("evaluate", model, "--data", "digits", "--metric", metric)
+        assert code == 2
+        assert reason in err
 
 
 def test_data_morphomnist_makes_a_data_set(run, tmp_path):

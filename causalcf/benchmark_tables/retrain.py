@@ -15,7 +15,7 @@ _RUN = "import sys; sys.argv[0] = 'causalcf'; from causalcf.cli import main; mai
 
 
 def refit_arguments(command: str, out: str | Path, *, root: str | Path | None = None, device: str = "") -> list[str]:
-    """The arguments of a recorded `causalcf fit` or `finetune`, writing elsewhere; a checkpoint that is there is gone on from.
+    """The arguments of a recorded fit or fine-tuning, writing elsewhere; goes on from a checkpoint that is there.
 
     Args:
         command: As `scm.provenance["command"]` records it.
@@ -32,7 +32,8 @@ def refit_arguments(command: str, out: str | Path, *, root: str | Path | None = 
     """
     program, *arguments = shlex.split(command) or [""]
     if program != "causalcf" or arguments[:1] not in (["fit"], ["finetune"]):
-        raise DataError(f"The model was not made by `causalcf fit` or `finetune` but by `{command or 'an unrecorded command'}`.")
+        made = f"`{command}`" if command else "an unrecorded command"
+        raise DataError(f"The model was not made by `causalcf fit` or `finetune` but by {made}.")
     kept: list[str] = []
     rest = iter(arguments)
     for word in rest:

@@ -91,7 +91,7 @@ def _summary_columns(benchmark: Benchmark, records: Mapping[str, Records]) -> li
     places = iter(range(100))
     for target in _judged(benchmark):
         judge = benchmark.predictors[target]
-        group = f"{_measured(target, judge)} {'↑' if judge.classes else '↓'}"
+        group = _measured(target, judge)
         columns += [
             Column(group, f"do({do})", [{"metric": _effect(judge), "do": do, "node": target}], ("effectiveness", at))
             for do, at in zip(benchmark.nodes, places, strict=False)
@@ -131,7 +131,8 @@ def _summary_table(
         "Each score is explained, with its interval, in the tables below. Truth error: distance to the true"
         " counterfactual image. Composition: distance to the factual image after 1 and 10 null interventions."
         " Predictors: what trained networks read in the image against what was asked for (MAE: mean absolute error)."
-        " Published numbers were made with other judges, and their CLD in another latent space.",
+        " Published numbers were made with other judges, their CLD in another"
+        " latent space, and their FID in another feature space (see the table of realism).",
         "Log density of the image given its causes: a lower bound for models with latents, none for implicit ones."
         " Parameters are those of the image mechanism; training time is that of the whole model on the machine of its"
         " card; images a second are counterfactual images, abduction included, on this machine.",
@@ -262,7 +263,7 @@ def _effect(judge: Any) -> str:
 def _measured(target: str, judge: Any) -> str:
     unit = judge.variable.unit
     measure = "F1" if judge.classes == 2 else "accuracy" if judge.classes else f"MAE{', ' if unit else ''}{unit}"
-    return f"{target}: {measure}"
+    return f"{target}: {measure} {'↑' if judge.classes else '↓'}"
 
 
 def _on_real_images(judge: Any) -> Cell:
