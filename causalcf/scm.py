@@ -542,6 +542,7 @@ class StructuralCausalModel(nn.Module):
             f"{node}.{name}": tensor.half() if node in half and name in weights[node] else tensor
             for node, mechanism in mechanisms.items()
             for name, tensor in mechanism.state_dict().items()
+            if name.split(".")[0] not in mechanism.training_only
         }
         write_file(path, header, tensors)
 
@@ -573,6 +574,8 @@ class StructuralCausalModel(nn.Module):
                 given[node] = _from_record(path, node, record)
         scm = cls(CausalGraph.from_json(header["graph"]), mechanisms=given).to(getattr(torch, header["dtype"]))
         for node, mechanism in scm.mechanisms.items():
+            for name in mechanism.training_only:
+                delattr(mechanism, name)
             own = {n.removeprefix(f"{node}."): t for n, t in tensors.items() if n.split(".")[0] == node}
             load_tensors(mechanism, own, path, f"the {type(mechanism).__name__} of '{node}'")
             mechanism.fitted = True
@@ -640,7 +643,7 @@ def _classes(f: Any, sample: Batch, parents: Sequence[str]) -> Variable:
 
 def _from_record(path: str | Path, node: str, record: Mapping[str, Any]) -> Mechanism:
     kind = record["type"]
-    if kind not in MECHANISMS or kind in ("Deterministic", "Classifier"):
+    if kind not in MECHANISMS or MECHANISMS[kind].holds_code:
         raise CheckpointError(
             f"{path}: the {kind} of '{node}' holds code, which a file cannot."
             f" Give it: SCM.load(path, mechanisms={{'{node}': ...}})."

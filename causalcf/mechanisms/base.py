@@ -50,6 +50,10 @@ class Mechanism(Trainable, ABC):
     kind: ClassVar[Kind]
     latents: ClassVar[tuple[str, ...]] = ()
     """Noise sites with a prior of their own in the Pyro program (amortised mechanisms)."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Children that only training needs, such as a discriminator: a saved model leaves them out."""
+    holds_code: ClassVar[bool] = False
+    """Whether it is made with functions or networks of the caller's, which a file cannot hold."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         # Set up nn.Module before the dataclass's __init__, so that a field may itself be a module.

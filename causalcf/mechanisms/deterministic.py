@@ -37,6 +37,7 @@ class Deterministic(Mechanism):
     fn: Callable[..., Tensor]
 
     kind: ClassVar[Kind] = "deterministic"
+    holds_code: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
