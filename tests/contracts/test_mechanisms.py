@@ -188,7 +188,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "Generator": [
         Row(
-            lambda encoder=encoder: M.Generator(_Drawing(), encoder and _Reading(), latent=3),  # type: ignore[misc]
+            lambda encoder=encoder: M.Generator(_Drawing(), _Reading() if encoder else None, latent=3),  # type: ignore[misc]
             ccf.Image(1, 8, 8),
             {"r": ccf.Real()},
             takes=(ccf.Image,),
@@ -394,7 +394,8 @@ def test_the_loss_reaches_every_parameter(name: str, row: Row) -> None:
     objectives = {turn.loss for stage in mechanism.stages for turn in stage.turns}
     if mechanism.kind == "deterministic" or not objectives:
         return
-    x, pa = _observed(row, mechanism, 200)
+    with torch.no_grad():
+        x, pa = _observed(row, mechanism, 200)
     assert parameters
     for objective in sorted(objectives):
         loss = getattr(mechanism, objective)(x, pa)
