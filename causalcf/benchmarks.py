@@ -23,14 +23,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from causalcf import seeding
+from causalcf import predictors, seeding
 from causalcf._zuko import zuko
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
+from causalcf.evaluation import evaluate
 from causalcf.graph import load_graph
 from causalcf.mechanisms import Flow, LinearGaussian, Mechanism, Recipe
 from causalcf.mechanisms.vae import VAE
 from causalcf.provenance import provenance
+from causalcf.reference import latent_space, pretrained
 from causalcf.scm import StructuralCausalModel
 from causalcf.training import Fit, Trainer, plan
 from causalcf.training.progress import Report
@@ -40,6 +42,7 @@ __all__ = [
     "Cost",
     "Program",
     "Speed",
+    "evaluation",
     "images",
     "imports",
     "main",
@@ -295,6 +298,31 @@ class Program:
         return {"X": acted[:, 0], "Y": new_y[:, 0], "Z": new_z[:, 0]}
 
 
+def evaluation(*, rows: int = 1000) -> list[Cost]:
+    """An evaluation of three actions: its judges beside the model's own passes, and each step's share of the whole."""
+    wanted = ("effectiveness", "composition", "reversibility", "fid", "sample fid", "cld", "unchanged", "log density")
+    with _one_thread():
+        x = _images(rows)
+        found = evaluate(
+            pretrained("morphomnist-vae"),
+            x,
+            wanted,
+            predictors=predictors.pretrained("morphomnist"),
+            reference=x,
+            latents=latent_space("morphomnist"),
+            n=None,
+            optional=True,  # a quick run has too few rows for FID
+        )
+    seconds, whole = found.seconds, sum(found.seconds.values())
+    judges, passes = seconds["effectiveness"], seconds["counterfactuals"]
+    name = f"effectiveness, {rows} rows, 3 actions, against the model's passes"
+    shares = [
+        Cost(f"share of an evaluation: {step}", took, whole, "s", took / whole, "", None)
+        for step, took in seconds.items()
+    ]
+    return [Cost(name, judges, passes, "s", judges / passes, "", None), *shares]
+
+
 # ---------------------------------------------------------------------- measuring
 
 
@@ -409,6 +437,7 @@ def run(*, quick: bool = False) -> list[Cost]:
             memory(4, rows=50),
             training(steps=4, repeats=1),
             *(step(name, small, steps=1, batch_size=4, repeats=1) for name, (_, small) in IMAGES.items()),
+            *evaluation(rows=20),
         ]
     return [
         images(),
@@ -419,6 +448,7 @@ def run(*, quick: bool = False) -> list[Cost]:
         memory(16),
         training(),
         *(step(name, mechanism) for name, (mechanism, _) in IMAGES.items()),
+        *evaluation(),
     ]
 
 

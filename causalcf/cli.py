@@ -5,6 +5,7 @@ torch and everything above it are imported inside the commands, so that `--help`
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import warnings
 from pathlib import Path
@@ -22,8 +23,8 @@ from causalcf.arguments import (
     parse_epochs,
     parse_explainer,
     parse_mechanisms,
-    parse_weights,
     parse_target,
+    parse_weights,
     slice_rows,
     truth_of,
 )
@@ -682,31 +683,47 @@ def benchmark_truth(
             " model; or `mechanism`, an image mechanism, which is then fitted on the training split."
         ),
     ] = None,
+    again: Annotated[list[str] | None, typer.Option(help="Compute this line again, even if it is there.")] = None,
     n: Annotated[int, typer.Option(help="Rows for each of the three frozen seeds.")] = 500,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")] = 1,
 ) -> None:
     """How far counterfactual images are from the true ones: floors, models and mechanisms of your own.
 
-    One JSON file per line of the leaderboard. The floors are doing nothing, multiplying by the true
-    ratio of intensities, and drawing the factual image again, which is how far the truth itself can be trusted.
+    One JSON file per line of the leaderboard; lines that are there already are kept. The floors are doing nothing,
+    multiplying by the true ratio of intensities, and drawing the factual image again, which is how far the truth
+    itself can be trusted.
     """
-    from causalcf.benchmark_tables import read_mechanism_file, truth_row
-    from causalcf.report import write_json
+    from causalcf.benchmark_tables import identity, leaderboard, read_mechanism_file
 
     test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
         raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
-    answers: dict[str, Any] = {name: name for name in ("re-rendering", "intensity ratio", "identity")}
-    answers |= {Path(name).stem: load_model(name, device) for name in model or []}
+    entries: dict[str, Any] = {
+        name: (name, lambda name=name: name) for name in ("re-rendering", "intensity ratio", "identity")
+    }
+    for name in model or []:
+        scm = load_model(name, device)
+        entries[Path(name).stem] = (identity(scm), lambda scm=scm: scm)
     for path in mechanism or []:
-        answers[path.stem] = read_mechanism_file(path, lambda: load_data(data, root, "train"), device)
-    rows = []
-    for name, answer in answers.items():
-        row = truth_row(test, answer, name, ["thickness", "intensity"], n=n, cache=out / "truth", workers=workers)
-        write_json(out / f"{name.replace(' ', '-')}.json", row)
-        rows.append(row)
-    for row in sorted(rows, key=lambda row: row["do(thickness)"]["error"]):
+        if not path.is_file():
+            raise DataError(f"--mechanism: there is no file {path}.")
+        code = hashlib.sha256(path.read_bytes()).hexdigest()
+        entries[path.stem] = (
+            code,
+            lambda path=path: read_mechanism_file(path, lambda: load_data(data, root, "train"), device),
+        )
+    rows = leaderboard(
+        test,
+        entries,
+        ["thickness", "intensity"],
+        out,
+        n=n,
+        again=again or (),
+        workers=workers,
+        progress=lambda text: typer.echo(text, err=True),
+    )
+    for row in rows:
         scores = "  ".join(
             f"do({node}) {row[f'do({node})']['error']:.3f} ± {row[f'do({node})']['over_seeds']:.3f}"
             for node in ("thickness", "intensity")

@@ -453,6 +453,81 @@ def test_only_models_of_the_benchmark_are_trained_again(run):
     assert "there are no models ['morphomnist-oracle']. There are: ['morphomnist-vae']" in err
 
 
+OWN = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from causalcf.mechanisms import Mechanism
+
+DARKER = 0.5
+
+
+@dataclass(eq=False, repr=False)
+class Darker(Mechanism):
+    kind: ClassVar = "implicit"
+    factor: float = DARKER
+
+    def solve(self, x, pa):
+        self.register_buffer("mean", x.mean(0))
+        return True
+
+    def loss(self, x, pa):
+        return (x - self.mean).square().mean()
+
+    def abduct(self, x, pa, *, sample=False):
+        return {"u": x - self.mean}
+
+    def predict(self, u, pa):
+        return DARKER / self.factor * (u["u"] + self.mean)
+
+    def sample_noise(self, n):
+        return {"u": torch.zeros(n, *self.mean.shape)}
+
+
+mechanism = Darker()
+"""
+
+
+def test_a_mechanism_of_ones_own_enters_the_leaderboard(run, tmp_path, monkeypatch):
+    """A class in a file is fitted and scored; lines are kept, and one is computed again alone."""
+    train = ccf.datasets.Digits("train")[:60]
+    train.graph = ccf.load_graph("morphomnist")
+    load = arguments.load_data
+    monkeypatch.setattr(cli, "load_data", lambda n, r, split: train if split == "train" else load(n, r, split))
+    mine, out = tmp_path / "mine.py", tmp_path / "out"
+    mine.write_text(OWN)
+    asked = ("benchmark", "truth", "--data", "digits", "--n", 20, "--out", out, "--mechanism", mine)
+    code, said, err = run(*asked)
+    assert code == 0, err
+    names = {"mine", "identity", "intensity-ratio", "re-rendering"}
+    assert {path.stem for path in out.glob("*.json")} == names
+    rows = {name: json.loads((out / f"{name}.json").read_text()) for name in names}
+    for node in ("do(thickness)", "do(intensity)"):  # what gives the image back scores as doing nothing
+        assert rows["mine"][node]["error"] == pytest.approx(rows["identity"][node]["error"], abs=1e-3)
+    assert len([line for line in said.splitlines() if "grey levels" in line]) == 4
+    stamps = {path.stem: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    code, _, err = run(*asked, "--again", "identity")
+    assert code == 0
+    assert "mine: kept" in err
+    changed = {path.stem for path in out.glob("*.json") if path.stat().st_mtime_ns != stamps[path.stem]}
+    assert changed == {"identity"}
+    mine.write_text(OWN.replace("factor: float = DARKER", "factor: float = 50.0"))
+    code, _, err = run(*asked)
+    assert "mine: kept" not in err
+    worse = json.loads((out / "mine.json").read_text())
+    assert worse["do(intensity)"]["error"] > rows["mine"]["do(intensity)"]["error"]
+    for words, reason in {
+        ("--mechanism", tmp_path / "none.py"): "there is no file",
+        ("--again", "yours"): "There are no lines ['yours']",
+    }.items():
+        code, _, err = run(*asked, *words)
+        assert code == 2
+        assert reason in err
+
+
 def test_evaluate_by_name_with_judges_of_a_folder(run, model, tmp_path, monkeypatch):
     """Scores that are asked for, each beside the truth, doing nothing and noise; what is missing is said."""
     monkeypatch.delenv("CAUSALCF_WEIGHTS", raising=False)

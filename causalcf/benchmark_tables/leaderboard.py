@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,11 @@ from causalcf.data import Batch
 from causalcf.errors import DataError, MissingFileError
 from causalcf.evaluation import select_rows
 from causalcf.provenance import provenance
+from causalcf.report import write_json
 from causalcf.scm import StructuralCausalModel
 from causalcf.scores import other_values
 
-__all__ = ["TRUTH_SEEDS", "read_mechanism_file", "truth_row"]
+__all__ = ["TRUTH_SEEDS", "leaderboard", "read_mechanism_file", "truth_row"]
 
 TRUTH_SEEDS = (0, 1, 2)
 """The frozen seeds of the leaderboard of true counterfactuals."""
@@ -90,6 +92,58 @@ def truth_row(
         }
     line["provenance"] = provenance(seed=None)
     return line
+
+
+def leaderboard(
+    data: Any,
+    entries: Mapping[str, tuple[str, Callable[[], Any]]],
+    nodes: Sequence[str],
+    out: str | Path,
+    *,
+    n: int = 500,
+    again: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _text: None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """The lines of the leaderboard, one JSON file each; those that are there already are kept.
+
+    Args:
+        data: A data set that knows its truth.
+        entries: Name -> what identifies the answer, and how to get it: it is asked for only if it is needed.
+        nodes: Nodes to act on.
+        out: Folder.
+        n: Rows per seed.
+        again: Lines to compute again, even if they are there.
+        progress: Called with a line of text.
+        options: Passed on to `truth_row`.
+
+    Returns:
+        The lines, the best under the first action first.
+
+    Raises:
+        DataError: `again` names no line.
+    """
+    unknown = [name for name in again if name not in entries]
+    if unknown:
+        raise DataError(f"There are no lines {unknown}. There are: {list(entries)}.")
+    rows = []
+    for name, (identity, answer) in entries.items():
+        path = Path(out) / f"{name.replace(' ', '-')}.json"
+        settings = {
+            "data": f"{type(data).__name__}, {data.rows} rows",
+            "n": n,
+            "nodes": list(nodes),
+            "answer": identity,
+        }
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and name not in again else {}
+        if kept.get("settings") == settings:
+            progress(f"{name}: kept")
+        else:
+            progress(name)
+            kept = truth_row(data, answer(), name, nodes, n=n, cache=Path(out) / "truth", **options)
+            write_json(path, {**kept, "settings": settings})
+        rows.append(kept)
+    return sorted(rows, key=lambda row: row[f"do({nodes[0]})"]["error"])
 
 
 def read_mechanism_file(path: Path, train: Callable[[], Any], device: str = "cpu") -> Any:

@@ -22,7 +22,7 @@ from causalcf.report import write_csv, write_json
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Image
 
-__all__ = ["run"]
+__all__ = ["identity", "run"]
 
 SCORES = (
     "effectiveness",
@@ -72,7 +72,7 @@ def run(
     rows: dict[str, dict[str, Any]] = {}
     for name, load in benchmark.models.items():
         path, scm = out / "rows" / f"{name}.json", load()
-        settings = {"n": n, "seed": seed, "model": _identity(scm), "judges": _judges(benchmark)}
+        settings = {"n": n, "seed": seed, "model": identity(scm), "judges": _judges(benchmark)}
         if path.is_file() and name not in only:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["settings"] == settings:
@@ -143,7 +143,8 @@ def _facts(scm: StructuralCausalModel, scores: Records) -> dict[str, float | Non
     }
 
 
-def _identity(scm: StructuralCausalModel) -> str:
+def identity(scm: StructuralCausalModel) -> str:
+    """A digest of a model's weights."""
     digest = hashlib.sha256()
     for key, tensor in sorted(scm.state_dict().items()):
         digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -153,4 +154,4 @@ def _identity(scm: StructuralCausalModel) -> str:
 def _judges(benchmark: Benchmark) -> list[str]:
     judges = [judge.identity for judge in benchmark.predictors.values()]
     networks = [getattr(network, "name", "") for network in (benchmark.features, benchmark.perception)]
-    return [*judges, "" if benchmark.latents is None else _identity(benchmark.latents), *networks]
+    return [*judges, "" if benchmark.latents is None else identity(benchmark.latents), *networks]
