@@ -126,7 +126,7 @@ def plan(mechanism: Trainable, recipes: Recipes | None = None, epochs: int | Non
             f"{type(mechanism).__name__} has no stages {unknown}. Its stages are {[stage.name for stage in stages]}."
         )
     own = [stage.recipe or recipe_of(mechanism) for stage in stages]
-    if epochs is not None:
+    if epochs is not None and own:
         first = max(own[0].epochs, 1)
         own = [replace(own[0], epochs=epochs, min_steps=0)] + [
             replace(recipe, epochs=-(-recipe.epochs * epochs // first), min_steps=0) for recipe in own[1:]
