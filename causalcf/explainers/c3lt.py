@@ -19,6 +19,9 @@ from causalcf.nn import mlp
 
 __all__ = ["C3LT"]
 
+IMAGE = 10.0
+"""Weight of a mean over pixels, beside a mean over latents or features."""
+
 Perception = Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -26,18 +29,20 @@ Perception = Callable[[Tensor], Sequence[Tensor]]
 class C3LT(Explainer):
     r"""Learns :math:`z' = g^n(z)` with :math:`G(z')` in the target class, and h that leads back: no search when asked.
 
-    One step is :math:`g(z) = z + \text{net}(z)`, with a network of two layers for each ordered pair of classes, so
-    that h is the g of the opposite pair; or, with `pairs=None`, one network for all pairs that reads source and target
-    too. With :math:`x' = G(g^n(z))` and :math:`\bar x = G(h^n(g^n(z)))`, training minimises
+    One step is :math:`g(z) = z + (\bar z_{y'} - \bar z_y) / n + \text{net}(z)`: it starts from the difference of the
+    classes' mean codes. There is a network of two layers for each ordered pair of classes, so that h is the g of the
+    opposite pair; or, with `pairs=None`, one network for all pairs that reads source and target too. With
+    :math:`x' = G(g^n(z))` and :math:`\bar x = G(h^n(g^n(z)))`, training minimises
 
     .. math::
         CE(f(x'), y') &+ \alpha\,\big(|x - x'| + \text{entropy} + \text{smoothness of } |x - x'|\big) \\
         &+ \beta\,\Big(\sum_l |\phi_l(\bar x) - \phi_l(x)| + |\bar x - x| + |\bar z - z|\Big)
         + \gamma\,\big(\log(1 - D(x')) + \log(1 - D(\bar x))\big)
 
-    over g and h, with distances as means over an image's pixels times `PIXELS`, as means over codes, and D learned
-    alongside on real images of the training rows. The model, f and the features :math:`\phi` stay frozen. Without data,
-    `fit(None)` takes codes from the model's prior, as the paper does for generators without an encoder.
+    over g and h, and D on real rows against counterfactuals. The paper does not say what its norms are summed over:
+    here they are means, those of images times `IMAGE`, with which its weights give its trade-off on MNIST. The
+    model, f and the features :math:`\phi` stay frozen. Without data, `fit(None)` takes codes from the model's prior, as
+    the paper does for generators without an encoder.
 
     References:
         Khorram and Fuxin, "Cycle-Consistent Counterfactuals by Latent Transformations", 2022, eq. 2 to 7 and 11.
@@ -51,7 +56,7 @@ class C3LT(Explainer):
         hidden: Width of the maps' hidden layer.
         perception: Images to features :math:`\phi_l`, for the cycle; by default the classifier's logits.
         epochs: Passes over the rows of the classes concerned.
-        batch_size: Rows a step.
+        fit_batch: Rows a step.
         lr: Adam's.
         gamma: Probability of the target from which a row counts as reached.
 
@@ -69,7 +74,7 @@ class C3LT(Explainer):
     hidden: int = 128
     perception: Perception | None = None
     epochs: int = 10
-    batch_size: int = 128
+    fit_batch: int = 64
     lr: float = 1e-3
     gamma: float = 0.5
 
@@ -90,6 +95,8 @@ class C3LT(Explainer):
         training = self.pairs_learned.concerned(everything)
         self._explained.check_gradient(training.x[:1])
         self.maps = self._maps(training.code.shape[1]).to(training.code)
+        member = one_hot(training.label, self._explained.classes, training.code)
+        self.centres = member.T @ training.code / member.sum(0).clamp_min(1)[:, None]
         critic = Critic(training.x.shape[1:]).to(training.code) if self.adversarial_weight else None
 
         def maps_loss(batch: Tensor) -> Tensor:
@@ -108,7 +115,7 @@ class C3LT(Explainer):
         if critic is not None:
             players["discriminator"] = Player([critic], critic_loss)
         self.history = descend(
-            players, len(training), epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, decay=True, seed=seed,
+            players, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
             device=training.code.device,
         )  # fmt: skip
 
@@ -127,8 +134,8 @@ class C3LT(Explainer):
         classification = -members.log_softmax(-1).gather(2, target.expand(len(members), -1)[..., None]).mean()
         change = (part.x - counterfactual).abs()
         mask = change.clamp(0, 1)
-        proximity = change.mean() + vagueness(mask) + unevenness(mask)
-        cycle = (cycled - part.x).abs().mean() + (back - part.code).abs().mean()
+        proximity = IMAGE * (change.mean() + vagueness(mask) + unevenness(mask))
+        cycle = IMAGE * (cycled - part.x).abs().mean() + (back - part.code).abs().mean()
         for a, b in zip(self._features(cycled), self._features(part.x), strict=True):
             cycle = cycle + (a - b).abs().mean()
         loss = classification + self.proximity_weight * proximity + self.cycle_weight * cycle
@@ -143,7 +150,8 @@ class C3LT(Explainer):
 
     def step(self, code: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """g(z), (N, D)."""
-        return code + self.maps(code, source, target)
+        shift = (self.centres[target] - self.centres[source]) / self.steps
+        return code + shift + self.maps(code, source, target)
 
     def walk(self, code: Tensor, source: Tensor, target: Tensor) -> list[Tensor]:
         """g(z), g(g(z)), ... n of them, each (N, D)."""

