@@ -74,13 +74,13 @@ def test_bad_features(features):
 def _gather(rank, path, features):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{path}/meet", rank=rank, world_size=2)
-    mine = FeatureMoments().update(features[rank::2])
-    states = [None, None]
-    distributed.all_gather_object(states, mine.state())
-    merged = FeatureMoments()
-    for state in states:
-        merged.merge(FeatureMoments.from_state(state))
-    torch.save(merged.state(), f"{path}/{rank}.pt")
+    for kind in (FeatureMoments, FeatureBank):
+        states = [None, None]
+        distributed.all_gather_object(states, kind().update(features[rank::2]).state())
+        merged = kind()
+        for state in states:
+            merged.merge(kind.from_state(state))
+        torch.save(merged.state(), f"{path}/{kind.__name__}-{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -88,6 +88,10 @@ def test_two_processes_see_what_one_sees(features, tmp_path):
     mp.spawn(_gather, (str(tmp_path), features), nprocs=2)
     expected = FeatureMoments().update(features).compute()
     for rank in range(2):
-        found = FeatureMoments.from_state(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
-        assert found.count == 97
-        assert all(torch.allclose(x, y, atol=1e-13) for x, y in zip(found.compute(), expected, strict=True))
+        moments, bank = (
+            kind.from_state(torch.load(tmp_path / f"{kind.__name__}-{rank}.pt", weights_only=True))
+            for kind in (FeatureMoments, FeatureBank)
+        )
+        assert moments.count == 97
+        assert all(torch.allclose(x, y, atol=1e-13) for x, y in zip(moments.compute(), expected, strict=True))
+        assert torch.equal(bank.compute(), torch.cat([features[0::2], features[1::2]]))
