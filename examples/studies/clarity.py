@@ -115,9 +115,11 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="Passes of what is trained here.")] = None,
     steps: Annotated[int, typer.Option(help="Steps after which a search fails.")] = 500,
     seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
+    model: Annotated[str, typer.Option(help="Generator of MNIST's images: a name or a file.")] = "mnist-vae",
+    networks: Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")] = None,
 ) -> None:
     """The paper's methods on the same queries, in numbers and in pictures."""
-    setting = Setting(data, out, epochs, seed)
+    setting = Setting(data, out, epochs, seed, model, networks)
     answers = ask(setting, explainers(setting, members, rows, steps), n)
     lines: dict[str, Scores] = {}
     for name, (found, _) in answers.items():

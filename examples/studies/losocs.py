@@ -161,9 +161,11 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="Passes of what is trained here.")] = None,
     steps: Annotated[int, typer.Option(help="Steps after which a search fails.")] = 500,
     seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
+    model: Annotated[str, typer.Option(help="Generator of MNIST's images: a name or a file.")] = "mnist-vae",
+    networks: Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")] = None,
 ) -> None:
     """The paper's protocol, ours beside theirs."""
-    setting = Setting(data, out, epochs, seed)
+    setting = Setting(data, out, epochs, seed, model, networks)
     found = streams(setting, n, frames, steps)
     lines = {name: line(setting, name, explanation) for name, explanation in found.items()}
     first = found["LoSoCs"]

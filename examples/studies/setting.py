@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 
 import causalcf as ccf
@@ -31,21 +32,27 @@ class Setting:
     """Data, what is explained, and who judges; networks are made when first asked for.
 
     Args:
-        data: "mnist", with the classifier and the generator that come along, or "digits", whose are trained here.
+        data: "mnist", with the classifier that comes along, or "digits", whose networks are all trained here.
         out: Folder of the results.
         epochs: Passes of everything that is trained here; None for its own recipe.
         seed: What every random choice follows from.
+        model: The generator of MNIST's images: a reference model's name, or a file.
+        networks: Folder of the networks that are trained here; those that lie there are taken as they are, so that
+            studies with one folder have the same judges. By default `out`.
     """
 
     data: str = "mnist"
     out: Path = Path("runs/study")
     epochs: int | None = None
     seed: int = 0
+    model: str = "mnist-vae"
+    networks: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         make = {"mnist": lambda split: ccf.datasets.MNIST(None, split), "digits": ccf.datasets.Digits}[self.data]
         self.train, self.test = make("train"), make("test")
+        self.networks = self.networks or self.out
 
     @cached_property
     def classifier(self) -> predictors.Predictor:
@@ -57,8 +64,14 @@ class Setting:
         """Another classifier, trained on other rows."""
         return self._trained("tune")
 
+    def kept(self, name: str) -> Path:
+        """The file of a network that is trained here."""
+        assert self.networks is not None
+        self.networks.mkdir(parents=True, exist_ok=True)
+        return self.networks / name
+
     def _trained(self, part: predictors.Part) -> predictors.Predictor:
-        path = self.out / predictors.file_name(self.data, "digit", part)
+        path = self.kept(predictors.file_name(self.data, "digit", part))
         if path.is_file():
             return predictors.Predictor.load(path)
         (predictor,) = predictors.planned("mnist", self.train.graph, ["digit"])
@@ -73,8 +86,8 @@ class Setting:
     def generator(self) -> ccf.SCM:
         """An unconditional VAE of the images: a model of one node."""
         if self.data == "mnist":
-            return ccf.pretrained("mnist-vae")
-        path = self.out / "generator.safetensors"
+            return ccf.SCM.load(self.model) if Path(self.model).is_file() else ccf.pretrained(self.model)
+        path = self.kept("generator.safetensors")
         if path.is_file():
             return ccf.SCM.load(path)
         vae = ccf.mechanisms.VAE(latent=16, widths=(8, 16, 32))
@@ -85,9 +98,16 @@ class Setting:
     @cached_property
     def autoencoders(self) -> metrics.ClassAutoencoders:
         """The judges of IM1, IM2 and the reconstruction error."""
-        return metrics.fit_autoencoders(
+        path = self.kept(f"{self.data}.autoencoders.safetensors")
+        if path.is_file():
+            judges = metrics.ClassAutoencoders(10).requires_grad_(False).eval()
+            load_model(judges, path)
+            return judges
+        judges = metrics.fit_autoencoders(
             self.train["image"], self.train["digit"], epochs=self.epochs or 4, seed=self.seed
         )
+        save_model(judges, str(path))
+        return judges
 
     # ------------------------------------------------------------------ queries
 
@@ -113,6 +133,10 @@ class Setting:
         yield
         self.seconds[name] = time.perf_counter() - started
 
+    def record(self, **facts: Any) -> dict[str, Any]:
+        """How a result was made."""
+        return provenance(seed=self.seed, data=self.data, epochs=self.epochs, model=self.model, **facts)
+
     # ------------------------------------------------------------------ scores and references
 
     def score(self, explanation: ccf.explainers.Explanation) -> dict[str, Tensor]:
@@ -124,20 +148,34 @@ class Setting:
 
         Real images of the target class, the factual itself, and noise of the factual's mean and spread.
         """
-        generator = torch.Generator().manual_seed(self.seed)
-        labels = self.test["digit"]
-        drawn = torch.stack([
-            rows[torch.randint(len(rows), (), generator=generator)]
-            for rows in ((labels == c).nonzero()[:, 0] for c in target.tolist())
-        ])  # fmt: skip
-        noise = (x.mean() + x.std() * torch.randn(x.shape, generator=generator)).clamp(0, 1)
-        images = {"real images of the target": self.test["image"][drawn], "the factual": x, "noise": noise}
+        images = reference_images(x, target, self.test["image"], self.test["digit"], seed=self.seed)
         return {
             name: image_scores(
                 image, x, source, target, self.classifier, judge=self.judge, autoencoders=self.autoencoders
             )
             for name, image in images.items()
         }
+
+
+def reference_images(x: Tensor, target: Tensor, real: Tensor, labels: Tensor, *, seed: int) -> dict[str, Tensor]:
+    """What is no explanation: real rows of each target class, the factual, and noise of its mean and spread.
+
+    Args:
+        x: The factuals, (N, ...): images, or rows of a table in [0, 1].
+        target: Their targets, (N,).
+        real: Rows to draw from, (M, ...).
+        labels: Their classes, (M,).
+        seed: What is drawn follows from it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.stack([
+        rows[torch.randint(len(rows), (), generator=generator)]
+        for rows in ((labels == c).nonzero()[:, 0] for c in target.tolist())
+    ])  # fmt: skip
+    mean, spread = (x.mean(), x.std()) if x.ndim == 4 else (x.mean(0), x.std(0))
+    noise = (mean + spread * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+    return {"real rows of the target" if x.ndim == 2 else "real images of the target": real[drawn],
+            "the factual": x, "noise": noise}  # fmt: skip
 
 
 def table(title: str, columns: Sequence[str], lines: Mapping[str, Scores]) -> None:
@@ -165,15 +203,20 @@ def published(**values: float) -> Scores:
 
 
 def write(setting: Setting, name: str, lines: Mapping[str, Scores], **facts: Any) -> None:
-    """A study's table as CSV and JSON, which says how it was made."""
+    """A study's table, with how it was made."""
+    write_table(setting.out, name, lines, setting.record(**facts))
+
+
+def write_table(out: Path, name: str, lines: Mapping[str, Scores], record: Mapping[str, Any], **more: Any) -> None:
+    """A table as CSV and JSON; the JSON has the record, and `more` beside the table."""
     columns = list(dict.fromkeys(column for values in lines.values() for column in values))
     by_column = {"": list(lines)}
     for column in columns:
         by_column[column] = [line.get(column, (float("nan"),) * 2)[0] for line in lines.values()]
         by_column[f"{column} (spread)"] = [line.get(column, (float("nan"),) * 2)[1] for line in lines.values()]
-    write_csv(setting.out / f"{name}.csv", by_column)
-    record = provenance(seed=setting.seed, data=setting.data, epochs=setting.epochs, **facts)
-    write_json(setting.out / f"{name}.json", {"provenance": record, "table": {k: dict(v) for k, v in lines.items()}})
+    write_csv(out / f"{name}.csv", by_column)
+    found = {line: dict(values) for line, values in lines.items()}
+    write_json(out / f"{name}.json", {"provenance": dict(record), "table": found, **more})
 
 
-__all__ = ["Scores", "Setting", "published", "summary", "table", "write"]
+__all__ = ["Scores", "Setting", "published", "reference_images", "summary", "table", "write", "write_table"]
