@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.descent import Player, descend
+from causalcf.errors import ExplanationError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.networks import Critic
 from causalcf.explainers.path import verdict
@@ -84,6 +85,8 @@ class CycleGAN(Explainer):
 
     def _fit_pair(self, of_a: Tensor, of_b: Tensor, a: int, b: int, seed: int) -> list[dict[str, float]]:
         """Train the generators of one pair, on as many rows of the larger class as the smaller has."""
+        if not (len(of_a) and len(of_b)):
+            raise ExplanationError(f"CycleGAN needs images of both {a} and {b}: it has {len(of_a)} and {len(of_b)}.")
         there, back = (self.generators[int(self.learned.table[pair])] for pair in ((a, b), (b, a)))
         d_a, d_b = (Critic(of_a.shape[1:]).to(of_a) for _ in range(2))
 

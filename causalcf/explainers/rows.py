@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -121,19 +122,23 @@ class Pairs:
         return cls(table.to(device))
 
     def concerned(self, rows: Rows) -> Rows:
-        """The rows of classes that are in a pair.
+        """The rows of classes that are in a pair; warns of classes that the classifier never gives.
 
         Raises:
-            ExplanationError: A class of a pair has none.
+            ExplanationError: There are no rows of any class in a pair.
         """
         counts = torch.bincount(rows.label, minlength=len(self.table))
-        empty = torch.nonzero((self.table >= 0).any(1) & (counts == 0))[:, 0].tolist()
+        paired = (self.table >= 0).any(1)
+        empty = torch.nonzero(paired & (counts == 0))[:, 0].tolist()
+        if not bool(counts[paired].any()):
+            raise ExplanationError(f"The classifier puts no training row into any of the classes {empty}.")
         if empty:
-            raise ExplanationError(
-                f"The classifier puts no training row into the classes {empty}, which are to be explained."
-                " Give data that have them, or leave the class out: pairs=[...]."
+            warnings.warn(
+                f"The classifier puts no training row into the classes {empty}: it may never have seen them. Do not"
+                " expect explanations towards them to be reached, or to look like anything.",
+                stacklevel=4,
             )
-        return rows[torch.nonzero((self.table[rows.label] >= 0).any(1))[:, 0]]
+        return rows[torch.nonzero(paired[rows.label])[:, 0]]
 
     def draw(self, label: Tensor) -> Tensor:
         """A target for each row, (N,), among those its class has."""

@@ -52,12 +52,38 @@ def test_questions_about_other_pairs_are_refused_by_name() -> None:
             Pairs.of([wrong], 3, CPU)
 
 
-def test_a_class_without_training_rows_is_refused_by_name() -> None:
+class Rigged(nn.Module):
+    """Never gives its last class, whatever it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = linear_classifier()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(self.f(x), (0, 1), value=-50.0)
+
+
+def test_a_class_the_classifier_never_saw_is_told_and_not_reached() -> None:
+    explainer = C3LT(linear_scm(), classifier=Rigged(), pairs=[(0, CLASSES)], hidden=8, epochs=1)
+    x = images(linear_scm(), 300, seed=9)
+    with pytest.warns(UserWarning, match=r"no training row into the classes \[3\]"):
+        explainer.fit({"image": x}, seed=0)
+    e = explainer.explain(x[explainer.predict(x) == 0][:20], CLASSES)
+    assert not e.reached.any()
+    assert set(e.reason) == {"missed"}
+    assert torch.isfinite(e.counterfactual).all()
+    with (
+        pytest.warns(UserWarning, match="may never have seen them"),
+        pytest.raises(ExplanationError, match="CycleGAN needs images of both 0 and 3"),
+    ):
+        CycleGAN(linear_scm(), classifier=Rigged(), pairs=[(0, CLASSES)], width=4).fit({"image": x}, seed=0)
+
+
+def test_rows_without_any_class_of_the_pairs_are_refused() -> None:
     explainer = C3LT(linear_scm(), classifier=linear_classifier(), pairs=[(0, 1)])
     rows = Rows.observed(explainer, {"image": images(linear_scm(), 50)})
-    only = rows[torch.nonzero(rows.label != 1)[:, 0]]
-    with pytest.raises(ExplanationError, match=r"no training row into the classes \[1\]"):
-        Pairs.of([(0, 1)], CLASSES, CPU).concerned(only)
+    with pytest.raises(ExplanationError, match=r"into any of the classes \[0, 1\]"):
+        Pairs.of([(0, 1)], CLASSES, CPU).concerned(rows[torch.nonzero(rows.label == 2)[:, 0]])
     with pytest.raises(DataError, match=r"lack \['image'\]"):
         explainer.fit({"digit": torch.zeros(3)})
 
