@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
@@ -61,8 +61,9 @@ class Generator(ImplicitImage):
     """
 
     G: Callable[..., Tensor]
-    E: Callable[..., Tensor] | None = None
-    D: Callable[..., Tensor] | None = None
+    # Made by a factory: a default would be the class's attribute, which hides the module of that name.
+    E: Callable[..., Tensor] | None = field(default_factory=lambda: None)
+    D: Callable[..., Tensor] | None = field(default_factory=lambda: None)
     latent: int = 128
     adapt: Adapter | None = None
     span: tuple[float, float] = (0.0, 1.0)
@@ -76,8 +77,9 @@ class Generator(ImplicitImage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.G):
-            raise MechanismError(f"Generator takes a module or function as G, got {type(self.G).__name__}.")
+        for name, network in {"G": self.G, "E": self.E, "D": self.D}.items():
+            if not (callable(network) or (network is None and name != "G")):
+                raise MechanismError(f"Generator takes a module or function as {name}, got {type(network).__name__}.")
         low, high = self.span
         if self.latent < 1 or self.starts < 1 or (self.refine or 0) < 0 or not low < high:
             raise MechanismError(

@@ -188,7 +188,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "Generator": [
         Row(
-            lambda encoder=encoder: M.Generator(_Drawing(), _Reading() if encoder else None, latent=3),  # type: ignore[misc]
+            lambda encoder=encoder: M.Generator(_Drawing(), _Reading() if encoder else None, latent=3, refine=5),  # type: ignore[misc]
             ccf.Image(1, 8, 8),
             {"r": ccf.Real()},
             takes=(ccf.Image,),
