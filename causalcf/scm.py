@@ -14,7 +14,7 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
-from causalcf import program, seeding, training
+from causalcf import finetuning, program, seeding, training
 from causalcf.abduction import Noise, abduct, is_random, sample_noise
 from causalcf.action import Do, OutOfSupport, check_targets, is_stochastic
 from causalcf.check import Origin, summarise
@@ -31,8 +31,9 @@ from causalcf.errors import (
     UnknownNodeError,
 )
 from causalcf.graph import CausalGraph, load_graph
-from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Stage, default_mechanism
+from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Recipe, Stage, default_mechanism
 from causalcf.prediction import Recompute
+from causalcf.predictors import Predictor, Predictors
 from causalcf.provenance import provenance
 from causalcf.variables import Boolean, Categorical, Variable
 
@@ -237,6 +238,109 @@ class StructuralCausalModel(nn.Module):
             precision=precision,
             rows=train.rows,
             seconds=round(time.perf_counter() - started, 1),
+        )
+        return self
+
+    def finetune(
+        self,
+        data: Any,
+        predictors: Mapping[str, Predictor] | Sequence[Predictor],
+        *,
+        node: str | None = None,
+        slack: float = 0.01,
+        actions: Mapping[str, float] | None = None,
+        start: float = 0.01,
+        ascent: float = 4e-3,
+        recipe: Recipe | None = None,
+        epochs: int | None = None,
+        validation: float | Any = 0.1,
+        seed: seeding.Seed = None,
+        device: torch.device | str = "cpu",
+        precision: str = "32-true",
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ) -> Self:
+        """Teach an image's fitted mechanism to obey actions that it ignores; see `causalcf.finetuning`.
+
+        Predictors read causes back from counterfactual images, and their loss is minimised while the mechanism's own
+        objective is held near its pretrained level by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
+        Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are.
+
+        Args:
+            data: Mapping of arrays or tensors, data set or data frame, in data units.
+            predictors: Fitted on the part "tune" of the data, which no judge has seen. They cannot judge the
+                result: `ccf.evaluate` refuses them.
+            node: The image to fine-tune; by default the only one.
+            slack: How far the mechanism's own objective may end above its pretrained level, in its own unit: nats
+                per pixel of VAEs.
+            actions: Ancestor of the image -> how often it is acted on in training, in proportion; by default those
+                that are predicted, equally often.
+            start: First value of the multiplier, for an excess counted in slacks: a small one lets the mechanism
+                unlearn first.
+            ascent: Peak learning rate of the multiplier's logarithm.
+            recipe: Training settings instead of `finetuning.Tuning.default_recipe`.
+            epochs: Passes over the data instead of the recipe's.
+            validation: Share of the rows to validate on, or other data.
+            seed: What the split, row order, actions and noise follow from.
+            device: Where to train; the model stays there.
+            precision: "32-true", "bf16-mixed" or "64-true".
+            checkpoint: File written after every epoch, from which a killed run can resume.
+            resume: Go on from `checkpoint` if it exists.
+            progress: Show a progress bar.
+
+        Returns:
+            The model itself; `history` has a record per epoch of the stage "counterfactual", with the multiplier, the
+            predictors' loss and the objective that is held.
+
+        Raises:
+            NotFittedError: The model, or a predictor, is not fitted.
+            GraphError: Predictors for another graph, or it is not clear which image.
+            MechanismError: The node has neither encoder nor generator.
+            DataError: Bad data, or predictors that saw what judges see.
+            TrainingError: Losses are not finite.
+            CheckpointError: The checkpoint belongs to another run.
+        """
+        self._fitted()
+        node = finetuning.tuned_node(self.variables, node)
+        members = predictors.values() if isinstance(predictors, Mapping) else predictors
+        seed = seeding.resolve(seed)
+        dtype = torch.float64 if precision.startswith("64") else self.dtype
+        train = self._with_noiseless(self._read(data, dtype, device))
+        if isinstance(validation, float | int):
+            train, held_out = training.split(train, validation, seed)
+        else:
+            held_out = self._with_noiseless(self._read(validation, dtype, device))
+        self.to(device=device, dtype=dtype)
+        started = time.perf_counter()
+        tuned = finetuning.finetune(
+            self.graph,
+            self.mechanisms,
+            Predictors(list(members)),
+            train,
+            held_out,
+            node=node,
+            seed=seed,
+            slack=slack,
+            actions=actions,
+            start=start,
+            ascent=ascent,
+            recipe=recipe,
+            epochs=epochs,
+            precision=precision,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
+            progress=progress,
+        )
+        self.history = self.history + tuned.history
+        self.provenance = provenance(
+            seed=seed,
+            device=self.device,
+            precision=precision,
+            rows=train.rows,
+            seconds=round(time.perf_counter() - started, 1),
+            tuned=tuned.facts,
+            pretrained=self.provenance,
         )
         return self
 

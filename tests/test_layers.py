@@ -19,6 +19,7 @@ ORDER = [
     {"action"},
     {"prediction", "density", "program", "training", "plots", "check"},
     {"counterfactual", "predictors", "classifiers"},
+    {"finetuning"},
     {"scm"},
     {"scores"},
     {"explainers", "evaluation", "reference", "pretrained"},

@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor, nn
 
-from causalcf.mechanisms.base import Kind, Parents, Recipe
+from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
 
 __all__ = ["VAE"]
@@ -120,11 +120,23 @@ class VAE(ImageMechanism):
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
         """Minus the evidence lower bound, with the KL term weighted by beta, in nats per pixel."""
+        return self._inferred(x, pa)[0]
+
+    def finetune_loss(
+        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable]
+    ) -> tuple[Tensor, Tensor]:
+        loss, u = self._inferred(x, pa)
+        return loss, self.disobedience(u, pa_star, predictors)
+
+    def _inferred(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
+        """The training objective, and the noise drawn for it."""
         mean, log_std = self.encode(x, pa)
-        mu, sigma = self.decode(draw_normal(mean, log_std), pa)
+        z = draw_normal(mean, log_std)
+        mu, sigma = self.decode(z, pa)
         reconstruction = Normal(mu, sigma, validate_args=False).log_prob(x).flatten(1).sum(1)
         divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).sum(1)
-        return (self.beta * divergence - reconstruction).mean() / self.variable.numel
+        loss = (self.beta * divergence - reconstruction).mean() / self.variable.numel
+        return loss, {"z": z, "eps": (x - mu) / sigma}
 
     # ------------------------------------------------------------------ the structural assignment
 

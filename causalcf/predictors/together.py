@@ -79,6 +79,10 @@ class Ensemble(nn.Module):
         code = torch.stack(votes).mean(0).argmax(1)
         return code.bool() if self.variable.kind == "Boolean" else code
 
+    def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        """The members' mean loss on targets x (N,) and pa, the images and what is given."""
+        return torch.stack([member.loss(x, pa) for member in self.members]).mean()  # type: ignore[operator]
+
     @torch.no_grad()
     def spread(self, data: Mapping[str, Tensor]) -> Tensor:
         """How far the members disagree, (N,): standard deviation, or share not voting with the mode."""
@@ -119,6 +123,19 @@ class Predictors(Mapping[str, Predictor]):
 
     def __contains__(self, node: object) -> bool:
         return node in self._members
+
+    @property
+    def members(self) -> tuple[Predictor, ...]:
+        """Every single predictor, those in ensembles too."""
+        found: list[Predictor] = []
+        for member in self._members.values():
+            found += list(member.members) if isinstance(member, Ensemble) else [member]  # type: ignore[arg-type]
+        return tuple(found)
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """What every single predictor is called: its law and a digest of its weights."""
+        return tuple(member.identity for member in self.members)
 
     def check(self, variables: Mapping[str, Variable]) -> None:
         """Raise `GraphError` unless every predictor is one for these variables."""

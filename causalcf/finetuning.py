@@ -1,0 +1,306 @@
+"""Counterfactual fine-tuning: a fitted image mechanism learns to obey the actions it ignores.
+
+Predictors read the parents back from counterfactual images, and their loss is minimised while the mechanism's
+own objective is held at the level that it was pretrained to. They must not be those that judge the result.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from causalcf import seeding, training
+from causalcf.data import Batch
+from causalcf.errors import DataError, GraphError, MechanismError, NotFittedError, UnknownNodeError
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
+from causalcf.predictors import Predictors
+from causalcf.variables import Image, Variable
+
+__all__ = ["Tuning", "finetune", "tuned_node"]
+
+LEVEL_ROWS = 6000
+"""Most rows that the pretrained level is measured on."""
+
+PENALTY = 10.0
+"""What one slack beyond the level costs a set of weights on the validation rows, in units of the predictors' loss."""
+
+
+class Tuning(Trainable):
+    r"""A mechanism, the predictors that tune it, and the multiplier that holds its own objective.
+
+    .. math::
+        \min_\theta \max_{\lambda > 0}\; \mathbb{E}\left[-\log q(pa^* \mid x^*)\right]
+        + \lambda\, \left(\mathbb{E}\left[\ell(x, pa)\right] - c\right) / s
+
+    with counterfactual images :math:`x^*`, the mechanism's own objective :math:`\ell`, and :math:`c` its pretrained
+    level plus the slack :math:`s`. One ancestor of the image at a time takes the value that another row of the
+    batch has, and its effects on the other parents follow by the model's own mechanisms, which stay as they are.
+    The multiplier rises by gradient ascent on its logarithm, from a small value: what ignores an action has to be
+    unlearned first, and that raises the objective for a while.
+
+    References:
+        De Sousa Ribeiro, Xia, Monteiro, Pawlowski, Glocker, "High Fidelity Image Counterfactuals with Probabilistic
+        Causal Models", 2023, section 3.3.
+
+    Args:
+        mechanism: The fitted mechanism of an image.
+        ancestors: ancestor -> (its mechanism, its parents), causes first.
+        predictors: node -> predictor.
+        slack: How far the objective may rise above its pretrained level, in the objective's own unit.
+        actions: Ancestor -> how often it is acted on, in proportion.
+        start: The first value of the multiplier.
+        ascent: Peak learning rate of its logarithm.
+    """
+
+    mixed_precision: ClassVar[bool] = True
+    default_recipe: ClassVar[Recipe] = Recipe(
+        epochs=5, batch_size=64, lr=1e-3, warmup=50, clip=10.0, ema=0.998, patience=1000
+    )
+    level: Tensor
+    sums: Tensor
+
+    def __init__(
+        self,
+        mechanism: Mechanism,
+        ancestors: Mapping[str, tuple[Mechanism, tuple[str, ...]]],
+        predictors: Predictors,
+        *,
+        slack: float,
+        actions: Mapping[str, float],
+        start: float,
+        ascent: float,
+    ) -> None:
+        super().__init__()
+        self.mechanism = mechanism
+        self.log_multiplier = nn.Parameter(torch.tensor(log(start), device=mechanism.device))
+        # Two pretrained levels, of rows that are trained on and of rows that are not.
+        self.register_buffer("level", torch.zeros(2, device=mechanism.device))
+        self.register_buffer("sums", torch.zeros(3, device=mechanism.device), persistent=False)
+        # In plain mappings, what does not move is no part of the module: neither averaged nor written.
+        self._ancestors, self._predictors = dict(ancestors), dict(predictors)
+        self.slack, self.start, self.ascent = slack, start, ascent
+        self.actions = {node: actions.get(node, 0.0) for node in ancestors}
+        self.excess = torch.zeros(())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "mechanism": [type(self.mechanism).__name__, self.mechanism.config],
+            "predictors": [predictor.identity for predictor in self._predictors.values()],
+            "slack": self.slack,
+            "actions": self.actions,
+            "start": self.start,
+            "ascent": self.ascent,
+        }
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        turns = (
+            Turn("descend", ("mechanism",)),
+            Turn("ascend", ("log_multiplier",), lr=self.ascent, betas=(0.9, 0.9)),
+        )
+        return (Stage("counterfactual", turns, validation="held"),)
+
+    @torch.no_grad()
+    def measure(self, train: Batch, validation: Batch, node: str, seed: int) -> None:
+        """Take the mechanism's own objective, as it is now, for the level to hold."""
+        with seeding.seeded(seeding.derive(seed, node, "level"), self.device):
+            for i, data in enumerate((train, validation)):
+                rows = min(data.rows, LEVEL_ROWS)
+                for part in torch.arange(rows, device=self.device).split(4 * self.default_recipe.batch_size):
+                    pa = {name: data[name][part] for name in self.mechanism.parents}
+                    self.level[i] += self.mechanism.loss(data[node][part], pa) * (len(part) / rows)
+
+    @torch.no_grad()
+    def imagine(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Other worlds' ancestors: in each row one takes another row's value, and its effects follow.
+
+        Args:
+            known: ancestor -> observed values, shape (N, ...).
+        """
+        first = next(iter(known.values()))
+        chances = torch.tensor(list(self.actions.values()), device=first.device)
+        acted = torch.multinomial(chances, len(first), replacement=True)
+        other = torch.randperm(len(first), device=first.device)
+        values: dict[str, Tensor] = {}
+        for i, (node, (mechanism, parents)) in enumerate(self._ancestors.items()):
+            u = mechanism.abduct(known[node], {parent: known[parent] for parent in parents})
+            natural = mechanism.variable.project(mechanism.predict(u, {parent: values[parent] for parent in parents}))
+            here = (acted == i).reshape(-1, *[1] * (natural.ndim - 1))
+            values[node] = torch.where(here, known[node][other], natural)
+        return values
+
+    def weighed(self, x: Tensor, pa: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """How far the objective is above the level, in slacks; and the predictors' loss on counterfactuals."""
+        for predictor in self._predictors.values():
+            predictor.train(self.training)  # images are moved and brightened in training: harder to fool
+        own_parents = {parent: pa[parent] for parent in self.mechanism.parents}
+        own, surprise = self.mechanism.finetune_loss(x, own_parents, self.imagine(pa), self._predictors)
+        return (own - self.level[0 if self.training else 1]) / self.slack - 1, surprise
+
+    def descend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        """What the mechanism minimises."""
+        excess, surprise = self.weighed(x, pa)
+        self.excess = excess.detach()
+        multiplier = self.log_multiplier.exp()
+        self.sums += torch.stack([self.excess, surprise.detach(), torch.ones_like(self.excess)])
+        return surprise + multiplier * excess
+
+    def ascend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        """What the multiplier minimises: minus its logarithm times the excess."""
+        return -self.log_multiplier * self.excess
+
+    def held(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
+        """By what weights are chosen: the predictors' loss, and a penalty beyond the slack."""
+        excess, surprise = self.weighed(x, pa)
+        return surprise + PENALTY * excess.clamp_min(0)
+
+    def facts(self) -> dict[str, float]:
+        excess, surprise, steps = self.sums.tolist()
+        self.sums.zero_()
+        return {
+            "surprise": surprise / max(steps, 1),
+            "objective": float(self.level[0]) + self.slack * (1 + excess / max(steps, 1)),
+            "multiplier": float(self.log_multiplier.exp()),
+        }
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of fine-tuning.
+
+    Args:
+        history: One record an epoch.
+        facts: What a model's provenance should say of it, JSON-able.
+    """
+
+    history: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
+def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
+    """The node to fine-tune: the one given, or the only image.
+
+    Raises:
+        GraphError: None is given, and there is not exactly one image.
+        UnknownNodeError: There is no such node.
+    """
+    if node is not None and node not in variables:
+        raise UnknownNodeError(f"There is no node '{node}'. There are: {list(variables)}.")
+    images = [name for name, variable in variables.items() if isinstance(variable, Image)]
+    if node is None and len(images) != 1:
+        raise GraphError(f"The graph has the images {images}. Say which one to fine-tune: node='...'.")
+    return images[0] if node is None else node
+
+
+def finetune(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    predictors: Predictors,
+    train: Batch,
+    validation: Batch,
+    *,
+    node: str,
+    seed: int,
+    slack: float = 0.01,
+    actions: Mapping[str, float] | None = None,
+    start: float = 0.01,
+    ascent: float = 4e-3,
+    recipe: Recipe | None = None,
+    epochs: int | None = None,
+    precision: str = "32-true",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Tuned:
+    """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
+    _check(graph, mechanisms[node], predictors, node, slack, actions)
+    ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
+    tuning = Tuning(
+        mechanisms[node],
+        ancestors,
+        _moved(predictors, train[node].device),
+        slack=slack,
+        actions=actions or dict.fromkeys(predictors, 1.0),
+        start=start,
+        ascent=ascent,
+    )
+    tuning.measure(train, validation, node, seed)
+    variables = {name: graph.variables[name] for name in (*ancestors, node)}
+    job = training.Fit(
+        CausalGraph([(ancestor, node) for ancestor in ancestors], variables),
+        {node: tuning},
+        {node: training.plan(tuning, recipe, epochs)},
+        seed,
+        precision=precision,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    started = time.perf_counter()
+    training.fit(job, train, validation, resume=resume)
+    mechanisms[node].requires_grad_(False).eval()
+    facts = {
+        "node": node,
+        "predictors": list(predictors.identities),
+        "slack": slack,
+        "level": tuning.level.tolist(),
+        "multiplier": float(tuning.log_multiplier.exp()),
+        "actions": tuning.actions,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    return Tuned(job.history, facts)
+
+
+def _check(
+    graph: CausalGraph,
+    mechanism: Mechanism,
+    predictors: Predictors,
+    node: str,
+    slack: float,
+    actions: Mapping[str, float] | None,
+) -> None:
+    """Refuse what cannot be done, before anything is touched."""
+    if mechanism.kind not in ("amortised", "implicit"):
+        raise MechanismError(
+            f"'{node}' has the {mechanism.kind} mechanism {type(mechanism).__name__}: fine-tuning is for encoders and"
+            " generators, such as VAE and HVAE. Invertible mechanisms are fitted exactly."
+        )
+    if not predictors:
+        raise DataError("There are no predictors to fine-tune with. Train some: causalcf predictors --part tune.")
+    predictors.check(graph.variables)
+    causes = graph.ancestors([node])
+    for predictor in predictors.values():
+        stray = [name for name in (predictor.target, *predictor.given) if name not in causes]
+        if predictor.node != node or stray:
+            raise GraphError(
+                f"{predictor.name} cannot tune '{node}': it must read causes of '{node}', which are {list(causes)}, from it."
+            )
+    for member in predictors.members:
+        if not member.fitted:
+            raise NotFittedError(f"{member.name} is not fitted. Call causalcf.predictors.fit.")
+        part = member.trained_on.get("part")
+        if part != "tune":
+            raise DataError(
+                f"{member.identity} was trained on the part '{part}' of its data, which judges are trained on: what it"
+                " tunes could not be judged. Train it on the part that is kept for this: causalcf predictors --part tune."
+            )
+    if not slack > 0:
+        raise DataError(f"slack must be positive, got {slack}: it is how far the objective may rise.")
+    wrong = [name for name, often in (actions or {}).items() if name not in causes or not often >= 0]
+    if wrong or (actions is not None and not sum(actions.values()) > 0):
+        raise DataError(f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}.")
+
+
+def _moved(predictors: Predictors, device: torch.device) -> Predictors:
+    """Copies on a device, which nothing moves and which may be put into training mode."""
+    members = [copy.deepcopy(predictor).to(device).requires_grad_(False) for predictor in predictors.values()]
+    return Predictors(members)
