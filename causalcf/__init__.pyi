@@ -1,3 +1,4 @@
+from . import classifiers as classifiers
 from . import datasets as datasets
 from . import explainers as explainers
 from . import mechanisms as mechanisms
