@@ -43,6 +43,8 @@ class ImageMechanism(Mechanism):
     mixed_precision: ClassVar[bool] = True
     multiple: ClassVar[int] = 8
     """What height and width must be divisible by."""
+    gain_only: tuple[str, ...] = ()
+    """Parents known to do no more than brighten the image: the gain alone hears of them."""
 
     def validate(self) -> None:
         kind = type(self).__name__
@@ -56,9 +58,14 @@ class ImageMechanism(Mechanism):
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
             raise MechanismError(f"{kind} of '{self.node}' cannot take the image parents {unfit}.")
+        unknown = [parent for parent in self.gain_only if parent not in self.parents]
+        if unknown:
+            raise MechanismError(
+                f"{kind} of '{self.node}': gain_only names {unknown}, but its parents are {list(self.parents)}."
+            )
 
     def build(self) -> None:
-        self.encoder = ParentEncoder(self.parents)
+        self.encoder = ParentEncoder({name: v for name, v in self.parents.items() if name not in self.gain_only})
         self.gain = Gain(self.parents)
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:

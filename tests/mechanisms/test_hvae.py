@@ -253,3 +253,41 @@ def test_mixed_precision_gives_finite_losses_near_full_precision() -> None:
         mixed = hvae.loss(*rows)
     assert mixed.dtype == torch.float32
     assert mixed.item() == pytest.approx(full.item(), rel=0.02)
+
+
+@either_prior
+def test_a_parent_that_only_brightens_multiplies_the_image(exogenous: bool) -> None:
+    """The networks do not hear of it, so acting on it scales the image by the ratio of gains, residual and all."""
+    hvae = HVAE(**TINY, exogenous_prior=exogenous, gain_only=("i",))
+    hvae.bind("image", ccf.Image(1, 8, 8), {**T, "i": ccf.Interval(64, 255)}).double().requires_grad_(False)
+    x, pa = _rows(40)
+    pa = {**pa, "i": torch.linspace(70, 200, 40, dtype=torch.float64)}
+    x = x * pa["i"][:, None, None, None] / 255
+    hvae.calibrate(x, pa)
+    acted = {**pa, "i": 1.2 * pa["i"]}
+    ratio = hvae.gain(acted) / hvae.gain(pa)
+    assert (ratio > 1.1).all()
+    assert torch.allclose(hvae.predict(hvae.abduct(x, pa), acted), ratio * x, atol=1e-9)
+    with pytest.raises(MechanismError, match=r"HVAE of 'image': gain_only names \['j'\], but its parents are \['t'\]"):
+        HVAE(**TINY, gain_only=("j",)).bind("image", ccf.Image(1, 8, 8), T)
+
+
+def test_fine_tuning_weighs_the_bound_against_what_the_predictors_say() -> None:
+    """One pass for both: the bound is the loss, and the counterfactual is predicted from the same draw."""
+    hvae, (x, pa) = _hvae(), _rows(5)
+    seen: list[dict[str, Tensor]] = []
+
+    class Reader(ccf.mechanisms.Trainable):
+        def loss(self, x: Tensor, pa: Any) -> Tensor:
+            seen.append(dict(pa))
+            return (pa["image"].mean((1, 2, 3)) - x).square().mean()
+
+    torch.manual_seed(0)
+    loss = hvae.loss(x, pa)
+    torch.manual_seed(0)
+    pa_star = {"t": pa["t"] + 1}
+    own, disobedience = hvae.finetune_loss(x, pa, pa_star, {"t": Reader()})
+    assert own.item() == pytest.approx(loss.item(), abs=1e-12)
+    assert torch.isfinite(disobedience)
+    assert seen[0]["image"].shape == x.shape
+    assert torch.equal(seen[0]["t"], pa_star["t"])
