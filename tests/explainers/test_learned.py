@@ -142,6 +142,23 @@ def test_it_learns_from_the_models_own_draws() -> None:
         explainer.explain(x[said == 2], 1)
 
 
+def test_it_steers_a_gan_without_data() -> None:
+    gan = ccf.mechanisms.GAN(latent=3, widths=(8, 8, 8))
+    scm = ccf.SCM(linear_scm().graph, mechanisms={"image": gan}).requires_grad_(False)
+    scm.mechanisms["image"].fitted = True
+    drawn = scm.sample(400, seed=0)["image"]
+    middle = drawn.mean((1, 2, 3)).median()
+
+    def brightness(x: Tensor) -> Tensor:
+        return 50 * torch.stack([middle - x.mean((1, 2, 3)), x.mean((1, 2, 3)) - middle], 1)
+
+    explainer = C3LT(scm, classifier=brightness, hidden=8, epochs=1).fit(None, seed=0, rows=400)
+    x = drawn[brightness(drawn)[:, 0] > 0][:5]
+    e = explainer.explain(x, 1)
+    assert torch.equal(scm.counterfactual({"image": x}, do=e.do)["image"], e.counterfactual)
+    assert torch.isfinite(e.counterfactual).all()
+
+
 # ---------------------------------------------------------------------- CVE
 
 
