@@ -59,6 +59,8 @@ class C3LT(Explainer):
         fit_batch: Rows a step.
         lr: Adam's.
         gamma: Probability of the target from which a row counts as reached.
+        stretch: Multiples of the whole change, z' - z, that rows which miss are given one after the other; the paper
+            has none.
 
     Example:
         >>> explainer = C3LT(scm, node="image", classifier=f, pairs=[(4, 9)]).fit(train)  # doctest: +SKIP
@@ -77,6 +79,7 @@ class C3LT(Explainer):
     fit_batch: int = 64
     lr: float = 1e-3
     gamma: float = 0.5
+    stretch: Sequence[float] = ()
 
     trains: ClassVar[bool] = True
 
@@ -165,10 +168,26 @@ class C3LT(Explainer):
         source = query.explained.predicted(query.members)
         self.pairs_learned.require(source, query.target, "C3LT")
         way = self.walk(query.start, source, query.target)
-        found = verdict(query, way[-1], gamma=self.gamma, steps=self.steps)
+        found = verdict(query, way[-1].clone(), gamma=self.gamma, steps=self.steps)
         if stream:
             rows = torch.arange(query.rows, device=source.device)
             found.trail.extend((rows, code) for code in [query.start, *way])
+        return self._stretched(query, found, stream=stream)
+
+    def _stretched(self, query: Query, found: Found, *, stream: bool) -> Found:
+        """Go further along the same change where that leads to the target."""
+        change = found.code - query.start
+        for times in self.stretch:
+            rows = torch.nonzero(~found.reached)[:, 0]
+            if not len(rows):
+                break
+            code = query.start[rows] + times * change[rows]
+            further = verdict(query[rows], code, gamma=self.gamma, steps=self.steps + 1)
+            there, code = rows[further.reached], code[further.reached]
+            found.code[there], found.steps[there] = code, self.steps + 1
+            found.reason[there] = further.reason[further.reached]
+            if stream and len(there):
+                found.trail.append((there, code))
         return found
 
 

@@ -132,6 +132,30 @@ def test_one_map_for_all_pairs_reaches_and_leads_back(walker: C3LT) -> None:
     assert left < 0.5 * moved
 
 
+def test_rows_that_miss_go_further_the_same_way(walker: C3LT) -> None:
+    x, target = _asked(walker, 100)
+    plain = walker.explain(x, target)
+    demanding, walker.gamma = walker.gamma, 0.99
+    try:
+        before = walker.explain(x, target)
+        walker.stretch = (1.5, 3.0)
+        after = walker.explain(x, target, stream=True)
+    finally:
+        walker.gamma, walker.stretch = demanding, ()
+    assert after.reached.sum() > before.reached.sum()
+    assert torch.equal(after.code[before.reached], before.code[before.reached])
+    moved = after.reached & ~before.reached
+    times = (after.code - after.query.start)[moved] / (plain.code - plain.query.start)[moved]
+    assert all(
+        row.allclose(row[:1].expand_as(row), atol=1e-6) and float(row[0].round(decimals=3)) in (1.5, 3.0)
+        for row in times
+    )
+    assert after.steps[moved].eq(4).all()
+    assert after.stream is not None
+    assert after.stream.lengths[moved].eq(5).all()
+    assert torch.equal(after.stream.code[:, 3], plain.code)
+
+
 def test_it_learns_from_the_models_own_draws() -> None:
     explainer = C3LT(linear_scm(), classifier=linear_classifier(), pairs=[(0, 1)], hidden=32, epochs=8, lr=0.02)
     explainer.fit(None, seed=0, rows=800)
