@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Kind, Parents
-from causalcf.mechanisms.images import EMBEDDING, Block, ImageMechanism, embedding, quiet
+from causalcf.mechanisms.images import CELL, EMBEDDING, Block, ImageMechanism, embedding, framed, quiet
 from causalcf.mechanisms.learning import Recipe
-from causalcf.nn import ParentEncoder, Standardiser
+from causalcf.nn import Standardiser
 
 __all__ = ["Diffusion"]
 
@@ -37,9 +37,10 @@ class Diffusion(ImageMechanism):
 
     The velocity v is learned by flow matching: of images x and noise u drawn apart, it regresses the
     velocity of the straight line :math:`y(t) = t x + (1 - (1 - \sigma) t) u` (Lipman et al. 2023, eqs. 20-23).
-    The mechanism is the flow in `steps` steps of Euler's method, which is a bijection of u and x, and abduction
-    inverts that very map, each step by Anderson's iteration. So encoding and decoding give the image
-    back within :math:`10^{-3}` grey levels or so, whatever the number of steps, and with nothing done nothing changes.
+    The mechanism is the flow in `steps` steps of Euler's method, a bijection of u and x as long as no step is too
+    long for the slope of v, and abduction inverts that very map, each step by Anderson's iteration. So with nothing
+    done nothing changes: the worst pixel of 100 images of MorphoMNIST comes back within X grey levels in 20
+    steps, WORST16 in 16 and WORST10 in 10, the mean pixel within MEAN20, MEAN16 and MEAN10.
 
     Parents modulate every block of the network, and brighten the whole image by a gain outside of it (see
     `Gain`). The line ends in an image with noise :math:`\sigma u`, without which the flow would have no
@@ -81,6 +82,7 @@ class Diffusion(ImageMechanism):
     gain_only: tuple[str, ...] = ()
 
     kind: ClassVar[Kind] = "implicit"
+    multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     latents: ClassVar[tuple[str, ...]] = ("u",)
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=14, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
@@ -94,15 +96,8 @@ class Diffusion(ImageMechanism):
                 f" got steps={self.steps}, iterations={self.iterations}, sigma={self.sigma}."
             )
 
-        unknown = [parent for parent in self.gain_only if parent not in self.parents]
-        if unknown:
-            raise MechanismError(
-                f"Diffusion of '{self.node}': gain_only names {unknown}, but its parents are {list(self.parents)}."
-            )
-
     def build(self) -> None:
         super().build()
-        self.encoder = ParentEncoder({name: v for name, v in self.parents.items() if name not in self.gain_only})
         self.velocity = Velocity(self.variable.event_shape[0], self.context, self.widths)
         self.standardise = Standardiser(1)
         self.dither = Dither(self.variable.event_shape, self.sigma)
@@ -131,7 +126,7 @@ class Diffusion(ImageMechanism):
         t = (torch.arange(rows, device=x.device) + torch.rand(rows, device=x.device)).to(x.dtype) / rows
         level = self._level(t)
         y = t[:, None, None, None] * image + level[:, None, None, None] * noise
-        velocity = self.velocity(y, self._clock(level), self.features(pa, rows))
+        velocity = self._velocity(y, level, self.features(pa, rows))
         return F.mse_loss(velocity, image - (1 - self.sigma) * noise)
 
     # ------------------------------------------------------------------ the structural assignment
@@ -159,14 +154,14 @@ class Diffusion(ImageMechanism):
         """Standard deviation of the noise at time t."""
         return 1 - (1 - self.sigma) * t
 
-    def _clock(self, level: Tensor) -> Tensor:
-        """How the network is told the time: 0 for noise, 1 for images, evenly in the logarithm of the noise level."""
-        return level.log() / log(self.sigma)
+    def _velocity(self, y: Tensor, level: Tensor, c: Tensor) -> Tensor:
+        """What the network says, told the time as the logarithm of the noise level: 0 for noise, 1 for images."""
+        clock = level.log() / log(self.sigma)
+        return framed(self.velocity(framed(y, self.frame(CELL)), clock, c), self.variable.event_shape[1:])
 
     def _step(self, y: Tensor, t: float, later: float, c: Tensor) -> Tensor:
         """What a step of Euler's method from time t adds to all rows."""
-        level = self._level(y.new_full((y.shape[0],), t))
-        return (later - t) * self.velocity(y, self._clock(level), c)
+        return (later - t) * self._velocity(y, self._level(y.new_full((y.shape[0],), t)), c)
 
     def _times(self) -> list[tuple[float, float]]:
         """Beginning and end of each step from 0 to 1; the noise level plus `BEND` falls by one factor a step."""
