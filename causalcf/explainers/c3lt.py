@@ -62,6 +62,9 @@ class C3LT(Explainer):
         stretch: Multiples of the whole change, z' - z, that rows which miss are given one after the other; the paper
             has none.
 
+    Raises:
+        MechanismError: The node is no image.
+
     Example:
         >>> explainer = C3LT(scm, node="image", classifier=f, pairs=[(4, 9)]).fit(train)  # doctest: +SKIP
         >>> explainer.explain(x, target=9).reached  # doctest: +SKIP
@@ -96,6 +99,7 @@ class C3LT(Explainer):
         everything = Rows.observed(self, data) if data is not None else Rows.drawn(self, options.pop("rows", 20_000))
         self.pairs_learned = Pairs.of(self.pairs, self._explained.classes, self.scm.device)
         training = self.pairs_learned.concerned(everything)
+        training.require_images("C3LT")
         self._explained.check_gradient(training.x[:1])
         self.maps = self._maps(training.code.shape[1]).to(training.code)
         member = one_hot(training.label, self._explained.classes, training.code)
