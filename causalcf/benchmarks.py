@@ -25,6 +25,7 @@ from torch import Tensor
 
 from causalcf import predictors, seeding
 from causalcf._zuko import zuko
+from causalcf.bare_loops import LOOPS, Setting, sides
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.evaluation import evaluate
@@ -48,6 +49,7 @@ __all__ = [
     "main",
     "memory",
     "run",
+    "searches",
     "speed",
     "speed_table",
     "speeds",
@@ -266,6 +268,15 @@ def step(name: str, mechanism: Mechanism, *, steps: int = 4, batch_size: int = 6
     return _compare(what, lambda: trainer.train_epoch(Report()), by_hand, repeats, 1.1, "at most 1.1 times")
 
 
+def searches(setting: Setting | None = None, *, repeats: int = 7) -> list[Cost]:
+    """The explainers' searches against loops of the same networks with as many evaluations."""
+    setting = setting or Setting()
+    return [
+        _compare(f"{name}, {setting.rows} rows", *sides(name, setting), repeats, 1.2, "at most 1.2 times")
+        for name in LOOPS
+    ]
+
+
 def speed(name: str, mechanism: Mechanism, device: str, *, rows: int = 1024, batch_size: int = 64) -> Speed:
     """Images a second of one mechanism of the MorphoMNIST graph, in training and in answers.
 
@@ -438,6 +449,7 @@ def run(*, quick: bool = False) -> list[Cost]:
             training(steps=4, repeats=1),
             *(step(name, small, steps=1, batch_size=4, repeats=1) for name, (_, small) in IMAGES.items()),
             *evaluation(rows=20),
+            *searches(Setting(rows=4, steps=2, widths=(8, 8, 8)), repeats=1),
         ]
     return [
         images(),
@@ -449,6 +461,7 @@ def run(*, quick: bool = False) -> list[Cost]:
         training(),
         *(step(name, mechanism) for name, (mechanism, _) in IMAGES.items()),
         *evaluation(),
+        *searches(),
     ]
 
 

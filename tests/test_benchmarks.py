@@ -27,7 +27,7 @@ def test_every_benchmark_measures_both_sides(costs: list[Cost]):
 
 def test_a_verdict_is_given_where_something_is_promised(costs: list[Cost]):
     assert all((cost.kept is None) == (cost.promise == "") for cost in costs)
-    assert sum(cost.kept is not None for cost in costs) == 5 + len(benchmarks.IMAGES)
+    assert sum(cost.kept is not None for cost in costs) == 5 + len(benchmarks.IMAGES) + len(benchmarks.LOOPS)
 
 
 def test_the_shares_of_an_evaluation_are_all_of_it(costs: list[Cost]):

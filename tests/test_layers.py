@@ -24,7 +24,7 @@ ORDER = [
     {"scores"},
     {"explainers", "evaluation", "reference", "pretrained"},
     {"report"},
-    {"demo", "benchmark_tables"},
+    {"demo", "bare_loops", "benchmark_tables"},
     {"benchmarks", "arguments"},
     {"cli", "app"},
 ]

@@ -124,6 +124,9 @@ class Explainer(ABC):
 
     def encode(self, x: Tensor, pa: Parents) -> Tensor:
         """Codes of values of the node, (N, D): its abducted sites, flattened and joined."""
+        laws = self.mechanism.posterior(x, pa)
+        if set(self.sites) <= laws.keys():  # without the residual, which would cost a decode
+            return self._joined({suffix: laws[suffix].mean for suffix in self.sites})
         return self._joined(self.mechanism.abduct(x, pa))
 
     def _joined(self, u: Mapping[str, Tensor]) -> Tensor:

@@ -52,7 +52,7 @@ class Clarity(GradientSearch):
     distance_weight: float = 1e-3
     lr: float = 0.05
     adversarial: float = 0.1
-    epochs: int = 10
+    epochs: int = 20
 
     trains: ClassVar[bool] = True
     reads_codes: ClassVar[bool] = True
@@ -66,6 +66,7 @@ class Clarity(GradientSearch):
         return super()._what() if self.classifier is not None else Explained(lambda codes: codes, self.variable)
 
     def _fit(self, data: Any, seed: int, **options: Any) -> None:
+        self._explained = self._what()  # of an earlier fit, the members are forgotten
         codes, labels = self._encoded(data, self.label if self.classifier is None else None)
         classes = self._explained.classes or int(labels.max()) + 1
         network = Perceptrons([codes.shape[1], *self.hidden, classes], size=self.members).to(codes)

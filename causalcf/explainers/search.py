@@ -119,9 +119,8 @@ class Sign(Update):
     radius: float
 
     def step(self, query: Query, code: Tensor, gradient: Tensor, state: State, t: int) -> tuple[Tensor, State]:
-        moved = code - self.lr * gradient.sign()
-        near = moved.minimum(query.start + self.radius).maximum(query.start - self.radius)
-        return near.clamp(0, 1), state
+        change = (code - query.start - self.lr * gradient.sign()).clamp_(-self.radius, self.radius)
+        return change.add_(query.start).clamp_(0, 1), state
 
 
 @dataclass(frozen=True)
@@ -139,15 +138,18 @@ class GreedyCoordinate(Update):
     times: int
 
     def start(self, code: Tensor) -> State:
-        return {"count": torch.zeros_like(code), "stuck": torch.zeros(len(code), dtype=torch.bool, device=code.device)}
+        none = torch.zeros(len(code), dtype=torch.bool, device=code.device)
+        return {"count": torch.zeros_like(code).flatten(1), "stuck": none}
 
     def step(self, query: Query, code: Tensor, gradient: Tensor, state: State, t: int) -> tuple[Tensor, State]:
-        moved = (code - self.delta * gradient.sign()).clamp(0, 1)
-        free = (moved != code) & (state["count"] < self.times)
-        saliency = torch.where(free, gradient.abs(), -1.0).flatten(1)
+        flat, count = code.flatten(1), state["count"]
+        moved = (flat - self.delta * gradient.flatten(1).sign()).clamp_(0, 1)
+        saliency = gradient.flatten(1).abs().masked_fill_((moved == flat) | (count >= self.times), -1.0)
         largest, pixel = saliency.max(1, keepdim=True)
-        chosen = torch.zeros_like(saliency).scatter_(1, pixel, 1.0).view_as(code).bool() & free
-        return torch.where(chosen, moved, code), {"count": state["count"] + chosen, "stuck": largest[:, 0] < 0}
+        free = largest >= 0
+        there = torch.where(free, moved.gather(1, pixel), flat.gather(1, pixel))
+        count = count.scatter_add(1, pixel, free.to(count))
+        return flat.scatter(1, pixel, there).view_as(code), {"count": count, "stuck": ~free[:, 0]}
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ class _Run:
         self._remember(said, going, keep, last=last)
         if keep == "first":
             self.reason = torch.where(going & said.met, REACHED, self.reason)
-        finite = gradient.flatten(1).isfinite().all(1)
+        finite = gradient.flatten(1).sum(1).isfinite()  # of a sum, as one look is cheaper than one per pixel
         self.reason = torch.where((self.reason == RUNNING) & ~finite, NAN, self.reason)
         if "stuck" in self.state:
             self.reason = torch.where((self.reason == RUNNING) & self.state["stuck"], STUCK, self.reason)
