@@ -95,8 +95,8 @@ def evaluate(
         A sequence of frozen records.
 
     Raises:
-        DataError: A judge has fine-tuned the model, a score that was asked for needs what is not given, there are too few rows, or an
-            attribute is constant.
+        DataError: A judge has fine-tuned the model, a score that was asked for needs what is not given, there are
+            too few rows, or an attribute is constant.
         GraphError: Predictors or latents are for another graph.
         UnknownNodeError: `do` names what is not a node.
 

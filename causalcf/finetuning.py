@@ -63,7 +63,7 @@ class Tuning(Trainable):
 
     mixed_precision: ClassVar[bool] = True
     default_recipe: ClassVar[Recipe] = Recipe(
-        epochs=5, batch_size=64, lr=1e-3, warmup=50, clip=10.0, ema=0.998, patience=1000
+        epochs=1, batch_size=64, lr=3e-4, warmup=50, clip=10.0, ema=0.995, patience=1000
     )
     level: Tensor
     sums: Tensor
@@ -147,6 +147,9 @@ class Tuning(Trainable):
         own, surprise = self.mechanism.finetune_loss(x, own_parents, self.imagine(pa), self._predictors)
         return (own - self.level[0 if self.training else 1]) / self.slack - 1, surprise
 
+    def settle(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
+        self.mechanism.settle(x, {parent: pa[parent] for parent in self.mechanism.parents})
+
     def descend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """What the mechanism minimises."""
         excess, surprise = self.weighed(x, pa)
@@ -170,7 +173,7 @@ class Tuning(Trainable):
         return {
             "surprise": surprise / max(steps, 1),
             "objective": float(self.level[0]) + self.slack * (1 + excess / max(steps, 1)),
-            "multiplier": float(self.log_multiplier.exp()),
+            "multiplier": float(self.log_multiplier.detach().exp()),
         }
 
 
@@ -213,8 +216,8 @@ def finetune(
     seed: int,
     slack: float = 0.01,
     actions: Mapping[str, float] | None = None,
-    start: float = 0.01,
-    ascent: float = 4e-3,
+    start: float = 0.3,
+    ascent: float = 1e-2,
     recipe: Recipe | None = None,
     epochs: int | None = None,
     precision: str = "32-true",
@@ -234,6 +237,7 @@ def finetune(
         start=start,
         ascent=ascent,
     )
+    mechanisms[node].prepare_finetuning(train[node], {name: train[name] for name in graph.parents(node)})
     tuning.measure(train, validation, node, seed)
     variables = {name: graph.variables[name] for name in (*ancestors, node)}
     job = training.Fit(
@@ -253,7 +257,7 @@ def finetune(
         "predictors": list(predictors.identities),
         "slack": slack,
         "level": tuning.level.tolist(),
-        "multiplier": float(tuning.log_multiplier.exp()),
+        "multiplier": float(tuning.log_multiplier.detach().exp()),
         "actions": tuning.actions,
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -282,7 +286,7 @@ def _check(
         stray = [name for name in (predictor.target, *predictor.given) if name not in causes]
         if predictor.node != node or stray:
             raise GraphError(
-                f"{predictor.name} cannot tune '{node}': it must read causes of '{node}', which are {list(causes)}, from it."
+                f"{predictor.name} cannot tune '{node}': from it, it must read one of its causes, {list(causes)}."
             )
     for member in predictors.members:
         if not member.fitted:
@@ -291,13 +295,15 @@ def _check(
         if part != "tune":
             raise DataError(
                 f"{member.identity} was trained on the part '{part}' of its data, which judges are trained on: what it"
-                " tunes could not be judged. Train it on the part that is kept for this: causalcf predictors --part tune."
+                " tunes could not be judged. Train it on the part kept for this: causalcf predictors --part tune."
             )
     if not slack > 0:
         raise DataError(f"slack must be positive, got {slack}: it is how far the objective may rise.")
     wrong = [name for name, often in (actions or {}).items() if name not in causes or not often >= 0]
     if wrong or (actions is not None and not sum(actions.values()) > 0):
-        raise DataError(f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}.")
+        raise DataError(
+            f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}."
+        )
 
 
 def _moved(predictors: Predictors, device: torch.device) -> Predictors:

@@ -46,7 +46,7 @@ def test_a_reference_model_has_a_card_and_its_size(name):
     for fact in ("data", "command", "seed", *(("truth",) if causes else ())):
         assert fact in card, f"the card of {name} does not say its {fact}"
     facts = ccf.pretrained(name).provenance
-    assert facts["command"].startswith("causalcf fit")
+    assert facts["command"].startswith(("causalcf fit", "causalcf finetune"))
     assert facts["seed"] is not None
 
 

@@ -114,6 +114,9 @@ class Mechanism(Trainable, ABC):
         """The training objective, averaged over rows: by default minus the log-likelihood."""
         return -self.dist(pa).log_prob(x).mean()
 
+    def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
+        """What can be mended in closed form, before fine-tuning; by default nothing."""
+
     def finetune_loss(
         self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable]
     ) -> tuple[Tensor, Tensor]:

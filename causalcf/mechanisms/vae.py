@@ -8,13 +8,17 @@ from types import MappingProxyType
 from typing import ClassVar
 
 import torch
-from pyro.distributions import Independent, Normal
+from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor, nn
 
 from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable
+from causalcf.mechanisms.categories import ByCategory
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
 
 __all__ = ["VAE"]
+
+SETTLED_ROWS, BATCH = 20_000, 500
+"""Most rows that the codes' law is taken from, and rows a call."""
 
 
 @dataclass(eq=False, repr=False)
@@ -38,6 +42,8 @@ class VAE(ImageMechanism):
         beta: Weight of the KL term in the training objective (Higgins et al. 2017). Above 1 it keeps
             what the parents explain out of z, which counterfactuals gain from.
         sigma: Standard deviation of pixels before the gain, or None to learn one per channel.
+        by_category: Take what the parents' categories say out of the code after training, in closed form (see
+            `ByCategory`): do(category) is then obeyed, and draws from the prior look like their category.
 
     Example:
         >>> from causalcf.variables import Real
@@ -52,6 +58,7 @@ class VAE(ImageMechanism):
     widths: tuple[int, int, int] = (32, 64, 96)
     beta: float = 4.0
     sigma: float | None = None
+    by_category: bool = False
 
     kind: ClassVar[Kind] = "amortised"
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
@@ -68,6 +75,7 @@ class VAE(ImageMechanism):
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
         self.generator = Decoder(channels, self.context, self.widths, self.latent, grid)
         self.log_sigma = nn.Parameter(torch.full((channels, 1, 1), -2.5))
+        self.categories = ByCategory(self.parents, self.latent) if self.by_category else None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -99,9 +107,14 @@ class VAE(ImageMechanism):
         zeros = torch.zeros(self.latent, device=self.device, dtype=self.dtype)
         return {"z": Normal(zeros, torch.ones_like(zeros)).to_event(1)}
 
-    def posterior(self, x: Tensor, pa: Parents) -> dict[str, Independent]:
+    def posterior(self, x: Tensor, pa: Parents) -> dict[str, TorchDistribution]:
         mean, log_std = self.encode(x, pa)
-        return {"z": Normal(mean, log_std.exp()).to_event(1)}
+        if self.categories is None:
+            return {"z": Normal(mean, log_std.exp()).to_event(1)}
+        inverse = self.categories.inverse[self.categories.cell(pa, len(mean))]
+        factor = inverse * log_std.exp()[:, None, :]
+        covariance = factor @ factor.mT
+        return {"z": MultivariateNormal(self.categories.noise(mean, pa), covariance)}
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
         """p(x | pa, z), batch shape that of z and the parents together."""
@@ -114,7 +127,7 @@ class VAE(ImageMechanism):
             name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
             for name, variable in self.parents.items()
         }
-        mean, std = self.decode(z.expand(*batch, self.latent).reshape(-1, self.latent), flat)
+        mean, std = self.decode(self._code(z.expand(*batch, self.latent).reshape(-1, self.latent), flat), flat)
         shape = (*batch, *self.variable.event_shape)
         return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)
 
@@ -136,7 +149,30 @@ class VAE(ImageMechanism):
         reconstruction = Normal(mu, sigma, validate_args=False).log_prob(x).flatten(1).sum(1)
         divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).sum(1)
         loss = (self.beta * divergence - reconstruction).mean() / self.variable.numel
-        return loss, {"z": z, "eps": (x - mu) / sigma}
+        return loss, {"z": self._noise(z, pa), "eps": (x - mu) / sigma}
+
+    def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
+        if self.categories is None:
+            self.by_category = True
+            self.categories = ByCategory(self.parents, self.latent).to(self.device, self.dtype)
+        self.settle(x, pa)
+
+    @torch.no_grad()
+    def settle(self, x: Tensor, pa: Parents) -> None:
+        if self.categories is None:
+            return
+        rows = torch.arange(min(len(x), SETTLED_ROWS), device=x.device)
+        pa = {name: pa[name][rows] for name in self.parents}
+        codes = [self.encode(x[part], {name: pa[name][part] for name in pa})[0] for part in rows.split(BATCH)]
+        self.categories.settle(torch.cat(codes), pa)
+
+    def _noise(self, z: Tensor, pa: Parents) -> Tensor:
+        """The noise of codes, which are noise themselves unless their law depends on categories."""
+        return z if self.categories is None else self.categories.noise(z, pa)
+
+    def _code(self, u: Tensor, pa: Parents) -> Tensor:
+        """The codes of noise."""
+        return u if self.categories is None else self.categories.code(u, pa)
 
     # ------------------------------------------------------------------ the structural assignment
 
@@ -144,10 +180,10 @@ class VAE(ImageMechanism):
         mean, log_std = self.encode(x, pa)
         z = draw_normal(mean, log_std) if sample else mean
         mu, sigma = self.decode(z, pa)
-        return {"z": z, "eps": (x - mu) / sigma}
+        return {"z": self._noise(z, pa), "eps": (x - mu) / sigma}
 
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
-        mu, sigma = self.decode(u["z"], pa)
+        mu, sigma = self.decode(self._code(u["z"], pa), pa)
         return mu + sigma * u["eps"]
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:

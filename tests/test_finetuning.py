@@ -1,0 +1,181 @@
+"""Counterfactual fine-tuning: the objective is held, actions are obeyed, and a tuner never judges."""
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import causalcf as ccf
+from causalcf import finetuning, predictors
+from causalcf.errors import (
+    CheckpointError,
+    DataError,
+    GraphError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
+from causalcf.mechanisms import VAE, Recipe
+from causalcf.predictors import Ensemble, Predictor, Predictors
+
+BARS = ccf.datasets.Bars(600)
+SMALL: dict[str, Any] = {"widths": (8, 8, 16, 16), "hidden": 32}
+RECIPE = Recipe(epochs=2, batch_size=64, lr=2e-3, warmup=5, ema=0.9)
+
+
+@cache
+def _reader(part: str = "tune", target: str = "side", seed: int = 0) -> Predictor:
+    predictor = Predictor(target, BARS.variables[target], BARS.variables["image"], **SMALL)  # type: ignore[arg-type]
+    recipe = Recipe(epochs=40 if part == "tune" else 8, batch_size=32, lr=5e-3, warmup=20, ema=0.9)
+    return predictors.fit(predictor, BARS, which=part, recipe=recipe, seed=seed, progress=False)  # type: ignore[arg-type]
+
+
+@cache
+def _pretrained() -> ccf.SCM:
+    """A model that ignores the side: it learned from shuffled ones, so its code carries the side."""
+    order = torch.randperm(BARS.rows, generator=torch.Generator().manual_seed(0))
+    shuffled = {**BARS, "side": BARS["side"][order]}
+    vae = VAE(latent=4, widths=(8, 16, 16), recipe=Recipe(epochs=12, batch_size=64, lr=5e-3, warmup=20, ema=0.9))
+    return ccf.SCM(BARS.graph, mechanisms={"image": vae}).fit(
+        shuffled, epochs={"width": 1, "brightness": 1}, seed=0, progress=False
+    )
+
+
+def _model() -> ccf.SCM:
+    return copy.deepcopy(_pretrained())
+
+
+def _tuned(scm: ccf.SCM, **options: Any) -> ccf.SCM:
+    settings: dict[str, Any] = {"recipe": RECIPE, "seed": 0, "progress": False, "slack": 0.05, **options}
+    return scm.finetune(BARS, [_reader()], **settings)
+
+
+def _obedience(scm: ccf.SCM) -> float:
+    """How often a judge reads the side asked for."""
+    x = BARS[:300]
+    asked = (x["side"] + 1) % 3
+    read = _reader("judge").read(scm.counterfactual(x, {"side": asked}, residual=0.0))
+    return float((read == asked).double().mean())
+
+
+def test_the_side_is_obeyed_and_the_objective_held() -> None:
+    before, scm = _pretrained(), _model()
+    flows = copy.deepcopy(scm.mechanisms["brightness"].state_dict())
+    _tuned(scm, recipe=Recipe(epochs=8, batch_size=64, lr=2e-3, warmup=5, ema=0.9), slack=0.05)
+    assert _obedience(before) < 0.1
+    assert _obedience(scm) > 0.9
+    x = BARS[:]
+    pa = {node: x[node] for node in scm.graph.parents("image")}
+    losses = []
+    for model in (before, scm):
+        torch.manual_seed(0)
+        losses.append(float(model.mechanisms["image"].loss(x["image"], pa)))
+    assert losses[1] < losses[0] + 2 * 0.05
+    for name, tensor in scm.mechanisms["brightness"].state_dict().items():
+        assert torch.equal(tensor, flows[name])  # nothing else has moved
+    assert not any(parameter.requires_grad for parameter in scm.parameters())
+
+
+def test_the_multiplier_follows_the_excess() -> None:
+    rising = _tuned(_model(), slack=1e-4, recipe=Recipe(epochs=3, batch_size=64, lr=2e-2, warmup=1))
+    falling = _tuned(_model(), slack=50.0)
+    assert rising.history[-1]["multiplier"] > 0.3 > falling.history[-1]["multiplier"]
+    record = falling.history[-1]
+    assert record["stage"] == "counterfactual"
+    assert {"surprise", "objective"} <= record.keys()
+
+
+def test_effects_follow_and_nothing_else() -> None:
+    scm = _model()
+    ancestors = {name: (scm.mechanisms[name], scm.graph.parents(name)) for name in scm.graph.ancestors(["image"])}
+    tuning = finetuning.Tuning(
+        scm.mechanisms["image"],
+        ancestors,
+        Predictors([_reader()]),
+        slack=1.0,
+        actions={"width": 1.0},
+        start=1.0,
+        ascent=0.1,
+    )
+    known = {name: BARS[:50][name] for name in ancestors}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        imagined = tuning.imagine(known)
+    assert torch.equal(imagined["side"], known["side"])
+    assert set(imagined["width"].tolist()) == set(known["width"].tolist())
+    assert not torch.equal(imagined["width"], known["width"])
+    expected = scm.counterfactual(BARS[:50], {"width": imagined["width"]})["brightness"]
+    torch.testing.assert_close(imagined["brightness"], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_killed_run_resumes_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _tuned(_model())
+    path = tmp_path / "run.checkpoint"
+    facts, calls = finetuning.Tuning.facts, []
+
+    def killed(self: finetuning.Tuning) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return facts(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning.Tuning, "facts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _tuned(_model(), checkpoint=path)
+    with pytest.raises(CheckpointError, match="its mechanisms differ"):
+        _tuned(_model(), checkpoint=path, resume=True, slack=0.06)
+    resumed = _tuned(_model(), checkpoint=path, resume=True)
+    for name, tensor in resumed.state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[name]), name
+    assert [record["epoch"] for record in resumed.history] == [record["epoch"] for record in whole.history]
+
+
+def test_what_tuned_a_model_cannot_judge_it(tmp_path: Path) -> None:
+    scm = _tuned(_model())
+    assert scm.provenance["tuned"]["predictors"] == [_reader().identity]
+    assert scm.provenance["pretrained"]["seed"] == 0
+    scm.save(tmp_path / "m.safetensors")
+    loaded = ccf.SCM.load(tmp_path / "m.safetensors")
+    for judge in (_reader(), Ensemble([_reader("judge"), _reader()])):
+        with pytest.raises(DataError, match="fine-tuned this model and cannot judge it"):
+            ccf.evaluate(loaded, BARS, ["effectiveness"], predictors=[judge], n=60)  # type: ignore[list-item]
+    assert ccf.evaluate(loaded, BARS, ["effectiveness"], predictors=[_reader("judge")], do=["side"], n=60)
+
+
+def test_an_ensemble_may_tune() -> None:
+    pair = Ensemble([_reader(), _reader(seed=1)])
+    scm = _model().finetune(BARS, [pair], recipe=RECIPE, seed=0, progress=False)  # type: ignore[list-item]
+    assert scm.provenance["tuned"]["predictors"] == [_reader().identity, _reader(seed=1).identity]
+
+
+def _refused(match: str, error: type[Exception], scm: ccf.SCM, readers: list[Predictor], **options: Any) -> None:
+    before = copy.deepcopy(scm.state_dict())
+    settings: dict[str, Any] = {"recipe": RECIPE, "seed": 0, "progress": False, **options}
+    with pytest.raises(error, match=match):
+        scm.finetune(BARS, readers, **settings)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in scm.state_dict().items())
+
+
+def test_bad_input_is_refused_before_anything_moves() -> None:
+    scm, reader = _model(), _reader()
+    _refused("trained on the part 'judge'", DataError, scm, [_reader("judge")])
+    _refused("There are no predictors", DataError, scm, [])
+    blank = Predictor("side", BARS.variables["side"], BARS.variables["image"], **SMALL)  # type: ignore[arg-type]
+    _refused("is not fitted", NotFittedError, scm, [blank])
+    foreign = Predictor("tilt", ccf.Real(), BARS.variables["image"], **SMALL)  # type: ignore[arg-type]
+    _refused("another graph", GraphError, scm, [foreign])
+    _refused("invertible mechanism Flow", MechanismError, scm, [reader], node="width")
+    _refused("There is no node 'picture'", UnknownNodeError, scm, [reader], node="picture")
+    _refused("slack must be positive", DataError, scm, [reader], slack=0.0)
+    _refused("give weights >= 0", DataError, scm, [reader], actions={"side": -1.0})
+    _refused("give weights >= 0", DataError, scm, [reader], actions={"image": 1.0})
+
+
+def test_an_unfitted_model_is_refused() -> None:
+    scm = ccf.SCM(BARS.graph, mechanisms={"image": VAE(latent=2, widths=(4, 4, 4))})
+    with pytest.raises(NotFittedError, match="not fitted"):
+        scm.finetune(BARS, [_reader()])
