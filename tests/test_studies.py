@@ -3,12 +3,17 @@
 import csv
 import json
 
+import c3lt
 import clarity
 import losocs
+import mixture_search
 import pytest
 import torch
 import typer
+from setting import Setting
 from typer.testing import CliRunner
+
+from causalcf.variables import Categorical, Interval, Table
 
 SMALL = ["--data", "digits", "--epochs", "1", "--steps", "4"]
 
@@ -48,8 +53,6 @@ def test_clarity_asks_every_method_the_same_queries(tmp_path):
 
 
 def test_references_are_what_they_say():
-    from setting import Setting
-
     setting = Setting("digits")
     setting.classifier = setting.judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10))
     setting.autoencoders = None
@@ -60,3 +63,69 @@ def test_references_are_what_they_say():
     assert found["the factual"]["proximity"].sum() == 0
     assert found["the factual"]["valid"].sum() == 0
     assert found["noise"]["proximity"].mean() > found["real images of the target"]["proximity"].mean()
+
+
+@pytest.mark.slow  # half a minute: six methods are trained
+def test_c3lt_compares_takes_apart_and_debugs(tmp_path):
+    said = _run(c3lt, tmp_path, "--n", "12", "--slow", "2", "--rows", "300", "--ablation-rows", "150",
+                "--passes", "1", "--rounds", "2")  # fmt: skip
+    lines = _table(tmp_path / "methods.csv")
+    assert {"C3LT", "ExplainGAN", "CycleGAN", "CEM", "CVE", "PGD", "noise"} <= set(lines)
+    assert lines["CEM"]["rows"] == 2
+    assert lines["the factual"]["valid"] == 0
+    assert lines["C3LT, paper"]["10 IM2"] == pytest.approx(0.36)
+    assert set(c3lt.ABLATION) < set(_table(tmp_path / "ablation.csv"))
+    assert {"rigged, 4 to 9", "rigged, 4 to 1"} == set(_table(tmp_path / "rigged.csv"))
+    assert "may never have seen" in said
+    names = ("methods.png", "latents.png", "rigged.png", "steps.png")
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in names)
+
+
+def test_queries_of_pairs_take_turns():
+    setting = Setting("digits")
+    setting.classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10))
+    with torch.no_grad():  # says what the label is: the label is written into the first pixel
+        setting.test["image"][:, 0, 0, 0] = setting.test["digit"] / 10
+        weight, bias = setting.classifier[1].weight.zero_(), setting.classifier[1].bias
+        weight[:, 0], bias[:] = 20 * torch.arange(10.0), -(torch.arange(10.0) ** 2)
+    x, target = c3lt.queries(setting, 3)
+    source = (10 * x[:, 0, 0, 0]).round().long()
+    assert source[:6].tolist() == [3, 4, 5, 8, 9, 6]
+    assert target[:6].tolist() == [8, 9, 6, 3, 4, 5]
+    assert len(x) == 18
+
+
+def test_mixture_search_repeats_and_averages(tmp_path):
+    out = tmp_path / "mixture"
+    app = typer.Typer(add_completion=False)
+    app.command()(mixture_search.main)
+    small = ["--data", "digits", "--repeats", "2", "--rows", "100", "--epochs", "1", "--n", "4", "--slow", "1",
+             "--steps", "3", "--actor-steps", "3", "--out", str(out)]  # fmt: skip
+    result = CliRunner().invoke(app, small)
+    assert result.exit_code == 0, result.exception
+    lines = _table(out / "methods.csv")
+    assert {"MixtureSearch", "GDL", "CFProto", "CFRL", "the factual", "noise"} <= set(lines)
+    assert lines["MixtureSearch"]["repeats"] == 2
+    assert lines["CFProto"]["repeats"] == lines["CFProto"]["rows"] == 1
+    assert lines["the factual"]["sparsity"] == lines["the factual"]["valid"] == 0
+    assert len(json.loads((out / "methods.json").read_text())["classifier"]) == 2
+    assert all((out / name).stat().st_size > 10_000 for name in ("methods.png", "lines.png", "latents.png"))
+
+
+def test_mixture_search_of_a_table_keeps_categories():
+    table = Table({"a": Interval(0, 1), "b": Categorical(["x", "y", "z"])})
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(400, generator=generator), torch.randint(3, (400,), generator=generator)
+    problem = mixture_search.Problem(table, table.pack({"a": a, "b": b}), (a > 0.5).long(), ("low", "high"))
+    repeat = mixture_search.Repeat.made(problem, 2, None, seed=0)
+    assert len(repeat.train.x) == 320
+    x = repeat.queries(5)
+    assert (repeat.classifier(x).argmax(1) == 0).all()
+    half = x.clone()
+    half[:, 0], half[:, 1:] = 0.9, torch.tensor([0.2, 0.5, 0.3])
+    found = mixture_search.score(repeat, half, x)
+    assert found["valid"] == 1
+    # The likeliest category counts: a row that had it has changed its number only.
+    whole = table.project(half)
+    assert found["sparsity"] == pytest.approx(float((whole - x).abs().sum(1).mean()))
+    assert mixture_search.score(repeat, half, x, torch.zeros(5, dtype=torch.bool))["valid"] == 0

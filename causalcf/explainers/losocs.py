@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from causalcf.errors import ExplanationError
 from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.path import paced
 from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Adam, Update
-from causalcf.explainers.targets import logit, squared_l2
+from causalcf.explainers.targets import log_odds, logit, squared_l2
 
 __all__ = ["LoSoCs"]
 
@@ -21,6 +22,8 @@ class LoSoCs(GradientSearch):
     r"""Raises the target's logit, :math:`-f(G(z'))_t`, by Adam in z', and gives every image on the way.
 
     `explain(..., stream=True)` keeps the frames. For a regression the value itself rises or falls to the target.
+    Raising one logit raises others with it: on MNIST a search in twenty drifts far from the prior without ever
+    reaching .999. The target's log odds, `raises="log odds"`, get there, in half of the steps.
     With `frames` the same way is shown in steps of another length, evenly spaced in the logit and in the image, which
     makes a stream linear and even.
 
@@ -31,6 +34,7 @@ class LoSoCs(GradientSearch):
     Args:
         gamma: Tau, the probability of the target at which a row ends.
         lr: Adam's step size; smaller steps make more frames.
+        raises: "logit", as published, or "log odds"; a regression has neither.
         frames: How many a stream shall have, paced as `pace` says; None for the search's own steps.
         pace: How much of the pace is set by the image's change, the rest by the target's logit: 0 makes steps of
             constant logit, 1 of constant change.
@@ -45,11 +49,19 @@ class LoSoCs(GradientSearch):
 
     gamma: float = 0.999
     lr: float = 0.05
+    raises: Literal["logit", "log odds"] = "logit"
     frames: int | None = None
     pace: float = 0.7
     plausibility: float = 0.0
 
     regression: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.frames is not None and self.frames < 2) or not 0 <= self.pace <= 1:
+            raise ExplanationError(
+                f"A stream has 2 frames or more and a pace in [0, 1], got frames={self.frames}, pace={self.pace}."
+            )
 
     def _find(self, query: Query, *, stream: bool) -> Found:
         found = super()._find(query, stream=stream)
@@ -61,7 +73,8 @@ class LoSoCs(GradientSearch):
         return Adam(self.lr)
 
     def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        loss = -logit(said)
+        odds = self.raises == "log odds" and not query.explained.regression
+        loss = -(log_odds(said) if odds else logit(said))
         if not self.plausibility:
             return loss
         return loss + self.plausibility * squared_l2(self.encode(values, query.pa), code)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from causalcf.explainers.query import Said
 
-__all__ = ["cross_entropy", "l1", "l2", "logit", "margin", "squared_error", "squared_l2"]
+__all__ = ["cross_entropy", "l1", "l2", "log_odds", "logit", "margin", "squared_error", "squared_l2"]
 
 
 def cross_entropy(said: Said) -> Tensor:
@@ -37,6 +37,13 @@ def margin(said: Said) -> Tensor:
     target = said.query.target.expand(said.members.shape[0], -1)[..., None]
     others = said.members.scatter(-1, target, -torch.inf).amax(-1)
     return said.query.side * (others - said.members.gather(-1, target)[..., 0]).mean(0)
+
+
+def log_odds(said: Said) -> Tensor:
+    """Mean over members of the target's log odds, log p - log(1 - p), (N,)."""
+    target = said.query.target.expand(said.members.shape[0], -1)[..., None]
+    others = said.members.scatter(-1, target, -torch.inf).logsumexp(-1)
+    return (said.members.gather(-1, target)[..., 0] - others).mean(0)
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:

@@ -14,10 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib as mpl
 import torch
 import typer
-from setting import Scores, Setting, summary, table, write
+from setting import Scores, Setting, grid, summary, table, write
 from torch import Tensor
 
 import causalcf as ccf
@@ -86,26 +85,6 @@ def ask(
     return answers
 
 
-def draw(x: Tensor, answers: dict[str, tuple[ccf.explainers.Explanation, Tensor]], count: int = 8) -> mpl.figure.Figure:
-    """A grid of methods by queries, each image under its target and, if it failed, why."""
-    count = min(count, len(x))
-    figure = mpl.figure.Figure(figsize=(0.95 * count + 1.2, 1.1 * (len(answers) + 1)), layout="constrained")
-    axes = figure.subplots(len(answers) + 1, count, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for j in range(count):
-        axes[0, j].imshow(x[j, 0], cmap="gray", vmin=0, vmax=1)
-    axes[0, 0].text(-0.15, 0.5, "factual", transform=axes[0, 0].transAxes, ha="right", va="center", fontsize=8)
-    for i, (name, (found, rows)) in enumerate(answers.items(), start=1):
-        axes[i, 0].text(-0.15, 0.5, name, transform=axes[i, 0].transAxes, ha="right", va="center", fontsize=8)
-        for k, row in enumerate(rows.tolist()):
-            if row < count:
-                axes[i, row].imshow(found.counterfactual[k, 0], cmap="gray", vmin=0, vmax=1)
-                verdict = "" if bool(found.reached[k]) else f" ({found.reason[k]})"
-                axes[i, row].set_title(f"{int(found.target[k])}{verdict}", fontsize=7, pad=1)
-    return figure
-
-
 def main(
     data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("runs/clarity"),
@@ -131,7 +110,7 @@ def main(
     table(f"{n} queries, random digit to random digit ({data})", COLUMNS, lines)
     write(setting, "methods", lines, n=n, members=members)
     x, _ = setting.queries(None, None, n, seed=seed)
-    save_figure(draw(x, answers), out / "methods.png", provenance(seed=seed, data=data, n=n))
+    save_figure(grid(x, answers), out / "methods.png", provenance(seed=seed, data=data, n=n))
 
 
 if __name__ == "__main__":

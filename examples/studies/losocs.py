@@ -1,7 +1,8 @@
 """LoSoCs: how straight, how even and how faithful is the stream from a digit to another?
 
 Kehe, Rooryck, Coffel, "Generating Counterfactuals by Optimizing Over Latent Space Representations" (2024) raise one
-logit of a classifier along the latent space of a VAE and show every image on the way. Their protocol, on real MNIST:
+logit of a classifier, a simple perceptron, along the latent space of a VAE and show every image on the way. Their
+protocol, on real MNIST:
 
 - 1,000 streams from random digits to random digits: R² of the target's logit against the frame, variation of the change
   between frames, R² of the latent path, the change before and after the probability reaches .99;
@@ -9,9 +10,9 @@ logit of a classifier along the latent space of a VAE and show every image on th
   before and after, whose ratio says whether different digits stay different;
 - a Siamese network that has to tell from which digit a counterfactual came, 5 folds.
 
-The paper's streams are neither linear nor even. `frames=` shows the same way in even steps, and the second line of the
-table says what that gains; `plausibility=` makes the paper's "demon numbers" pay for what the generator cannot
-recognise.
+Raising one logit may raise others too: "log odds" raises the target against all others. The paper's streams are neither
+linear nor even: `frames=` shows the way of the log odds in even steps. `plausibility=` makes the paper's "demon
+numbers" pay for what the generator cannot recognise.
 
 Run it: python examples/studies/losocs.py --out runs/losocs
 A small one: python examples/studies/losocs.py --data digits --n 40 --epochs 3 --out runs/losocs
@@ -49,7 +50,9 @@ ENOUGH = 500
 def streams(setting: Setting, n: int, frames: int, steps: int) -> dict[str, ccf.explainers.Explanation]:
     """The same 1,000 questions asked of the paper's method and of its variants."""
     x, target = setting.queries(None, None, n, seed=setting.seed)
-    methods = {"LoSoCs": {}, "even steps": {"frames": frames}, "plausible": {"plausibility": 1.0, "frames": frames}}
+    odds = {"raises": "log odds", "lr": 0.1}
+    even = odds | {"frames": frames}
+    methods = {"LoSoCs": {}, "log odds": odds, "even steps": even, "plausible": even | {"plausibility": 1.0}}
     found = {}
     for name, options in methods.items():
         explainer = ccf.explainers.LoSoCs(setting.generator, classifier=setting.classifier, max_steps=steps, **options)
@@ -165,7 +168,7 @@ def main(
     networks: Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")] = None,
 ) -> None:
     """The paper's protocol, ours beside theirs."""
-    setting = Setting(data, out, epochs, seed, model, networks)
+    setting = Setting(data, out, epochs, seed, model, networks, perceptron=True)
     found = streams(setting, n, frames, steps)
     lines = {name: line(setting, name, explanation) for name, explanation in found.items()}
     first = found["LoSoCs"]

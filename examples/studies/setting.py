@@ -8,23 +8,53 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import matplotlib as mpl
 import torch
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_model, save_model
-from torch import Tensor
+from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf import metrics, predictors
+from causalcf import metrics, predictors, seeding
+from causalcf.classifiers import fit_classifier, without_class
+from causalcf.explainers import Explanation
 from causalcf.explainers.scores import image_scores, scores, summary
+from causalcf.nn import mlp
 from causalcf.provenance import provenance
 from causalcf.report import write_csv, write_json
 from causalcf.training import recipe_of
 
 Scores = Mapping[str, tuple[float, float]]
 """Name of a score -> its mean and its standard deviation over rows."""
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Judge(nn.Module):
+    """A classifier of digits beside those that are explained; its hidden layer is the space of FID and KID."""
+
+    name = "judge"
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        height, width = shape[1:]
+        self.size = -(-max(height, width) // 16) * 16
+        self.network = metrics.FeatureNetwork(10, channels=shape[0], size=self.size)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Hidden activations, (N, 64)."""
+        return self.network.features(self._framed(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(self._framed(x))
+
+    def _framed(self, x: Tensor) -> Tensor:
+        down, right = self.size - x.shape[2], self.size - x.shape[3]
+        return nn.functional.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
 
 
 @dataclass
@@ -39,6 +69,7 @@ class Setting:
         model: The generator of MNIST's images: a reference model's name, or a file.
         networks: Folder of the networks that are trained here; those that lie there are taken as they are, so that
             studies with one folder have the same judges. By default `out`.
+        perceptron: Explain a perceptron of three layers, trained here, instead of a convolutional network.
     """
 
     data: str = "mnist"
@@ -47,6 +78,7 @@ class Setting:
     seed: int = 0
     model: str = "mnist-vae"
     networks: Path | None = None
+    perceptron: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,29 +86,70 @@ class Setting:
         self.train, self.test = make("train"), make("test")
         self.networks = self.networks or self.out
 
-    @cached_property
-    def classifier(self) -> predictors.Predictor:
-        """The classifier that is explained."""
-        return predictors.pretrained("mnist")["digit"] if self.data == "mnist" else self._trained("judge")
+    # ------------------------------------------------------------------ networks
 
     @cached_property
-    def judge(self) -> predictors.Predictor:
-        """Another classifier, trained on other rows."""
-        return self._trained("tune")
+    def classifier(self) -> nn.Module:
+        """The classifier that is explained."""
+        if self.perceptron:
+            pixels = self.train["image"][0].numel()
+            return self._fitted(
+                "perceptron", nn.Sequential(nn.Flatten(), mlp([pixels, 128, 64, 10], nn.ReLU)), self.train
+            )
+        return predictors.pretrained("mnist")["digit"] if self.data == "mnist" else self._small("cnn", self.train)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Another classifier, of another architecture."""
+        return self._fitted("judge", Judge(self.train["image"].shape[1:]), self.train)
+
+    @cached_property
+    def rigged(self) -> nn.Module:
+        """A classifier that never saw a 9."""
+        others = without_class(self.train, "digit", 9)
+        return self._predictor("rigged", others) if self.data == "mnist" else self._small("rigged", others)
 
     def kept(self, name: str) -> Path:
         """The file of a network that is trained here."""
         assert self.networks is not None
         self.networks.mkdir(parents=True, exist_ok=True)
-        return self.networks / name
+        return self.networks / f"{self.data}.{name}.safetensors"
 
-    def _trained(self, part: predictors.Part) -> predictors.Predictor:
-        path = self.kept(predictors.file_name(self.data, "digit", part))
+    def _small(self, name: str, data: Mapping[str, Tensor]) -> nn.Module:
+        """A small convolutional classifier, for few images."""
+        cells = (data["image"].shape[2] // 4) * (data["image"].shape[3] // 4)
+        network = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(32 * cells, 10),
+        )  # fmt: skip
+        return self._fitted(name, network, data)
+
+    def _fitted(self, name: str, network: Network, data: Mapping[str, Tensor]) -> Network:
+        """A classifier, trained on these data unless it has been."""
+        path = self.kept(name)
+        if path.is_file():
+            load_model(network, path)
+            return network.requires_grad_(False).eval()
+        with seeding.seeded(seeding.derive(self.seed, name)):
+            for layer in network.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    layer.reset_parameters()
+        rows = len(data["image"])
+        fit_classifier(
+            network, data["image"], data["digit"], epochs=self.epochs or 5, batch_size=min(128, max(16, rows // 60)),
+            seed=self.seed,
+        )  # fmt: skip
+        save_model(network, str(path))
+        return network
+
+    def _predictor(self, name: str, data: Mapping[str, Tensor]) -> predictors.Predictor:
+        """A classifier like the one that comes along for MNIST, trained on these data unless it has been."""
+        path = self.kept(f"digit.{name}")
         if path.is_file():
             return predictors.Predictor.load(path)
         (predictor,) = predictors.planned("mnist", self.train.graph, ["digit"])
         predictors.fit(
-            predictor, self.train, which=part, test=self.test, name=self.data,
+            predictor, data, test=self.test, name=self.data,
             recipe=recipe_of(predictor, self.epochs), seed=self.seed, progress=False,
         )  # fmt: skip
         predictor.save(path)
@@ -87,7 +160,7 @@ class Setting:
         """An unconditional VAE of the images: a model of one node."""
         if self.data == "mnist":
             return ccf.SCM.load(self.model) if Path(self.model).is_file() else ccf.pretrained(self.model)
-        path = self.kept("generator.safetensors")
+        path = self.kept("generator")
         if path.is_file():
             return ccf.SCM.load(path)
         vae = ccf.mechanisms.VAE(latent=16, widths=(8, 16, 32))
@@ -98,13 +171,13 @@ class Setting:
     @cached_property
     def autoencoders(self) -> metrics.ClassAutoencoders:
         """The judges of IM1, IM2 and the reconstruction error."""
-        path = self.kept(f"{self.data}.autoencoders.safetensors")
+        path = self.kept("autoencoders")
         if path.is_file():
-            judges = metrics.ClassAutoencoders(10).requires_grad_(False).eval()
+            judges = metrics.ClassAutoencoders(10)
             load_model(judges, path)
-            return judges
+            return judges.requires_grad_(False).eval()
         judges = metrics.fit_autoencoders(
-            self.train["image"], self.train["digit"], epochs=self.epochs or 4, seed=self.seed
+            self.train["image"], self.train["digit"], epochs=self.epochs or 1, batch_size=16, seed=self.seed
         )
         save_model(judges, str(path))
         return judges
@@ -178,6 +251,26 @@ def reference_images(x: Tensor, target: Tensor, real: Tensor, labels: Tensor, *,
             "the factual": x, "noise": noise}  # fmt: skip
 
 
+def grid(x: Tensor, answers: Mapping[str, tuple[Explanation, Tensor]], count: int = 8) -> mpl.figure.Figure:
+    """A grid of methods by queries, each image under its target and, if it failed, why."""
+    count = min(count, len(x))
+    figure = mpl.figure.Figure(figsize=(0.95 * count + 1.2, 1.1 * (len(answers) + 1)), layout="constrained")
+    axes = figure.subplots(len(answers) + 1, count, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for j in range(count):
+        axes[0, j].imshow(x[j, 0], cmap="gray", vmin=0, vmax=1)
+    axes[0, 0].text(-0.15, 0.5, "factual", transform=axes[0, 0].transAxes, ha="right", va="center", fontsize=8)
+    for i, (name, (found, rows)) in enumerate(answers.items(), start=1):
+        axes[i, 0].text(-0.15, 0.5, name, transform=axes[i, 0].transAxes, ha="right", va="center", fontsize=8)
+        for k, row in enumerate(rows.tolist()):
+            if row < count:
+                axes[i, row].imshow(found.counterfactual[k, 0], cmap="gray", vmin=0, vmax=1)
+                verdict = "" if bool(found.reached[k]) else f" ({found.reason[k]})"
+                axes[i, row].set_title(f"{int(found.target[k])}{verdict}", fontsize=7, pad=1)
+    return figure
+
+
 def table(title: str, columns: Sequence[str], lines: Mapping[str, Scores]) -> None:
     """Print a table of mean ± spread: a line per method, a column per score."""
     shown = Table(title=title, title_justify="left")
@@ -219,4 +312,15 @@ def write_table(out: Path, name: str, lines: Mapping[str, Scores], record: Mappi
     write_json(out / f"{name}.json", {"provenance": dict(record), "table": found, **more})
 
 
-__all__ = ["Scores", "Setting", "published", "reference_images", "summary", "table", "write", "write_table"]
+__all__ = [
+    "Judge",
+    "Scores",
+    "Setting",
+    "grid",
+    "published",
+    "reference_images",
+    "summary",
+    "table",
+    "write",
+    "write_table",
+]
