@@ -39,8 +39,8 @@ class Diffusion(ImageMechanism):
     velocity of the straight line :math:`y(t) = t x + (1 - (1 - \sigma) t) u` (Lipman et al. 2023, eqs. 20-23).
     The mechanism is the flow in `steps` steps of Euler's method, a bijection of u and x as long as no step is too
     long for the slope of v, and abduction inverts that very map, each step by Anderson's iteration. So with nothing
-    done nothing changes: the worst pixel of 100 images of MorphoMNIST comes back within X grey levels in 20
-    steps, WORST16 in 16 and WORST10 in 10, the mean pixel within MEAN20, MEAN16 and MEAN10.
+    done nothing changes: of 100 test images of MorphoMNIST the worst pixel comes back within .02 grey levels with
+    20 steps, .3 with 10 and .5 with 5.
 
     Parents modulate every block of the network, and brighten the whole image by a gain outside of it (see
     `Gain`). The line ends in an image with noise :math:`\sigma u`, without which the flow would have no
@@ -59,8 +59,8 @@ class Diffusion(ImageMechanism):
 
     Args:
         widths: Channels at half, a quarter and an eighth of the image's resolution.
-        steps: Steps from noise to image, each one call of the network. Of a fitted mechanism it may be
-            changed: fewer sample faster, and still invert exactly.
+        steps: Steps from noise to image, each one call of the network. It may be changed after fitting: fewer
+            sample and abduct faster, and invert less exactly.
         iterations: Calls of the network by which abduction inverts a step.
         sigma: Noise left in the image at the flow's end, in standard deviations of pixels before the gain.
         gain_only: Parents known to do no more than brighten the image: the gain alone hears of them, and acting on
@@ -157,7 +157,8 @@ class Diffusion(ImageMechanism):
     def _velocity(self, y: Tensor, level: Tensor, c: Tensor) -> Tensor:
         """What the network says, told the time as the logarithm of the noise level: 0 for noise, 1 for images."""
         clock = level.log() / log(self.sigma)
-        return framed(self.velocity(framed(y, self.frame(CELL)), clock, c), self.variable.event_shape[1:])
+        _, height, width = self.variable.event_shape
+        return framed(self.velocity(framed(y, self.frame(CELL)), clock, c), (height, width))
 
     def _step(self, y: Tensor, t: float, later: float, c: Tensor) -> Tensor:
         """What a step of Euler's method from time t adds to all rows."""
