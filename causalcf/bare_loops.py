@@ -62,8 +62,9 @@ class Setting:
                 *(nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()),
                 *(nn.Flatten(), nn.Linear(2048, 64), nn.ReLU(), nn.Linear(64, CLASSES)),
             ).requires_grad_(False)
-            f[-1].weight.mul_(10)
-            return f
+        for parameter in f[-1].parameters():
+            parameter.mul_(10)
+        return f
 
     @cached_property
     def x(self) -> Tensor:
@@ -83,15 +84,8 @@ class Setting:
     @cached_property
     def clarity(self) -> Clarity:
         """Clarity, its ensemble hardly trained."""
-        explainer = Clarity(
-            self.scm,
-            label="y",
-            members=MEMBERS,
-            epochs=1,
-            gamma=2.0,
-            max_steps=self.steps,
-            variable=Categorical(CLASSES),
-        )
+        options: dict[str, Any] = {"label": "y", "variable": Categorical(CLASSES), "members": MEMBERS, "epochs": 1}
+        explainer = Clarity(self.scm, gamma=2.0, max_steps=self.steps, **options)
         labels = torch.arange(self.rows) % CLASSES
         return explainer.fit({"image": self.x, "y": labels}, seed=0)
 
@@ -238,7 +232,7 @@ class Loop:
     search: Callable[[Setting], Callable[[], Tensor]]
 
 
-def _search(method: type[Explainer], **settings: Any) -> Callable[[Setting], Callable[[], Tensor]]:
+def _search(method: Callable[..., Explainer], **settings: Any) -> Callable[[Setting], Callable[[], Tensor]]:
     """A method's search, without its frame."""
 
     def of(s: Setting) -> Callable[[], Tensor]:

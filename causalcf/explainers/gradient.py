@@ -22,13 +22,10 @@ class GradientSearch(Explainer):
     Args:
         gamma: Probability of the target at which a row ends.
         max_steps: After which it fails.
-        check_every: Steps between looks at which rows have ended, which make the host wait for the device; 1 is
-            best on a CPU, about 10 on a GPU. The result does not depend on it.
     """
 
     gamma: float = 0.99
     max_steps: int = 500
-    check_every: int = 1
 
     gradients: ClassVar[bool] = True
     keep: ClassVar[Keep] = "first"
@@ -41,7 +38,6 @@ class GradientSearch(Explainer):
             max_steps=self.max_steps,
             keep=self.keep,
             stream=stream,
-            check_every=self.check_every,
         )
 
     def _evaluate(self, query: Query, code: Tensor) -> Evaluation:
