@@ -67,7 +67,7 @@ def test_references_are_what_they_say():
 
 @pytest.mark.slow  # half a minute: six methods are trained
 def test_c3lt_compares_takes_apart_and_debugs(tmp_path):
-    said = _run(c3lt, tmp_path, "--n", "12", "--slow", "2", "--rows", "300", "--ablation-rows", "150",
+    said = _run(c3lt, tmp_path, "--n", "12", "--slow", "2", "--rows", "300", "--few", "150",
                 "--passes", "1", "--rounds", "2")  # fmt: skip
     lines = _table(tmp_path / "methods.csv")
     assert {"C3LT", "ExplainGAN", "CycleGAN", "CEM", "CVE", "PGD", "noise"} <= set(lines)

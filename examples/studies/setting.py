@@ -136,7 +136,7 @@ class Setting:
                     layer.reset_parameters()
         rows = len(data["image"])
         fit_classifier(
-            network, data["image"], data["digit"], epochs=self.epochs or 5, batch_size=min(128, max(16, rows // 60)),
+            network, data["image"], data["digit"], epochs=self.epochs or 3, batch_size=min(128, max(16, rows // 60)),
             seed=self.seed,
         )  # fmt: skip
         save_model(network, str(path))
@@ -177,7 +177,11 @@ class Setting:
             load_model(judges, path)
             return judges.requires_grad_(False).eval()
         judges = metrics.fit_autoencoders(
-            self.train["image"], self.train["digit"], epochs=self.epochs or 1, batch_size=16, seed=self.seed
+            self.train["image"][:30_000],
+            self.train["digit"][:30_000],
+            epochs=self.epochs or 1,
+            batch_size=16,
+            seed=self.seed,
         )
         save_model(judges, str(path))
         return judges
