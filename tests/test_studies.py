@@ -45,7 +45,7 @@ def test_losocs_writes_its_tables_and_figures(tmp_path):
 
 
 def test_clarity_asks_every_method_the_same_queries(tmp_path):
-    _run(clarity, tmp_path, "--n", "6", "--members", "2", "--rows", "200")
+    _run(clarity, tmp_path, "--n", "6", "--members", "2", "--image-members", "2", "--rows", "200")
     lines = _table(tmp_path / "methods.csv")
     assert {"Schut", "REVISE-E", "latent classifier", "Clarity", "noise"} <= set(lines)
     assert all(lines[name]["steps"] <= 4 for name in ("image gradient", "REVISE", "Clarity"))

@@ -6,7 +6,8 @@ The paper shows pictures; here are pictures and numbers: the probability a metho
 another classifier is asked as well, and autoencoders that had no part in making the image.
 
 Run it: python examples/studies/clarity.py --out runs/clarity
-A small one: python examples/studies/clarity.py --data digits --n 20 --epochs 2 --members 3 --out runs/clarity
+A small one: python examples/studies/clarity.py --data digits --n 20 --epochs 2 --members 3 --image-members 3 \
+             --out runs/clarity
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ def image_classifiers(setting: Setting, members: int, rows: int, adversarial: fl
     )  # fmt: skip
 
 
-def explainers(setting: Setting, members: int, rows: int, steps: int) -> dict[str, ccf.explainers.Explainer]:
+def explainers(
+    setting: Setting, members: int, image_members: int, rows: int, steps: int
+) -> dict[str, ccf.explainers.Explainer]:
     """The paper's methods; what they explain is what the paper lets them explain."""
-    ensemble = image_classifiers(setting, members, rows, adversarial=0.1)
+    ensemble = image_classifiers(setting, image_members, rows, adversarial=0.1)
     scm, f = setting.generator, setting.classifier
     train = {"image": setting.train["image"], "digit": setting.train["digit"]}
     explain = ccf.explainers
@@ -89,7 +92,8 @@ def main(
     data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("runs/clarity"),
     n: Annotated[int, typer.Option(help="Queries.")] = 500,
-    members: Annotated[int, typer.Option(help="Classifiers in an ensemble.")] = 50,
+    members: Annotated[int, typer.Option(help="Latent classifiers in Clarity's ensemble.")] = 50,
+    image_members: Annotated[int, typer.Option(help="Image classifiers in an ensemble.")] = 50,
     rows: Annotated[int, typer.Option(help="Training rows of the ensemble of image classifiers.")] = 20_000,
     epochs: Annotated[int | None, typer.Option(help="Passes of what is trained here.")] = None,
     steps: Annotated[int, typer.Option(help="Steps after which a search fails.")] = 500,
@@ -99,7 +103,7 @@ def main(
 ) -> None:
     """The paper's methods on the same queries, in numbers and in pictures."""
     setting = Setting(data, out, epochs, seed, model, networks)
-    answers = ask(setting, explainers(setting, members, rows, steps), n)
+    answers = ask(setting, explainers(setting, members, image_members, rows, steps), n)
     lines: dict[str, Scores] = {}
     for name, (found, _) in answers.items():
         lines[name] = summary(setting.score(found))
@@ -108,7 +112,7 @@ def main(
     references = setting.references(first.query.x, first.factual_predicted, first.target)
     lines |= {name: summary(values) for name, values in references.items()}
     table(f"{n} queries, random digit to random digit ({data})", COLUMNS, lines)
-    write(setting, "methods", lines, n=n, members=members)
+    write(setting, "methods", lines, n=n, members=members, image_members=image_members, rows=rows)
     x, _ = setting.queries(None, None, n, seed=seed)
     save_figure(grid(x, answers), out / "methods.png", provenance(seed=seed, data=data, n=n))
 

@@ -163,7 +163,7 @@ def _classifier(problem: Problem) -> nn.Module:
 def _independent(train: Problem, epochs: int, seed: int) -> Callable[[Tensor], Tensor]:
     """An autoencoder of another architecture, trained on the same rows without labels."""
     if isinstance(train.variable, Image):
-        return metrics.fit_autoencoders(train.x, train.y, epochs=epochs, seed=seed).of_all
+        return metrics.fit_autoencoders(train.x, train.y, epochs=min(epochs, 2), batch_size=16, seed=seed).of_all
     torch.manual_seed(seed + 1)
     features = train.x.shape[1]
     network = mlp([features, 64, 12, 64, features], nn.ReLU)
