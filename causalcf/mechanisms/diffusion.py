@@ -39,8 +39,8 @@ class Diffusion(ImageMechanism):
     velocity of the straight line :math:`y(t) = t x + (1 - (1 - \sigma) t) u` (Lipman et al. 2023, eqs. 20-23).
     The mechanism is the flow in `steps` steps of Euler's method, a bijection of u and x as long as no step is too
     long for the slope of v, and abduction inverts that very map, each step by Anderson's iteration. So with nothing
-    done nothing changes: of 100 test images of MorphoMNIST the worst pixel comes back within .02 grey levels with
-    20 steps, .3 with 10 and .5 with 5.
+    done nothing changes: with 8 iterations the worst pixel of 100 test images of MorphoMNIST comes back within .02 grey
+    levels in 20 steps, .3 in 10 and .5 in 5; with 12 of 20 steps, a sample's within a thousandth.
 
     Parents modulate every block of the network, and brighten the whole image by a gain outside of it (see
     `Gain`). The line ends in an image with noise :math:`\sigma u`, without which the flow would have no
@@ -77,7 +77,7 @@ class Diffusion(ImageMechanism):
 
     widths: tuple[int, int, int] = (32, 64, 128)
     steps: int = 20
-    iterations: int = 8
+    iterations: int = 12
     sigma: float = 0.03
     gain_only: tuple[str, ...] = ()
 
