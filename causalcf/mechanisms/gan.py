@@ -65,6 +65,8 @@ class GAN(ImplicitImage, ImageMechanism):
         carry: Whether a counterfactual carries over what G could not reach, x - G(E(x, pa), pa). Predict with
             residual=0 to leave it out of one answer.
         refine: Steps of gradient descent on :math:`|x - G(z, pa)|^2`, from the encoder's z, in abduction.
+        gain_only: Parents known to do no more than brighten the image. The gain alone hears of them, and the
+            discriminator sees images without it, so that they act exactly in proportion.
 
     Example:
         >>> from causalcf.variables import Image, Real
@@ -84,10 +86,11 @@ class GAN(ImplicitImage, ImageMechanism):
     jitter: float = 0.1
     carry: bool = True
     refine: int = 0
+    gain_only: tuple[str, ...] = ()
 
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
-    default_recipe: ClassVar[Recipe] = Recipe(epochs=5, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
+    default_recipe: ClassVar[Recipe] = Recipe(epochs=8, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
 
     def validate(self) -> None:
         super().validate()
@@ -102,22 +105,25 @@ class GAN(ImplicitImage, ImageMechanism):
         channels = self.variable.event_shape[0]
         shape = (channels, self.context, self.widths, self.latent, (height // CELL, width // CELL))
         self.inference, self.generator = Encoder(*shape), Decoder(*shape)
-        self.discriminator = Discriminator(*shape, self.parents)
-        self.peak: Tensor
-        self.register_buffer("peak", torch.ones(()))
+        self.discriminator = Discriminator(*shape, self.encoder.parents)
+        self.log_peak = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:
         super().calibrate(x, pa)
-        # The generator's brightest: plateaus lie where its sigmoid is flat, and are even.
-        self.peak.copy_((x / self.gain(pa)).flatten(1).amax(1).median())
+        # The brightest that the generator gives. It learns to lower that to where bright areas lie: they come out
+        # even where its sigmoid is flat.
+        with torch.no_grad():
+            self.log_peak.copy_(
+                (x / self.gain(pa)).flatten(2).amax(2).median(0).values.clamp(min=1e-3).log()[:, None, None]
+            )
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         adversarial = (
             Turn("discriminator_loss", ("discriminator",)),
-            Turn("generator_loss", ("generator", "inference")),
+            Turn("generator_loss", ("generator", "inference", "log_peak")),
         )
-        tuning = Recipe(epochs=1, batch_size=64, lr=3e-4, clip=5.0, ema=0.998)
+        tuning = Recipe(epochs=2, batch_size=64, lr=3e-4, clip=5.0, ema=0.998)
         return (
             Stage("adversarial", adversarial, validation=None),
             Stage("encoder", (Turn("encoder_loss", ("inference",)),), tuning, validation="encoder_loss"),
@@ -139,11 +145,12 @@ class GAN(ImplicitImage, ImageMechanism):
     def decode(self, z: Tensor, pa: Parents) -> Tensor:
         _, height, width = self.variable.event_shape
         image = framed(self.generator(z, self.features(pa, z.shape[0])), (height, width))
-        return self.gain(pa) * self.peak * image.sigmoid()
+        return self.gain(pa) * self.log_peak.exp() * image.sigmoid()
 
     def judge(self, x: Tensor, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """How real (x, z, pa) looks to the discriminator, (N,), and the parents' features it reads in x, (N, F)."""
-        score, read = self.discriminator(framed(x, self.frame(CELL)), z, self.features(pa, x.shape[0]))
+        shown = framed(x / self.gain(pa) if self.gain_only else x, self.frame(CELL))
+        score, read = self.discriminator(shown, z, self.features(pa, x.shape[0]))
         return score.to(z.dtype), read.to(z.dtype)
 
     # ------------------------------------------------------------------ losses
@@ -184,6 +191,10 @@ class GAN(ImplicitImage, ImageMechanism):
         told = {name: torch.cat([pa[name], acted[name]]) for name in pa}
         again, fake = self.decode(torch.cat([codes, z]), told).split(x.shape[0])
         return self.identity * F.mse_loss(again, x) + self.cycle * F.mse_loss(self.infer(fake, acted), z)
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        """What is kept up when something else is tuned: the two cycles, which need no discriminator."""
+        return self.encoder_loss(x, pa)
 
     def _jittered(self, x: Tensor, pa: Parents) -> Tensor:
         z = self.infer(x, pa)
