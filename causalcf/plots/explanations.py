@@ -101,7 +101,7 @@ def _curve(axis: Any, explanation: Explanation, row: int, *, first: bool, last: 
     if float(stream.epistemic.abs().max()) > 1e-6:
         axis.plot(stream.epistemic[row, :length].cpu(), color=CUT, linewidth=0.9)
         if first:
-            axis.set_title("probability, epistemic (nats)")
+            axis.set_title("probability, epistemic (nats)", loc="left")
     elif first:
-        axis.set_title("probability of the target")
+        axis.set_title("probability of the target", loc="left")
     axis.set_xlabel("step" if last else "", color=GREY)
