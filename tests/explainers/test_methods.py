@@ -40,6 +40,15 @@ def test_losocs_walks_straight_and_stops_at_tau() -> None:
     assert bool((before <= 0.999).all()), "not a step too many"
 
 
+def test_losocs_may_raise_log_odds() -> None:
+    """What is descended is log (1 - p) / p: other logits that rise along count against the step."""
+    scm, f, x, target = _asked()
+    explainer = LoSoCs(scm, classifier=f, raises="log odds")
+    query = explainer._query(scm.abduct({"image": x}), target)
+    p = query.probability(query.ask(query.start))
+    assert torch.allclose(explainer._evaluate(query, query.start).loss, ((1 - p) / p).log())
+
+
 @pytest.mark.parametrize("change", [0.3, -0.3])
 def test_losocs_takes_a_regression_to_its_threshold(change: float) -> None:
     scm, f = linear_scm(), _regressor()
