@@ -18,6 +18,7 @@ from causalcf.errors import DataError, InterventionError
 
 if TYPE_CHECKING:
     from causalcf.benchmark_tables import Benchmark
+    from causalcf.counterfactual import Counterfactual
     from causalcf.explainers import Explainer
     from causalcf.predictors import Predictors
     from causalcf.records import Records
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from causalcf.variables import Variable
 
 __all__ = [
+    "acted_values",
     "all_scores",
     "first_rows",
     "load_benchmark",
@@ -35,8 +37,8 @@ __all__ = [
     "parse_epochs",
     "parse_explainer",
     "parse_mechanisms",
-    "parse_weights",
     "parse_target",
+    "parse_weights",
     "slice_rows",
     "truth_of",
 ]
@@ -340,9 +342,7 @@ def load_benchmark(
     for path in files:
         found = read_mechanism_file(path, lambda: train, device)
         if not isinstance(found, StructuralCausalModel):
-            raise DataError(
-                f"{path}: the tables need `scm` or `mechanism`; functions enter `benchmark truth`."
-            )
+            raise DataError(f"{path}: the tables need `scm` or `mechanism`; functions enter `benchmark truth`.")
         makers[path.stem] = lambda found=found: found
     space = latent_space(data, device=device) if latents is None else load_model(str(latents), device)
     return Benchmark(
@@ -397,6 +397,19 @@ def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
     if not hasattr(table, "truth"):
         raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits and morphomnist do.")
     return table.truth(x, do)
+
+
+def acted_values(cf: Counterfactual, worlds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The values that actions gave the nodes acted on, by world: what a shift or a scale came to.
+
+    Latent sites, which no truth knows, keep the action itself.
+    """
+    views = [cf.world(i) for i in range(len(worlds))] if cf.listed else [cf]
+    firsts = [view.sample(0) if cf.num_samples else view for view in views]
+    return [
+        {target: first.get(target, action) for target, action in world.items()}
+        for first, world in zip(firsts, worlds, strict=True)
+    ]
 
 
 def slice_rows(table: Any, rows: str) -> Any:

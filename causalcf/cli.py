@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from causalcf.arguments import (
+    acted_values,
     all_scores,
     first_rows,
     load_classifier,
@@ -368,7 +369,6 @@ def counterfactual(
     table = load_data(data, root, split)
     x = slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
-    true = [truth_of(data, table, x, world) for world in worlds] if truth else []
     cf = scm.counterfactual(
         x,
         worlds if len(worlds) > 1 else worlds[0],
@@ -378,6 +378,7 @@ def counterfactual(
         out_of_support="clip" if clip else "raise",
         seed=seed,
     )
+    true = [truth_of(data, table, x, do) for do in acted_values(cf, worlds)] if truth else []
     print_counterfactual(cf)
     facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "do": do}
     for path in write_counterfactual(cf, out, seed=seed, device=device, truth=true, **facts):

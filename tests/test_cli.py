@@ -416,9 +416,18 @@ def test_counterfactual_shows_the_truth_where_it_is_known(run, model, table, tmp
     assert (code, err) == (0, "")
     pictures = [mpl_image.imread(tmp_path / name / "counterfactual.png") for name in ("without", "with")]
     assert pictures[1].shape[1] > pictures[0].shape[1]  # a column more
-    code, _, err = run(*ask[:-1], "thickness+=1", "--truth", "--out", tmp_path / "shifted")
+    code, _, err = run(*ask[:-1], "digit=7", "--truth", "--out", tmp_path / "unknown")
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_the_truth_of_a_shift_is_that_of_the_value_it_came_to(run, model, tmp_path):
+    ask = ["counterfactual", model, "--data", "digits", "--rows", "2", "--do", "thickness+=1", "--do", "intensity=100"]
+    code, _, err = run(*ask, "--truth", "--out", tmp_path)
+    assert (code, err) == (0, "")
+    _, tensors = read_file(tmp_path / "counterfactual.safetensors")
+    assert torch.allclose(tensors["truth.0.thickness"], tensors["factual.thickness"] + 1, atol=1e-5)
+    assert (tensors["truth.1.intensity"] == 100).all()
 
 
 def test_the_null_question_gives_the_rows_back(run, model, tmp_path):
