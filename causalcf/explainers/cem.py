@@ -31,9 +31,10 @@ class CEM(ElasticSearch):
         supplement A.
 
     Example:
-        >>> explainer = CEM(scm, node="image", classifier=f)  # doctest: +SKIP
-        >>> explainer.explain(x, target=None).predicted  # doctest: +SKIP
-        tensor([9, 8])
+        >>> explainer = CEM(scm, node="image", classifier=f, max_steps=50, c_steps=3, autoencoder_weight=1.0)
+        >>> explanation = explainer.explain(x, target=None, seed=0)
+        >>> explanation.changed, bool((explanation.counterfactual >= x).all())
+        (tensor([True, True]), True)
     """
 
     sign: ClassVar[Literal[-1, 0, 1]] = 1

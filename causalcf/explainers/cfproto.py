@@ -37,9 +37,10 @@ class CFProto(ElasticSearch):
         prototype_weight: Theta.
 
     Example:
-        >>> explainer = CFProto(scm, node="image", classifier=f).fit(train)  # doctest: +SKIP
-        >>> explainer.explain(x, target=9).reached  # doctest: +SKIP
-        tensor([True, True])
+        >>> settings = {"max_steps": 50, "autoencoder_weight": 1.0, "prototype_weight": 0.1}
+        >>> explainer = CFProto(scm, node="image", classifier=f, **settings).fit({"image": train["image"]})
+        >>> explainer.explain(x, target=2, seed=0)
+        Explanation(CFProto, 2 rows, 2 reached)
     """
 
     c_steps: int = 2

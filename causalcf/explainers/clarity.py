@@ -41,9 +41,9 @@ class Clarity(GradientSearch):
         epochs: Passes over the training rows.
 
     Example:
-        >>> explainer = Clarity(scm, node="image", label="digit").fit(train)  # doctest: +SKIP
-        >>> explainer.explain(x, target=9).reached  # doctest: +SKIP
-        tensor([True, True])
+        >>> explainer = Clarity(scm, node="image", label="label", members=5, epochs=8, lr=0.2).fit(train, seed=0)
+        >>> explainer.explain(x, target=2, seed=0)
+        Explanation(Clarity, 2 rows, 2 reached)
     """
 
     label: str | None = None

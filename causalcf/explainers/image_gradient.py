@@ -32,9 +32,10 @@ class ImageGradient(GradientSearch):
         lr: Adam's step size; the paper names none.
 
     Example:
-        >>> explainer = ImageGradient(scm, node="image", classifier=f)  # doctest: +SKIP
-        >>> explainer.explain(x, target=9).do["image"].shape  # doctest: +SKIP
-        torch.Size([2, 1, 28, 28])
+        >>> explainer = ImageGradient(scm, node="image", classifier=f)
+        >>> explanation = explainer.explain(x, target=2, seed=0)
+        >>> explanation.reached, explanation.do["image"].shape
+        (tensor([True, True]), torch.Size([2, 1, 8, 8]))
     """
 
     distance_weight: float = 1e-3

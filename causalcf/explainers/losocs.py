@@ -42,9 +42,9 @@ class LoSoCs(GradientSearch):
             generator cannot recognise, the paper's "demon numbers", pays for it; 0 as published.
 
     Example:
-        >>> explainer = LoSoCs(scm, node="image", classifier=f)  # doctest: +SKIP
-        >>> explainer.explain(x, target=7, stream=True).stream.lengths  # doctest: +SKIP
-        tensor([31, 44])
+        >>> explainer = LoSoCs(scm, node="image", classifier=f, frames=12)
+        >>> explainer.explain(x, target=2, seed=0, stream=True).stream.image.shape
+        torch.Size([2, 12, 1, 8, 8])
     """
 
     gamma: float = 0.999

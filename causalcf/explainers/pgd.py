@@ -32,9 +32,10 @@ class PGD(GradientSearch):
         step: Length of a step.
 
     Example:
-        >>> explainer = PGD(scm, node="image", classifier=f, radius=72 / 255)  # doctest: +SKIP
-        >>> explainer.explain(x, target=9).reached  # doctest: +SKIP
-        tensor([True, True])
+        >>> explainer = PGD(scm, node="image", classifier=f, radius=72 / 255, max_steps=100)
+        >>> explanation = explainer.explain(x, target=2, seed=0)
+        >>> bool((explanation.counterfactual - x).abs().max() <= 72 / 255 + 1e-6)
+        True
     """
 
     gamma: float = 0.5

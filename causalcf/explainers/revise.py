@@ -31,9 +31,9 @@ class REVISE(GradientSearch):
         lr: Adam's step size; the paper names none.
 
     Example:
-        >>> explainer = REVISE(scm, node="image", classifier=f)  # doctest: +SKIP
-        >>> explainer.explain(x, target=9).reached  # doctest: +SKIP
-        tensor([True, True])
+        >>> explainer = REVISE(scm, node="image", classifier=f)
+        >>> explainer.explain(x, target=2, seed=0)
+        Explanation(REVISE, 2 rows, 2 reached)
     """
 
     distance_weight: float = 1e-3
