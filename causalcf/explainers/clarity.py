@@ -41,7 +41,7 @@ class Clarity(GradientSearch):
         epochs: Passes over the training rows.
 
     Example:
-        >>> explainer = Clarity(scm, node="image", label="label", members=5, epochs=8, lr=0.2).fit(train, seed=0)
+        >>> explainer = Clarity(scm, node="image", label="label", members=5, lr=0.2).fit(train, seed=0)
         >>> explainer.explain(x, target=2, seed=0)
         Explanation(Clarity, 2 rows, 2 reached)
     """
