@@ -23,6 +23,7 @@ from causalcf.errors import DataError, DensityError, GraphError, InterventionErr
 from causalcf.metrics import Estimate, bootstrap_interval
 from causalcf.metrics.features import evaluating
 from causalcf.predictors import Predictor, Predictors
+from causalcf.provenance import lineage
 from causalcf.records import Record, Records
 from causalcf.scm import StructuralCausalModel
 from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, classifier_of, residuals_of
@@ -184,7 +185,9 @@ def _inquiry(
 
 def _check_judges(scm: StructuralCausalModel, judges: Predictors) -> None:
     """Raise `DataError` if a judge has tuned the model: it would praise what it asked for."""
-    tuned_by = scm.provenance.get("tuned", {}).get("predictors", [])
+    tuned_by = {
+        identity for record in lineage(scm.provenance) for identity in record.get("tuned", {}).get("predictors", [])
+    }
     biased = [identity for identity in judges.identities if identity in tuned_by]
     if biased:
         raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["lineage", "provenance"]
 
 _PACKAGES = ("causalcf", "torch", "pyro-ppl", "zuko", "networkx", "numpy")
 
@@ -39,6 +40,21 @@ def provenance(*, seed: int | None, device: torch.device | str = "cpu", **facts:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }
+
+
+def lineage(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A model's record and, under "pretrained", that of the model it was made from, and so on: the latest first.
+
+    Args:
+        record: `scm.provenance`.
+
+    Example:
+        >>> [one["seconds"] for one in lineage({"seconds": 5, "pretrained": {"seconds": 60}})]
+        [5, 60]
+    """
+    while record:
+        yield record
+        record = record.get("pretrained", {})
 
 
 def _version(package: str) -> str:

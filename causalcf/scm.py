@@ -232,12 +232,15 @@ class StructuralCausalModel(nn.Module):
         training.fit(job, train, held_out, resume=resume)
         self.history = [record for record in self.history if record["node"] not in chosen] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
+        # Of what stays as it is, how it was made, and tuned, still counts.
+        before = {"pretrained": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
         self.provenance = provenance(
             seed=seed,
             device=self.device,
             precision=precision,
             rows=train.rows,
             seconds=round(time.perf_counter() - started, 1),
+            **before,
         )
         return self
 

@@ -146,6 +146,22 @@ def test_what_tuned_a_model_cannot_judge_it(tmp_path: Path) -> None:
     assert ccf.evaluate(loaded, BARS, ["effectiveness"], predictors=[_reader("judge")], do=["side"], n=60)
 
 
+@pytest.mark.parametrize("then", ["tuned again", "another node fitted"])
+def test_what_tuned_a_model_once_never_judges_it(then: str) -> None:
+    scm = _tuned(_model())
+    if then == "tuned again":
+        scm.finetune(BARS, [_reader(seed=1)], recipe=RECIPE, seed=0, progress=False)
+    else:
+        scm.fit(BARS, nodes=["width"], epochs=1, seed=0, progress=False)
+    with pytest.raises(DataError, match="fine-tuned this model and cannot judge it"):
+        ccf.evaluate(scm, BARS, ["effectiveness"], predictors=[_reader()], n=60)
+
+
+def test_a_model_fitted_afresh_is_judged_by_anyone() -> None:
+    scm = _tuned(_model()).fit(BARS, epochs=1, seed=0, progress=False)
+    assert ccf.evaluate(scm, BARS, ["effectiveness"], predictors=[_reader()], do=["side"], n=60)
+
+
 def test_an_ensemble_may_tune() -> None:
     pair = Ensemble([_reader(), _reader(seed=1)])
     scm = _model().finetune(BARS, [pair], recipe=RECIPE, seed=0, progress=False)  # type: ignore[list-item]
