@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,23 @@ def test_the_summary_has_a_line_per_model_and_says_what_is_missing(bench: Benchm
     assert implicit["log density: nats ↑"] == "– no density"
     assert table["the truth"]["truth error of the image, grey levels ↓: do(width)"] == "0"
     assert "log density of implicit is not there: needs mechanisms that all have a density" in rest
+
+
+def test_the_costs_of_a_model_are_those_of_all_its_training_and_of_every_abduction(
+    bench: Benchmark, tmp_path: Path
+) -> None:
+    class Slow(ccf.mechanisms.VAE):
+        def abduct(self, x: torch.Tensor, pa: Any, *, sample: bool = False) -> Any:
+            time.sleep(1e-3 * len(x))
+            return super().abduct(x, pa, sample=sample)
+
+    scm = ccf.SCM(bench.train.graph, mechanisms={"image": Slow(latent=2, widths=(8, 8, 8))})
+    scm.fit(bench.train, epochs=1, seed=0, progress=False)
+    scm.provenance = {"seconds": 5.0, "tuned": {}, "pretrained": {"seconds": 60.0}}
+    benchmark_tables.run(replace(bench, models={"slow": lambda: scm}), tmp_path, n=20)
+    facts = json.loads((tmp_path / "rows" / "slow.json").read_text())["facts"]
+    assert facts["training_seconds"] == 65
+    assert 0 < facts["images_per_second"] < 1000
 
 
 def test_tables_are_written_as_csv_and_json_too(out: Path) -> None:
