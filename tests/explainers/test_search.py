@@ -6,10 +6,11 @@ from explainers.models import images, linear_classifier, linear_scm, targets
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.explainers.query import REASONS, Query
+from causalcf.explainers.query import REASONS, Query, padded
 from causalcf.explainers.search import (
     Adam,
     Descent,
+    Evaluate,
     Evaluation,
     GreedyCoordinate,
     Keep,
@@ -39,6 +40,16 @@ def _never(query: Query, code: Tensor) -> Evaluation:
     return Evaluation(loss, -loss, torch.zeros_like(loss, dtype=torch.bool), cost=loss)
 
 
+def _recording(evaluate: Evaluate, codes: list[Tensor]) -> Evaluate:
+    """The same, and every code it is asked about."""
+
+    def recorded(query: Query, code: Tensor) -> Evaluation:
+        codes.append(code.detach().clone())
+        return evaluate(query, code)
+
+    return recorded
+
+
 @pytest.mark.parametrize("lr", [0.01, 0.3])
 def test_adam_is_torchs(lr: float) -> None:
     query = _query()
@@ -50,7 +61,7 @@ def test_adam_is_torchs(lr: float) -> None:
         (0.5 * (code - 1).square()).sum().backward()
         optimizer.step()
         trail.append(code.detach().clone())
-    found = search(query, _never, Adam(lr), max_steps=20, stream=True)
+    found = search(query, _never, Adam(lr), max_steps=20, keep="last", stream=True)
     assert len(found.trail) == 21
     for (_, ours), theirs in zip(found.trail, trail, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-12)
@@ -103,19 +114,23 @@ def test_no_steps_at_all() -> None:
 def test_a_failed_row_holds_its_best_attempt() -> None:
     """A search that overshoots: the best attempt is not the last."""
     query = _query()
-    found = search(query, _never, Adam(1.0), max_steps=7, stream=True)
-    codes = torch.stack([code for _, code in found.trail], 1)
+    found, whole = (search(query, _never, Adam(1.0), max_steps=7, keep=k, stream=True) for k in ("first", "last"))
+    codes = torch.stack([code for _, code in whole.trail], 1)
     best = (codes - 1).square().sum(2).argmin(1)
     assert torch.equal(found.code, codes[torch.arange(query.rows), best])
+    way, lengths = padded(found.trail)
+    assert torch.equal(lengths, best + 1), "the trail ends where the best attempt is"
+    assert torch.equal(way[:, -1], found.code)
 
 
 def test_best_keeps_the_cheapest_that_reaches_the_target() -> None:
     query = _query(20)
-    found = search(query, _bowl, Adam(0.3), max_steps=40, keep="best", stream=True)
-    codes = torch.stack([code for _, code in found.trail], 1)
+    found, whole = (search(query, _bowl, Adam(0.3), max_steps=40, keep=k, stream=True) for k in ("best", "last"))
+    codes = torch.stack([code for _, code in whole.trail], 1)
     losses = 0.5 * (codes - 1).square().sum(2)
     assert torch.equal(found.code, codes[torch.arange(20), losses.argmin(1)])
     assert bool((found.steps == 40).all())
+    assert torch.equal(padded(found.trail)[0][:, -1], found.code)
 
 
 def test_last_keeps_the_last() -> None:
