@@ -65,8 +65,8 @@ class GAN(ImplicitImage, ImageMechanism):
         carry: Whether a counterfactual carries over what G could not reach, x - G(E(x, pa), pa). Predict with
             residual=0 to leave it out of one answer.
         refine: Steps of gradient descent on :math:`|x - G(z, pa)|^2`, from the encoder's z, in abduction.
-        gain_only: Parents known to do no more than brighten the image. The gain alone hears of them, and the
-            discriminator sees images without it, so that they act exactly in proportion.
+        gain_only: Parents known to do no more than brighten the image. The gain alone hears of them, so that
+            they act exactly in proportion.
 
     Example:
         >>> from causalcf.variables import Image, Real
@@ -79,7 +79,7 @@ class GAN(ImplicitImage, ImageMechanism):
 
     latent: int = 32
     widths: tuple[int, int, int] = (16, 48, 96)
-    identity: float = 500.0
+    identity: float = 1500.0
     cycle: float = 1.0
     obedience: float = 2.0
     penalty: float = 0.3
@@ -90,7 +90,7 @@ class GAN(ImplicitImage, ImageMechanism):
 
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
-    default_recipe: ClassVar[Recipe] = Recipe(epochs=8, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
+    default_recipe: ClassVar[Recipe] = Recipe(epochs=5, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
 
     def validate(self) -> None:
         super().validate()
@@ -110,12 +110,12 @@ class GAN(ImplicitImage, ImageMechanism):
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:
         super().calibrate(x, pa)
-        # The brightest that the generator gives. It learns to lower that to where bright areas lie: they come out
-        # even where its sigmoid is flat.
+        # Where bright areas lie, without highlights: they come out even where the generator's sigmoid is flat. It may
+        # learn to go higher; what it does not reach of a highlight is residual.
+        shown = (x / self.gain(pa)).flatten(2)
+        bright = shown.topk(max(1, shown.shape[2] // 64)).values[:, :, -1].median(0).values
         with torch.no_grad():
-            self.log_peak.copy_(
-                (x / self.gain(pa)).flatten(2).amax(2).median(0).values.clamp(min=1e-3).log()[:, None, None]
-            )
+            self.log_peak.copy_(bright.clamp(min=1e-3).log()[:, None, None])
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -123,7 +123,7 @@ class GAN(ImplicitImage, ImageMechanism):
             Turn("discriminator_loss", ("discriminator",)),
             Turn("generator_loss", ("generator", "inference", "log_peak")),
         )
-        tuning = Recipe(epochs=2, batch_size=64, lr=3e-4, clip=5.0, ema=0.998)
+        tuning = Recipe(epochs=1, batch_size=64, lr=3e-4, clip=5.0, ema=0.998)
         return (
             Stage("adversarial", adversarial, validation=None),
             Stage("encoder", (Turn("encoder_loss", ("inference",)),), tuning, validation="encoder_loss"),
@@ -149,8 +149,7 @@ class GAN(ImplicitImage, ImageMechanism):
 
     def judge(self, x: Tensor, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """How real (x, z, pa) looks to the discriminator, (N,), and the parents' features it reads in x, (N, F)."""
-        shown = framed(x / self.gain(pa) if self.gain_only else x, self.frame(CELL))
-        score, read = self.discriminator(shown, z, self.features(pa, x.shape[0]))
+        score, read = self.discriminator(framed(x, self.frame(CELL)), z, self.features(pa, x.shape[0]))
         return score.to(z.dtype), read.to(z.dtype)
 
     # ------------------------------------------------------------------ losses
@@ -171,7 +170,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return told_apart + self.discriminator.misread(read[:n], self.encoder(pa)) + 0.5 * self.penalty * slope
 
     def generator_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What generator and encoder minimise: being told apart, misread parents of fakes, and the two cycles."""
+        """What generator and encoder minimise: being told apart, misread parents of fakes, the cycles, straying."""
         n = x.shape[0]
         codes = self._jittered(x, pa)
         z, acted, judged = self._fakes(codes, pa)
@@ -182,7 +181,9 @@ class GAN(ImplicitImage, ImageMechanism):
         misread = self.discriminator.misread(read[n:], self.encoder(acted))
         latent = F.mse_loss(self.infer(fake, acted), z.detach())
         image = F.mse_loss(again, x)
-        return adversarial + self.obedience * misread + self.identity * image + self.cycle * latent
+        # An encoder that strays from the prior leaves the generator without latents that it knows.
+        stray = (codes.mean(0).square() + (codes.var(0, unbiased=False) - 1).square()).mean()
+        return adversarial + self.obedience * misread + self.identity * image + self.cycle * latent + stray
 
     def encoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
         """What the encoder alone minimises in the end: the image cycle, and the latent cycle under acted parents."""
