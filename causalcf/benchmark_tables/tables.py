@@ -134,8 +134,8 @@ def _summary_table(
         " Published numbers were made with other judges, their CLD in another"
         " latent space, and their FID in another feature space (see the table of realism).",
         "Log density of the image given its causes: a lower bound for models with latents, none for implicit ones."
-        " Parameters are those of the image mechanism; training time is that of the whole model, tuning included, on the machine of its"
-        " card; images a second are counterfactual images, abduction included, on this machine.",
+        " Parameters are those of the image mechanism; training time is that of the whole model, tuning included, on"
+        " the machine of its card; images a second are counterfactual images, abduction included, on this machine.",
     ]
     groups: list[tuple[str, int]] = []
     for column in columns:
