@@ -45,7 +45,8 @@ def print_records(records: Records, *, title: str = "") -> None:
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("node", overflow="fold")
-    for heading in (*(f"residual\n{residual:g}" for residual in residuals), *besides):
+    models = [f"residual\n{residual:g}" for residual in residuals] or ["model"]
+    for heading in (*models, *besides):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("unit")
     heading = ""
@@ -54,9 +55,9 @@ def print_records(records: Records, *, title: str = "") -> None:
             table.add_row(f"[bold]{metric}")
         heading = metric
         one = next(iter(by_residual.values()))
-        cells = [_score(by_residual[r]) if r in by_residual else "" for r in residuals]
-        if None in by_residual:
-            cells[:1] = [_score(one)]
+        cells = [_score(by_residual[r]) if r in by_residual else "" for r in residuals or [None]]
+        if None in by_residual:  # a score that asks for no residual stands in the first column
+            cells[0] = _score(one)
         cells += [_brief(getattr(one, key)) for key in besides.values()]
         arrow = {"lower": "↓", "higher": "↑"}.get(one.better, "")
         table.add_row(f" do({do})" if do else metric, node, *cells, f"{one.unit} {arrow}".strip())

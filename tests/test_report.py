@@ -43,6 +43,15 @@ def test_scores_have_a_line_per_question_and_a_column_per_residual(printed):
     assert "cld is left out: needs latents=." in out
 
 
+def test_scores_without_a_residual_have_the_column_of_the_model(printed):
+    density = Record(**FIELDS | {"metric": "log density", "do": "", "unit": "nats", "better": "higher", "noise": -9.5},
+                     residual=None, node="image", value=1.25, low=None, high=None)  # fmt: skip
+    print_records(Records((density,)))
+    heads, values = (line for line in printed().splitlines() if "model" in line or "log density" in line)
+    assert heads.index("model") + len("model") == values.index("1.25") + len("1.25")
+    assert values.split() == ["log", "density", "image", "1.25", "9.88", "-9.5", "nats", "↑"]
+
+
 def test_fits_are_shown_with_their_best_loss(printed, mixed):
     print_fit(mixed)
     out = printed()
