@@ -40,7 +40,7 @@ class Found:
             failed holds its best attempt, the one with the highest probability of the target.
         steps: (N,) steps taken until then.
         reason: (N,) long, an index into `REASONS`.
-        trail: The way there, if asked for.
+        trail: The way there, if asked for; a row's last entry is its `code`.
     """
 
     code: Tensor
@@ -161,14 +161,16 @@ class Query:
 def padded(trail: Trail) -> tuple[Tensor, Tensor]:
     """A trail as codes (N, T, ...), each row's last one repeated, and the rows' lengths (N,).
 
-    Every row is in the first step; none comes back after it has ended.
+    Every row is in the first step; it may sit out later ones, and its frames then close up.
     """
     first = trail[0][1]
-    lengths = torch.bincount(torch.cat([rows for rows, _ in trail]), minlength=len(first))
+    lengths = torch.zeros(len(first), dtype=torch.long, device=first.device)
     code = first.new_zeros(len(first), len(trail), *first.shape[1:])
-    for t, (rows, codes) in enumerate(trail):
-        code[rows, t] = codes
-    last = torch.arange(len(trail), device=first.device).expand(len(first), -1).minimum(lengths[:, None] - 1)
+    for rows, codes in trail:
+        code[rows, lengths[rows]] = codes
+        lengths[rows] += 1
+    longest = int(lengths.max())
+    last = torch.arange(longest, device=first.device).expand(len(first), -1).minimum(lengths[:, None] - 1)
     return code[torch.arange(len(first), device=first.device)[:, None], last], lengths
 
 

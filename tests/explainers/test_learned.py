@@ -138,7 +138,7 @@ def test_rows_that_miss_go_further_the_same_way(walker: C3LT) -> None:
     demanding, walker.gamma = walker.gamma, 0.99
     try:
         before = walker.explain(x, target)
-        walker.stretch = (1.5, 3.0)
+        walker.stretch = (1.05, 3.0)
         after = walker.explain(x, target, stream=True)
     finally:
         walker.gamma, walker.stretch = demanding, ()
@@ -147,13 +147,15 @@ def test_rows_that_miss_go_further_the_same_way(walker: C3LT) -> None:
     moved = after.reached & ~before.reached
     times = (after.code - after.query.start)[moved] / (plain.code - plain.query.start)[moved]
     assert all(
-        row.allclose(row[:1].expand_as(row), atol=1e-6) and float(row[0].round(decimals=3)) in (1.5, 3.0)
+        row.allclose(row[:1].expand_as(row), atol=1e-6) and float(row[0].round(decimals=3)) in (1.05, 3.0)
         for row in times
     )
     assert after.steps[moved].eq(4).all()
     assert after.stream is not None
     assert after.stream.lengths[moved].eq(5).all()
     assert torch.equal(after.stream.code[:, 3], plain.code)
+    assert (times[:, 0] > 2).any(), "some need the second factor, and skip the first's frame"
+    assert torch.equal(after.stream.code[:, -1], after.code)
 
 
 def test_it_learns_from_the_models_own_draws() -> None:
