@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from causalcf.explainers.base import Explainer
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Found, Query, Trail
 from causalcf.explainers.search import Evaluation, Proximal, search
 from causalcf.explainers.targets import l1, margin, squared_l2
 
@@ -70,7 +71,7 @@ class ElasticSearch(Explainer):
             torch.where(column, b.code, a.code),
             a.steps + b.steps,
             torch.where(second, b.reason, a.reason),
-            [*a.trail, *b.trail],
+            _either(a.trail, b.trail, second),
         )
 
     def _round(self, query: Query, *, stream: bool) -> Found:
@@ -97,3 +98,14 @@ class ElasticSearch(Explainer):
     def _autoencoding(self, query: Query, x: Tensor, code: Tensor) -> Tensor:
         """Weighted squared error of the image under the model's autoencoder, (N,)."""
         return self.autoencoder_weight * squared_l2(self.decode(code, query.pa), x)
+
+
+def _either(a: Trail, b: Trail, second: Tensor) -> Trail:
+    """Of each row the one trail or, where `second` (N,), the other."""
+    trail = []
+    for one, other in zip_longest(a, b):
+        parts = [(step, keep[step[0]]) for step, keep in ((one, ~second), (other, second)) if step is not None]
+        rows, codes = (torch.cat([step[i][there] for step, there in parts]) for i in (0, 1))
+        if len(rows):
+            trail.append((rows, codes))
+    return trail

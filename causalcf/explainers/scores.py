@@ -53,7 +53,7 @@ def scores(
     result["proximity to reconstruction"] = metrics.proximity(
         explanation.counterfactual, explanation.reconstruction.to(explanation.counterfactual)
     )
-    return result | _stream_scores(explanation)
+    return result | _stream_scores(explanation, target)
 
 
 def image_scores(
@@ -121,12 +121,12 @@ def _predicted(classifier: Classifier, x: Tensor) -> Tensor:
     return torch.cat([classifier(part).argmax(-1) for part in x.split(1000)])
 
 
-def _stream_scores(explanation: Explanation) -> dict[str, Tensor]:
-    """Scores of the way from the factual to the counterfactual, if it was kept."""
+def _stream_scores(explanation: Explanation, target: Tensor) -> dict[str, Tensor]:
+    """Scores of the way from the factual to the counterfactual in its target (N,), if it was kept."""
     stream = explanation.stream
     if stream is None:
         return {}
-    logit = stream.logits.gather(2, explanation.target[:, None, None].expand(-1, stream.logits.shape[1], 1)).squeeze(2)
+    logit = stream.logits.gather(2, target[:, None, None].expand(-1, stream.logits.shape[1], 1)).squeeze(2)
     result = {
         "linearity": metrics.linearity(logit, stream.lengths),
         "path linearity": metrics.path_linearity(stream.code, stream.lengths),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from causalcf.explainers.query import REASONS, Found, Query
+from causalcf.explainers.query import REASONS, Found, Query, Trail
 
 __all__ = ["Adam", "Descent", "Evaluate", "Evaluation", "GreedyCoordinate", "Proximal", "Sign", "Update", "search"]
 
@@ -211,7 +211,7 @@ def search(
         max_steps: After which a row ends.
         keep: "first" ends a row where it reaches the target; "best" goes on for all steps and keeps what reaches
             the target at the least cost; "last" keeps where the last step ends.
-        stream: Keep every step.
+        stream: Keep every step up to the one that a row keeps.
         check_every: Steps between looks at which rows have ended; each look makes the host wait for the device. By
             default 1 on a CPU and 10 elsewhere. The result does not depend on it.
 
@@ -223,10 +223,12 @@ def search(
     rows = torch.arange(query.rows, device=query.start.device)
     run = _Run(query, query.start, update.start(query.start))
     ended = Found(query.start.clone(), torch.zeros_like(rows), torch.full_like(rows, RUNNING))
+    kept_at = torch.zeros_like(rows)
     for t in range(max_steps + 1):
         gradient = run.evaluate(evaluate, update, keep, t, last=t == max_steps)
         if stream:
             ended.trail.append((rows, run.point))
+            kept_at[rows] = run.kept_at
         if t == max_steps or t % check_every == 0:
             going = run.reason == RUNNING
             if not bool(going.all()):
@@ -236,7 +238,13 @@ def search(
             if not len(rows):
                 break
         run.step(update, gradient, t + 1)
-    return ended
+    return replace(ended, trail=_until(ended.trail, kept_at)) if stream else ended
+
+
+def _until(trail: Trail, last: Tensor) -> Trail:
+    """A trail in which each row ends at its step `last`, (N,)."""
+    cut = [(rows, codes, last[rows] >= t) for t, (rows, codes) in enumerate(trail)]
+    return [(rows[there], codes[there]) for rows, codes, there in cut if bool(there.any())]
 
 
 class _Run:
@@ -247,7 +255,7 @@ class _Run:
         n, device = query.rows, code.device
         self.reason = torch.full((n,), RUNNING, device=device)
         self.steps = torch.zeros(n, dtype=torch.long, device=device)
-        self.kept = code
+        self.kept, self.kept_at = code, torch.zeros_like(self.steps)
         self.highest = torch.full((n,), -torch.inf, dtype=code.dtype, device=device)
         self.cheapest = torch.full((n,), torch.inf, dtype=code.dtype, device=device)
 
@@ -262,7 +270,9 @@ class _Run:
             said = evaluate(self.query, self.point)
         going = self.reason == RUNNING
         self.steps = torch.where(going, t, self.steps)
-        self._remember(said, going, keep, last=last)
+        better = self._better(said, going, keep, last=last)
+        self.kept = torch.where(_column(better, self.kept), self.point.detach(), self.kept)
+        self.kept_at = torch.where(better, t, self.kept_at)
         if keep == "first":
             self.reason = torch.where(going & said.met, REACHED, self.reason)
         finite = gradient.flatten(1).sum(1).isfinite()  # of a sum, as one look is cheaper than one per pixel
@@ -275,8 +285,8 @@ class _Run:
             self.reason = torch.where((self.reason != RUNNING) & self.cheapest.isfinite(), REACHED, self.reason)
         return gradient
 
-    def _remember(self, said: Evaluation, going: Tensor, keep: Keep, *, last: bool) -> None:
-        """Keep the cheapest code that reaches the target; until one does, the one that comes closest to it."""
+    def _better(self, said: Evaluation, going: Tensor, keep: Keep, *, last: bool) -> Tensor:
+        """Rows to keep: the cheapest code that reaches the target; until one does, the one that comes closest."""
         better = going & (said.progress > self.highest)
         self.highest = torch.where(better, said.progress.detach(), self.highest)
         if keep == "first":
@@ -289,7 +299,7 @@ class _Run:
         elif last:
             better = going
             self.cheapest = torch.where(going & said.met, 0.0, torch.inf)
-        self.kept = torch.where(_column(better, self.kept), self.point.detach(), self.kept)
+        return better
 
     def write(self, rows: Tensor, ended: Found) -> None:
         """Put down the rows that have ended."""
@@ -302,7 +312,7 @@ class _Run:
         """Go on with some rows only."""
         self.query = self.query[going]
         self.state = {name: value[going] for name, value in self.state.items()}
-        for name in ("code", "reason", "steps", "kept", "highest", "cheapest"):
+        for name in ("code", "reason", "steps", "kept", "kept_at", "highest", "cheapest"):
             setattr(self, name, getattr(self, name)[going])
 
     def step(self, update: Update, gradient: Tensor, t: int) -> None:

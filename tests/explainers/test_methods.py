@@ -250,6 +250,14 @@ def test_bisection_finds_cheaper_changes() -> None:
     assert many.mean() < one.mean()
 
 
+def test_the_stream_is_that_of_the_round_that_is_kept() -> None:
+    scm, f, x, target = _asked()
+    e = _elastic(CFProto, scm, f, c_steps=4, prototype_weight=0.0).explain(x, target, seed=0, stream=True)
+    assert e.stream is not None
+    assert bool((e.stream.lengths <= 101).all()), "the frames of one round"
+    assert torch.equal(e.stream.code[:, -1], e.counterfactual)
+
+
 def test_a_small_constant_is_raised_until_the_target_is_reached() -> None:
     scm, f, x, target = _asked()
     weak = _elastic(CFProto, scm, f, c=1e-3, c_steps=1, prototype_weight=0.0).explain(x, target, seed=0)

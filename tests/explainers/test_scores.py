@@ -46,6 +46,16 @@ def test_the_factual_scores_nothing_and_the_counterfactual_more():
     )
 
 
+def test_where_any_other_class_would_do_the_way_is_scored_towards_the_one_that_came_out():
+    scm, f = linear_scm(), linear_classifier()
+    cem = ccf.explainers.CEM(scm, classifier=f, max_steps=30, c_steps=3, autoencoder_weight=0.0)
+    free = cem.explain(images(scm, 12), None, seed=0, stream=True)
+    assert free.reached.all()
+    logit = free.stream.logits.gather(2, free.predicted[:, None, None].expand(-1, free.stream.logits.shape[1], 1))
+    expected = metrics.linearity(logit[..., 0], free.stream.lengths)
+    assert torch.equal(scores(free)["linearity"], expected)
+
+
 def test_summary_leaves_out_rows_without_a_score():
     assert summary({"a": torch.tensor([1.0, math.nan, 3.0])}) == {"a": (2.0, 1.0)}
     assert math.isnan(summary({"a": torch.full((2,), math.nan)})["a"][0])
