@@ -12,9 +12,6 @@ from causalcf.variables import Boolean, Categorical, Variable
 
 __all__ = ["ByCategory"]
 
-RIDGE = 1e-4
-"""What is added to the variance of every dimension, so that a constant one has a scale."""
-
 
 class ByCategory(nn.Module):
     r"""An affine structural assignment of a code z by the parents' categories: :math:`z := m_c + S_c\,u`.
@@ -22,8 +19,15 @@ class ByCategory(nn.Module):
     The codes that an encoder gives to images of a class differ from those of another class. Left as they are, they
     carry the class into every counterfactual, and do(class) is ignored; and the prior's draws are like no class. With
     mean and covariance of each category taken out, u has mean 0 and covariance 1 in every category, and a
-    counterfactual keeps the place that its factual has among its like. S is the symmetric square root. Categories
-    with too few rows have the law of all rows. Where no category changes, neither does z.
+    counterfactual keeps the place that its factual has among its like. The law is that of draws from the encoder, the
+    aggregated posterior: S^2 is the covariance of the encoder's means plus the mean of its variances. So a dimension
+    that says nothing about the image keeps its scale, and u = N(0, 1) decodes to a draw of that category. S is the
+    symmetric square root. Categories with too few rows have the law of all rows. Where no category changes, neither
+    does z.
+
+    References:
+        Hoffman and Johnson, "ELBO surgery: yet another way to carve up the variational evidence lower bound", 2016
+        (the aggregated posterior).
 
     Args:
         parents: parent -> variable; those that are neither categories nor booleans are not looked at.
@@ -32,7 +36,7 @@ class ByCategory(nn.Module):
     Example:
         >>> code = ByCategory({"c": Categorical(2)}, 1)
         >>> c, z = {"c": torch.tensor([0, 1]).repeat(500)}, torch.tensor([[2.0], [5.0]]).repeat(500, 1)
-        >>> code.settle(z + torch.linspace(-1, 1, 1000)[:, None], c)
+        >>> code.settle(z + torch.linspace(-1, 1, 1000)[:, None], torch.full((1000, 1), 0.1), c)
         >>> code.code(code.noise(z, c), {"c": 1 - c["c"]}).round(decimals=1)[:2, 0]
         tensor([5., 2.])
     """
@@ -61,15 +65,16 @@ class ByCategory(nn.Module):
         return cell
 
     @torch.no_grad()
-    def settle(self, z: Tensor, pa: Mapping[str, Tensor]) -> None:
-        """Take each category's mean and covariance from codes (N, d)."""
-        cells, width = self.cell(pa, len(z)), z.shape[1]
+    def settle(self, mean: Tensor, variance: Tensor, pa: Mapping[str, Tensor]) -> None:
+        """Take each category's law from the mean and the variance of each row's code, both (N, d)."""
+        cells, width = self.cell(pa, len(mean)), mean.shape[1]
         for k in range(len(self.loc)):
-            own = z[cells == k]
-            own = (own if len(own) > 2 * width else z).double()
-            ridge = RIDGE * torch.eye(width, dtype=own.dtype, device=own.device)
-            values, vectors = torch.linalg.eigh(own.T.cov().reshape(width, width) + ridge)
-            self.loc[k] = own.mean(0)
+            own = cells == k
+            rows = own if own.sum() > 2 * width else torch.ones_like(own)
+            centre, spread = mean[rows].double(), variance[rows].double().mean(0)
+            covariance = centre.T.cov(correction=0).reshape(width, width) + spread.diag()
+            values, vectors = torch.linalg.eigh(covariance)
+            self.loc[k] = centre.mean(0)
             self.root[k] = vectors @ (values.sqrt()[:, None] * vectors.T)
             self.inverse[k] = vectors @ (values.rsqrt()[:, None] * vectors.T)
 

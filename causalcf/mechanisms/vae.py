@@ -163,8 +163,9 @@ class VAE(ImageMechanism):
             return
         rows = torch.arange(min(len(x), SETTLED_ROWS), device=x.device)
         pa = {name: pa[name][rows] for name in self.parents}
-        codes = [self.encode(x[part], {name: pa[name][part] for name in pa})[0] for part in rows.split(BATCH)]
-        self.categories.settle(torch.cat(codes), pa)
+        codes = [self.encode(x[part], {name: pa[name][part] for name in pa}) for part in rows.split(BATCH)]
+        mean, log_std = (torch.cat(of) for of in zip(*codes, strict=True))
+        self.categories.settle(mean, (2 * log_std).exp(), pa)
 
     def _noise(self, z: Tensor, pa: Parents) -> Tensor:
         """The noise of codes, which are noise themselves unless their law depends on categories."""

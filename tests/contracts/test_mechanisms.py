@@ -142,13 +142,14 @@ ROWS: dict[str, list[Row]] = {
     ],
     "VAE": [
         Row(
-            lambda: M.VAE(latent=4, widths=(8, 8, 8)),
+            lambda by_category=by_category: M.VAE(latent=4, widths=(8, 8, 8), by_category=by_category),  # type: ignore[misc]
             ccf.Image(1, 8, 8),
             parents,
             takes=(ccf.Image,),
             tolerance=(1e-4, 1e-9),
             noise_cdf=None,
         )
+        for by_category in (False, True)
         for parents in (PARENTS, {})
     ],
     "HVAE": [
@@ -243,14 +244,16 @@ def _parents(row: Row, n: int, dtype: torch.dtype = torch.float64, seed: int = 1
 
 
 def _ready(row: Row, dtype: torch.dtype = torch.float64) -> Mechanism:
-    """A bound mechanism with random weights, calibrated on plausible data."""
+    """A bound mechanism with random weights, calibrated and settled on plausible data."""
     mechanism = row.make().bind("node", row.variable, row.parents).to(dtype=dtype)
     pa = _parents(row, 500, dtype)
-    mechanism.calibrate(_values(row.variable, 500, dtype, torch.Generator().manual_seed(2)), pa)
+    x = _values(row.variable, 500, dtype, torch.Generator().manual_seed(2))
+    mechanism.calibrate(x, pa)
     with torch.no_grad():
         for parameter in mechanism.parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
             parameter.add_(0.3 * max(fan_in, 1) ** -0.5 * torch.randn_like(parameter))
+        mechanism.settle(x, pa)
     mechanism.fitted = True
     return mechanism.requires_grad_(False).eval()
 
