@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -178,30 +180,59 @@ class _Split:
             raise ExplanationError("CVE needs a classifier with a convolution, and this one has none. Name a layer.")
         if layer is not None and layer not in layers:
             raise ExplanationError(f"The classifier has no layer '{layer}'. It has {list(layers)}.")
-        self.layer = layers[layer if layer is not None else _activated(convolutions[-1], list(layers))]
-        self.size: torch.Size | None = None
+        self.name = layer if layer is not None else _activated(convolutions[-1], list(layers))
+        self.tail: nn.Module | None = None
 
     def features(self, x: Tensor) -> Tensor:
         """Maps (N, C, h, w) of images."""
-        seen: list[Tensor] = []
-        handle = self.layer.register_forward_hook(lambda _m, _x, out: seen.append(out))
+        ran: dict[str, torch.Size] = {}
+        out: list[Tensor] = []
+
+        def note(name: str) -> Callable[..., None]:
+            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+                if not out and isinstance(output, Tensor):
+                    ran[name] = output.shape[1:]
+                if name == self.name:
+                    out.append(output)
+
+            return hook
+
+        handles = [module.register_forward_hook(note(name)) for name, module in self.f.named_modules()]
         try:
             self.f(x)
         finally:
-            handle.remove()
-        if seen[0].ndim != 4:
-            raise ExplanationError(f"The layer gives {tuple(seen[0].shape)}; CVE edits maps (N, C, h, w).")
+            for handle in handles:
+                handle.remove()
+        if out[0].ndim != 4:
+            raise ExplanationError(f"The layer gives {tuple(out[0].shape)}; CVE edits maps (N, C, h, w).")
         self.size = x.shape[1:]
-        return seen[0]
+        if self.tail is None:
+            self.tail = _without(self.f, ran)
+        return out[0]
 
     def decide(self, features: Tensor) -> Tensor:
         """Logits of maps."""
-        assert self.size is not None
-        handle = self.layer.register_forward_hook(lambda _m, _x, _out: features)
+        assert self.tail is not None
+        layer = self.tail.get_submodule(self.name)
+        handle = layer.register_forward_hook(lambda _m, _x, _out: features)
         try:
-            return self.f(features.new_zeros(1, *self.size))
+            return self.tail(features.new_zeros(()).expand(len(features), *self.size))
         finally:
             handle.remove()
+
+
+def _without(f: nn.Module, ran: dict[str, torch.Size]) -> nn.Module:
+    """A copy in which layers that ran give blanks of their shape: what they compute is replaced later anyhow."""
+    tail = deepcopy(f)
+    for name, shape in ran.items():
+        module = tail.get_submodule(name)
+        if not any(module.children()):
+            module.forward = partial(_blank, shape)
+    return tail
+
+
+def _blank(shape: torch.Size, x: Tensor) -> Tensor:
+    return x.new_zeros(()).expand(len(x), *shape)
 
 
 def _activated(convolution: str, layers: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -78,7 +79,7 @@ class ExplainGAN(Explainer):
         rows.require_images("ExplainGAN")
         self._explained.check_gradient(rows.x[:1])
         shape = rows.x.shape[1:]
-        self.painter = _Painter(shape, classes, self.latent, self.width).to(rows.x)
+        self.painter = _Painter(shape, classes, self.latent, self.width, self.kappa).to(rows.x)
         critic = Critic(shape, classes).to(rows.x)
 
         def painter_loss(batch: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ class ExplainGAN(Explainer):
 class _Painter(nn.Module):
     """Image and target to a painting (N, C, H, W) in (0, 1) and a mask (N, 1, H, W)."""
 
-    def __init__(self, shape: Sequence[int], classes: int, latent: int, width: int) -> None:
+    def __init__(self, shape: Sequence[int], classes: int, latent: int, width: int, kappa: float) -> None:
         super().__init__()
         channels, height, breadth = shape
         self.size, self.grid, self.classes, self.channels = (
@@ -145,6 +146,9 @@ class _Painter(nn.Module):
             nn.SiLU(), nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.SiLU(),
             nn.Conv2d(width, 4 * (channels + 1), 3, padding=1), nn.PixelShuffle(2), nn.Sigmoid(),
         )  # fmt: skip
+        # Masks begin as large as they may be for free: the count's steep price would shut wider ones for good.
+        last = self.decoder[4]
+        nn.init.constant_(last.bias[-4:], log(kappa / (1 - kappa)))  # type: ignore[index,arg-type]
 
     def forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         z = self.encoder(x)

@@ -227,6 +227,15 @@ def test_the_first_swap_is_the_best_of_all(swapper: CVE) -> None:
     assert float(f(e.stream.image[:, 1]).log_softmax(1)[0, target]) == pytest.approx(best)
 
 
+def test_the_two_parts_make_the_whole_classifier() -> None:
+    """Also where a part of it looks at the image again, as a predictor does at its peak."""
+    x = images(linear_scm(), 40)
+    predictor = ccf.predictors.Predictor("c", ccf.Categorical(3), ccf.Image(1, 8, 8), widths=(4, 6), hidden=5).double()
+    for f in (convolutional_classifier(), predictor):
+        explainer = CVE(linear_scm(), classifier=f).fit({"image": x}, seed=0)
+        assert torch.allclose(explainer._split.decide(explainer._split.features(x)), f(x))
+
+
 def test_a_layer_can_be_named() -> None:
     data = {"image": images(linear_scm(), 50)}
     CVE(linear_scm(), classifier=convolutional_classifier(), layer="0").fit(data, seed=0)
@@ -243,6 +252,9 @@ def test_a_painting_is_put_in_where_the_mask_is() -> None:
     explainer = ExplainGAN(linear_scm(), classifier=linear_classifier(), pairs=[(0, 1)], width=4, epochs=1)
     explainer.fit({"image": images(linear_scm(), 150)}, seed=0)
     x, target = images(linear_scm(), 5), torch.tensor([1, 1, 0, 0, 1])
+    fresh = ExplainGAN(linear_scm(), classifier=linear_classifier(), width=4, epochs=0)
+    fresh.fit({"image": images(linear_scm(), 150)}, seed=0)
+    assert fresh.painter(x, target)[1].mean().item() == pytest.approx(fresh.kappa, rel=0.5)
     paint, mask = explainer.painter(x, target)
     assert torch.allclose(explainer.compose(x, target), x * (1 - mask) + paint * mask)
     assert paint.shape == x.shape
