@@ -117,7 +117,9 @@ def draw(found: dict[str, ccf.explainers.Explanation], rows: int = 3, frames: in
             for cell, image in zip(cells, shown[places], strict=False):
                 cell.imshow(image[0], cmap="gray", vmin=0, vmax=1)
                 cell.set_axis_off()
-            cells[0].text(-0.2, 0.5, name, transform=cells[0].transAxes, ha="right", va="center", fontsize=8)
+            asked = f"{int(explanation.factual_predicted[i])} to {int(explanation.target[i])}"
+            heading = f"{asked}\n{name}" if k == 0 else name
+            cells[0].text(-0.2, 0.5, heading, transform=cells[0].transAxes, ha="right", va="center", fontsize=8)
             cells[-1].plot(np.linspace(0, 1, len(shown)), explanation.stream.probability[i, : len(shown)], lw=1.2)
             cells[-1].set(ylim=(-0.05, 1.05), xticks=[], yticks=[0, 1])
             cells[-1].tick_params(labelsize=7)
@@ -130,28 +132,30 @@ def trajectories(explanation: ccf.explainers.Explanation, count: int = 6) -> mpl
 
     The background decodes the plane through the mean code; the plane is no more than a shadow of the space.
     """
-    codes = torch.cat([explanation.query.start, explanation.code])
+    stream = explanation.stream
+    codes = torch.cat([explanation.query.start, explanation.code[explanation.reached]])
     centre = codes.mean(0)
     _, _, directions = torch.pca_lowrank(codes, q=2)
-    plane = (codes - centre) @ directions
-    low, high = plane.amin(0), plane.amax(0)
-    sides = [torch.linspace(float(a), float(b), 40) for a, b in zip(low, high, strict=True)]
+    rows = explanation.reached.nonzero()[:count, 0].tolist() or list(range(min(count, explanation.rows)))
+    ways = [(stream.code[i, : int(stream.lengths[i])] - centre) @ directions for i in rows]
+    plane = torch.cat([(codes - centre) @ directions, *ways])
+    sides = [torch.linspace(float(a), float(b), 60) for a, b in zip(plane.amin(0), plane.amax(0), strict=True)]
     grid = torch.cartesian_prod(*sides)
     query = explanation.query[torch.zeros(len(grid), dtype=torch.long)]
     with torch.no_grad():
         p = query.ask(centre + grid @ directions.T).softmax(-1).mean(0)
-    entropy = -(p * p.clamp_min(1e-9).log()).sum(1).reshape(40, 40)
+    entropy = -(p * p.clamp_min(1e-9).log()).sum(1).reshape(60, 60)
     figure = mpl.figure.Figure(figsize=(5.2, 4.2), layout="constrained")
     ax = figure.subplots()
     shown = ax.pcolormesh(*sides, entropy.T, cmap="Greys", shading="auto")
     figure.colorbar(shown, label="uncertainty of the class (nats)")
-    for i in range(count):
-        length = int(explanation.stream.lengths[i])
-        way = ((explanation.stream.code[i, :length] - centre) @ directions).numpy()
-        ax.plot(*way.T, lw=1.4)
+    for i, way in zip(rows, ways, strict=True):
+        ax.plot(*way.T.tolist(), lw=1.4)
         source, target = int(explanation.factual_predicted[i]), int(explanation.target[i])
-        for place, name in ((way[0], source), (way[-1], target)):
-            ax.annotate(str(name), place, fontsize=9, bbox={"boxstyle": "round", "fc": "white", "lw": 0.5})
+        for place, name, colour in ((way[0], source, "white"), (way[-1], target, "#fcd9a4")):
+            box = {"boxstyle": "round,pad=0.2", "fc": colour, "lw": 0.5}
+            ax.annotate(str(name), place.tolist(), fontsize=8, ha="center", va="center", bbox=box)
+    ax.set_title("white: the factual's class; coloured: the target", fontsize=8)
     ax.set(xlabel="first main direction of the codes", ylabel="second")
     return figure
 
@@ -182,8 +186,8 @@ def main(
     early, late = (float(part.mean()) for part in steps_before_and_after(first.stream))
     print(f"mean change of a pixel per frame: {early:.4f} until p = .99, {late:.4f} beyond")
     record = provenance(seed=seed, data=data, n=n)
-    save_figure(draw(found), out / "streams.png", record)
-    save_figure(trajectories(first), out / "trajectories.png", record)
+    save_figure(trajectories(found.pop("log odds")), out / "trajectories.png", record, dpi=120)
+    save_figure(draw(found), out / "streams.png", record, dpi=110)  # even steps go the way of the log odds
 
 
 if __name__ == "__main__":
