@@ -79,7 +79,7 @@ class GAN(ImplicitImage, ImageMechanism):
 
     latent: int = 32
     widths: tuple[int, int, int] = (16, 48, 96)
-    identity: float = 1500.0
+    identity: float = 500.0
     cycle: float = 1.0
     obedience: float = 2.0
     penalty: float = 0.3
@@ -90,7 +90,7 @@ class GAN(ImplicitImage, ImageMechanism):
 
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
-    default_recipe: ClassVar[Recipe] = Recipe(epochs=5, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
+    default_recipe: ClassVar[Recipe] = Recipe(epochs=4, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
 
     def validate(self) -> None:
         super().validate()
@@ -113,7 +113,7 @@ class GAN(ImplicitImage, ImageMechanism):
         # Where bright areas lie, without highlights: they come out even where the generator's sigmoid is flat. It may
         # learn to go higher; what it does not reach of a highlight is residual.
         shown = (x / self.gain(pa)).flatten(2)
-        bright = shown.topk(max(1, shown.shape[2] // 64)).values[:, :, -1].median(0).values
+        bright = shown.topk(max(1, shown.shape[2] // 32)).values[:, :, -1].median(0).values
         with torch.no_grad():
             self.log_peak.copy_(bright.clamp(min=1e-3).log()[:, None, None])
 
