@@ -44,7 +44,7 @@ class ImageGradient(GradientSearch):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
 
     def _update(self) -> Update:
-        return Adam(self.lr, box=(0.0, 1.0))
+        return Adam(self.lr, supported=True)
 
     def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
         return cross_entropy(said) + self.distance_weight * l1(values, query.x)

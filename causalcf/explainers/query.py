@@ -125,6 +125,10 @@ class Query:
         moved = {s: part.unflatten(1, shape) for s, part, shape in zip(self.sites, parts, shapes, strict=True)}
         return {**self.u, **moved}
 
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest values that the node can have."""
+        return self.mechanism.variable.project(x)
+
     def decode(self, code: Tensor) -> Tensor:
         """The node's values that a code stands for, projected onto the support.
 
@@ -133,7 +137,7 @@ class Query:
         if not self.sites:
             return code
         x = self.mechanism.predict(self.noise(code), self.pa)
-        return _Projected.apply(x, self.mechanism.variable.project(x.detach()))  # type: ignore[no-any-return]
+        return _Projected.apply(x, self.project(x.detach()))  # type: ignore[no-any-return]
 
     def ask(self, code: Tensor) -> Tensor:
         """What the classifier says of a code, (M, N, K)."""

@@ -70,13 +70,13 @@ class Adam(Update):
         lr: Step size.
         betas: Decay of the two moments.
         eps: Added to the root of the second moment.
-        box: Bounds that codes are clamped to; None for none.
+        supported: Whether codes are the node's values, which stay in its support.
     """
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    box: tuple[float, float] | None = None
+    supported: bool = False
 
     def start(self, code: Tensor) -> State:
         return {"m": torch.zeros_like(code), "v": torch.zeros_like(code)}
@@ -86,7 +86,7 @@ class Adam(Update):
         m = torch.lerp(gradient, state["m"], b1)
         v = torch.lerp(gradient.square(), state["v"], b2)
         moved = code - self.lr / (1 - b1**t) * m / ((v / (1 - b2**t)).sqrt() + self.eps)
-        return moved if self.box is None else moved.clamp(*self.box), {"m": m, "v": v}
+        return query.project(moved) if self.supported else moved, {"m": m, "v": v}
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,20 @@ class Descent(Update):
 
     Args:
         lr: Step size.
-        box: Bounds that codes are clamped to; None for none.
+        supported: Whether codes are the node's values, which stay in its support.
     """
 
     lr: float
-    box: tuple[float, float] | None = None
+    supported: bool = False
 
     def step(self, query: Query, code: Tensor, gradient: Tensor, state: State, t: int) -> tuple[Tensor, State]:
         moved = code - self.lr * gradient
-        return moved if self.box is None else moved.clamp(*self.box), state
+        return query.project(moved) if self.supported else moved, state
 
 
 @dataclass(frozen=True)
 class Sign(Update):
-    """Steps along the sign of the gradient, inside a ball around the start and [0, 1].
+    """Steps along the sign of the gradient, inside a ball around the start and the node's support.
 
     Args:
         lr: Step size.
@@ -120,14 +120,14 @@ class Sign(Update):
 
     def step(self, query: Query, code: Tensor, gradient: Tensor, state: State, t: int) -> tuple[Tensor, State]:
         change = (code - query.start - self.lr * gradient.sign()).clamp_(-self.radius, self.radius)
-        return change.add_(query.start).clamp_(0, 1), state
+        return query.project(change.add_(query.start)), state
 
 
 @dataclass(frozen=True)
 class GreedyCoordinate(Update):
     """Move only the pixel with the largest gradient, by a fixed amount, each a few times at most.
 
-    A pixel that the step would not change, as it is at the edge of [0, 1] already, is passed over.
+    A pixel that the step would not change, as it is at the edge of the support already, is passed over.
 
     Args:
         delta: How far it moves.
@@ -143,7 +143,7 @@ class GreedyCoordinate(Update):
 
     def step(self, query: Query, code: Tensor, gradient: Tensor, state: State, t: int) -> tuple[Tensor, State]:
         flat, count = code.flatten(1), state["count"]
-        moved = (flat - self.delta * gradient.flatten(1).sign()).clamp_(0, 1)
+        moved = query.project(code - self.delta * gradient.sign()).flatten(1)
         saliency = gradient.flatten(1).abs().masked_fill_((moved == flat) | (count >= self.times), -1.0)
         largest, pixel = saliency.max(1, keepdim=True)
         free = largest >= 0
@@ -154,7 +154,7 @@ class GreedyCoordinate(Update):
 
 @dataclass(frozen=True)
 class Proximal(Update):
-    """FISTA for a smooth loss + beta * L1 of the change from the factual, in a box.
+    """FISTA for a smooth loss + beta * L1 of the change from the factual, in the node's support.
 
     Beck and Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm for Linear Inverse Problems", 2009, with the
     momentum t / (t + 3) and the step size's root decay of CEM (Dhurandhar et al. 2018, IBM's code).
@@ -189,7 +189,7 @@ class Proximal(Update):
             x = x.maximum(query.start)
         elif self.sign < 0:
             x = x.minimum(query.start)
-        return x.clamp(0, 1)
+        return query.project(x)
 
 
 def search(

@@ -181,6 +181,23 @@ def test_the_image_is_set_whatever_its_causes(method: type[Explainer]) -> None:
     assert torch.equal(moved["image"], e.counterfactual), "cut from its causes"
 
 
+@pytest.mark.parametrize("method", [ImageGradient, Schut, PGD, CEM, CFProto])
+def test_values_stay_in_the_nodes_own_support(method: type[Explainer]) -> None:
+    """Years, weights, ... are not pixels: nothing but the search moves them."""
+    scm = ccf.SCM(ccf.CausalGraph([("v", "t")]), {"v": ccf.Vector(3), "t": ccf.Real()})
+    drawn = torch.tensor([25.0, 40.0, 40.0]) + torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    scm.fit({"v": drawn, "t": drawn.sum(1)}, epochs=1, seed=0, progress=False)
+    f = nn.Linear(3, 2)
+    with torch.no_grad():
+        f.weight.copy_(torch.tensor([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]))
+        f.bias.copy_(torch.tensor([0.0, -100.0]))
+    few = {"v": drawn[f(drawn)[:, 1] < 0][:5], "t": torch.zeros(5)}
+    e = method(scm, node="v", classifier=f).fit({"v": drawn, "t": drawn.sum(1)}).explain(few, 1, seed=0)
+    change = e.counterfactual - few["v"]
+    assert bool((change[:, 0] > 0).any())
+    assert bool((change.abs() < 15).all())
+
+
 def test_schut_moves_one_pixel_a_step_by_delta() -> None:
     scm, f, x, target = _asked()
     e = Schut(scm, classifier=f, delta=0.2, times=2).explain(x, target, seed=0, stream=True)
