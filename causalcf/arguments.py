@@ -320,6 +320,7 @@ def load_benchmark(
     root: Path | None,
     models: Sequence[str],
     files: Sequence[Path],
+    out: Path,
     *,
     judges: Path | None = None,
     latents: Path | None = None,
@@ -328,7 +329,8 @@ def load_benchmark(
 ) -> Benchmark:
     """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
     from causalcf import predictors
-    from causalcf.benchmark_tables import Benchmark, read_mechanism_file
+    from causalcf.benchmark_tables import Benchmark, file_digest, fitted_once, read_mechanism_file
+    from causalcf.mechanisms import Mechanism
     from causalcf.reference import latent_space
     from causalcf.scm import StructuralCausalModel
 
@@ -340,10 +342,10 @@ def load_benchmark(
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     makers: dict[str, Any] = {Path(name).stem: partial(load_model, name, device) for name in models}
     for path in files:
-        found = read_mechanism_file(path, lambda: train, device)
-        if not isinstance(found, StructuralCausalModel):
+        found = read_mechanism_file(path)
+        if not isinstance(found, Mechanism | StructuralCausalModel):
             raise DataError(f"{path}: the tables need `scm` or `mechanism`; functions enter `benchmark truth`.")
-        makers[path.stem] = lambda found=found: found
+        makers[path.stem] = partial(fitted_once, found, path, lambda: train, out / "models", device)
     space = latent_space(data, device=device) if latents is None else load_model(str(latents), device)
     return Benchmark(
         data,
@@ -355,6 +357,7 @@ def load_benchmark(
         space,
         _perception(vgg),
         _inception(),
+        {path.stem: file_digest(path) for path in files},
     )
 
 

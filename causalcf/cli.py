@@ -5,7 +5,6 @@ torch and everything above it are imported inside the commands, so that `--help`
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import warnings
 from pathlib import Path
@@ -290,8 +289,9 @@ def finetune(
         typer.Option(help="Node to act on in training, or node=how often in proportion; by default all predicted."),
     ] = None,
     slack: Annotated[
-        float, typer.Option(help="How far the image's own objective may end above its level (VAE: nats per pixel).")
-    ] = 0.01,
+        float | None,
+        typer.Option(help="How far the image's own objective may end above its level (VAE: nats per pixel)."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     rows: Annotated[int | None, typer.Option(help="Use only the first rows.")] = None,
     validation: Annotated[float, typer.Option(help="Share of the rows to validate on.")] = 0.1,
@@ -320,7 +320,6 @@ def finetune(
         first_rows(table, rows),
         pretrained(data if folder else given, which="tune", folder=folder, device=device),
         node=node,
-        slack=slack,
         actions=parse_weights(do or []),
         epochs=epochs,
         validation=validation,
@@ -330,6 +329,7 @@ def finetune(
         checkpoint=checkpoint,
         resume=resume,
         progress=not quiet,
+        **({} if slack is None else {"slack": slack}),
     )
     _write_model(scm, out, data, half)
     checkpoint.unlink(missing_ok=True)
@@ -666,7 +666,7 @@ def _benchmark(
         device = compared["device"]
         moved = device if device != "cpu" else ""
         files[name] = str(refit(command, out / "models" / f"{name}.safetensors", root=root, device=moved))
-    benchmark = load_benchmark(data, root, list(files.values()), mechanism or [], **compared)
+    benchmark = load_benchmark(data, root, list(files.values()), mechanism or [], out, **compared)
     progress = (lambda _text: None) if quiet else (lambda text: typer.echo(text, err=True))
     typer.echo(run(benchmark, out, n=n or None, only=[*again, *retrain], progress=progress, **options))
 
@@ -695,7 +695,7 @@ def benchmark_truth(
     multiplying by the true ratio of intensities, and drawing the factual image again, which is how far the truth
     itself can be trusted.
     """
-    from causalcf.benchmark_tables import identity, leaderboard, read_mechanism_file
+    from causalcf.benchmark_tables import file_digest, fitted_once, identity, leaderboard, read_mechanism_file
 
     test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
@@ -709,10 +709,11 @@ def benchmark_truth(
     for path in mechanism or []:
         if not path.is_file():
             raise DataError(f"--mechanism: there is no file {path}.")
-        code = hashlib.sha256(path.read_bytes()).hexdigest()
         entries[path.stem] = (
-            code,
-            lambda path=path: read_mechanism_file(path, lambda: load_data(data, root, "train"), device),
+            file_digest(path),
+            lambda path=path: fitted_once(
+                read_mechanism_file(path), path, lambda: load_data(data, root, "train"), out / "models", device
+            ),
         )
     rows = leaderboard(
         test,

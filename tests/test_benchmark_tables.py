@@ -177,12 +177,21 @@ def test_rows_are_kept_and_one_is_computed_again_alone(bench: Benchmark, out: Pa
     assert (out / "rows" / "same.json").read_bytes() == before
 
 
-def test_other_settings_are_not_kept(bench: Benchmark, tmp_path: Path) -> None:
-    one = replace(bench, models={"small": bench.models["small"]})
-    benchmark_tables.run(one, tmp_path, n=60)
-    said: list[str] = []
-    benchmark_tables.run(one, tmp_path, n=61, progress=said.append)
-    assert "small: kept" not in said
+def test_other_settings_are_not_kept(bench: Benchmark, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def computed(*_: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("causalcf.benchmark_tables.rows._row", computed)
+    benchmark_tables.run(bench, out, n=60)
+    for other, n in (
+        (bench, 61),
+        (replace(bench, test=Bars(200, seed=3)), 60),
+        (replace(bench, train=Bars(400, seed=3)), 60),
+        (replace(bench, nodes=NODES[:2]), 60),
+        (replace(bench, files={"small": "another file"}), 60),
+    ):
+        with pytest.raises(InterruptedError):
+            benchmark_tables.run(other, out, n=n)
 
 
 def test_a_model_is_made_again_by_its_own_command(tmp_path: Path) -> None:
@@ -241,7 +250,8 @@ def test_the_floors_of_the_truth(bench: Benchmark) -> None:
 def test_a_file_of_ones_own_enters_the_leaderboard(bench: Benchmark, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def counterfactual(x, do):\n    return {'image': 0 * x['image']}\n")
-    answer = benchmark_tables.read_mechanism_file(path, lambda: bench.train)
+    answer = benchmark_tables.read_mechanism_file(path)
+    assert benchmark_tables.fitted_once(answer, path, lambda: bench.train, tmp_path) is answer
     row = truth_row(bench.test, answer, "mine", ["width"], n=50, seeds=(0,))
     truth = truth_row(bench.test, "identity", "identity", ["width"], n=50, seeds=(0,))
     assert row["do(width)"]["error"] > truth["do(width)"]["error"]
@@ -251,14 +261,61 @@ def test_a_file_of_ones_own_enters_the_leaderboard(bench: Benchmark, tmp_path: P
         "mechanism = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8), recipe=recipe)",
     )
     path.write_text("\n".join(code))
-    small = Bars(40, seed=1)
-    fitted = benchmark_tables.read_mechanism_file(path, lambda: small)
-    assert isinstance(fitted, ccf.SCM)
-    path.write_text("answer = 42\n")
-    with pytest.raises(DataError, match=r"mine.py defines none of: counterfactual\(x, do\), scm, mechanism"):
-        benchmark_tables.read_mechanism_file(path, lambda: bench.train)
+    assert isinstance(benchmark_tables.read_mechanism_file(path), ccf.mechanisms.VAE)
+    for wrong in ("answer = 42\n", "mechanism = 42\n"):
+        path.write_text(wrong)
+        with pytest.raises(DataError, match=r"mine.py defines none of: counterfactual\(x, do\), scm, mechanism"):
+            benchmark_tables.read_mechanism_file(path)
     with pytest.raises(MissingFileError, match="no file"):
-        benchmark_tables.read_mechanism_file(tmp_path / "none.py", lambda: bench.train)
+        benchmark_tables.read_mechanism_file(tmp_path / "none.py")
+
+
+def test_a_mechanism_of_ones_own_is_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again only for another file or other data; what was kept answers as what was fitted."""
+    path, found = tmp_path / "mine.py", ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8), recipe=Recipe(epochs=1))
+    path.write_text("mechanism = ...\n")
+    fits, fit = [], ccf.SCM.fit
+
+    def counted(scm: ccf.SCM, *given: Any, **options: Any) -> ccf.SCM:
+        fits.append(scm)
+        return fit(scm, *given, **options, progress=False)
+
+    monkeypatch.setattr(ccf.SCM, "fit", counted)
+    small, other = Bars(40, seed=1), Bars(40, seed=2)
+    first, again = (benchmark_tables.fitted_once(found, path, lambda: small, tmp_path / "models") for _ in range(2))
+    assert len(fits) == 1
+    assert benchmark_tables.identity(first) == benchmark_tables.identity(again)
+    assert [kept.suffix for kept in (tmp_path / "models").iterdir()] == [".safetensors"]
+    benchmark_tables.fitted_once(found, path, lambda: other, tmp_path / "models")
+    path.write_text("mechanism = ... \n")
+    benchmark_tables.fitted_once(found, path, lambda: small, tmp_path / "models")
+    assert len(fits) == 3
+
+
+def test_models_of_the_same_weights_and_other_settings_are_others() -> None:
+    """A flow in 4 steps and in 20 has the same weights and gives other answers."""
+    mechanisms = ccf.mechanisms
+    graph = Bars(2).graph
+
+    def made(**options: Any) -> str:
+        diffusion = mechanisms.Diffusion(widths=(8, 8, 8), **options)
+        return benchmark_tables.identity(ccf.SCM(graph, mechanisms={"image": diffusion}))
+
+    assert made(steps=20) == made(steps=20) != made(steps=4)
+
+
+def test_lines_of_other_data_or_seeds_are_computed_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    entries: Any = {"identity": ("identity", lambda: "identity")}
+    options: Any = {"n": 20, "progress": said.append}
+    for test, seeds, kept in (
+        (Bars(50, seed=1), (0, 1), False),
+        (Bars(50, seed=1), (0, 1), True),
+        (Bars(50, seed=2), (0, 1), False),
+        (Bars(50, seed=2), (0,), False),
+    ):
+        benchmark_tables.leaderboard(test, entries, ["width"], tmp_path, seeds=seeds, **options)
+        assert (said.pop() == "identity: kept") == kept
 
 
 def test_bad_input(bench: Benchmark, tmp_path: Path) -> None:

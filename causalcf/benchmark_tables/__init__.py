@@ -4,9 +4,19 @@ A row is one model. Its records are kept in a file of their own, so that a run t
 where it stopped, and one row can be computed again alone.
 """
 
-from causalcf.benchmark_tables.leaderboard import leaderboard, read_mechanism_file, truth_row
+from causalcf.benchmark_tables.leaderboard import file_digest, fitted_once, leaderboard, read_mechanism_file, truth_row
 from causalcf.benchmark_tables.retrain import refit
 from causalcf.benchmark_tables.rows import identity, run
 from causalcf.benchmark_tables.setup import Benchmark
 
-__all__ = ["Benchmark", "identity", "leaderboard", "read_mechanism_file", "refit", "run", "truth_row"]
+__all__ = [
+    "Benchmark",
+    "file_digest",
+    "fitted_once",
+    "identity",
+    "leaderboard",
+    "read_mechanism_file",
+    "refit",
+    "run",
+    "truth_row",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import time
@@ -12,15 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causalcf.benchmark_tables.setup import fingerprint
 from causalcf.data import Batch
 from causalcf.errors import DataError, MissingFileError
 from causalcf.evaluation import select_rows
+from causalcf.mechanisms import Mechanism
 from causalcf.provenance import provenance
 from causalcf.report import write_json
 from causalcf.scm import StructuralCausalModel
 from causalcf.scores import other_values
 
-__all__ = ["TRUTH_SEEDS", "leaderboard", "read_mechanism_file", "truth_row"]
+__all__ = ["TRUTH_SEEDS", "file_digest", "fitted_once", "leaderboard", "read_mechanism_file", "truth_row"]
 
 TRUTH_SEEDS = (0, 1, 2)
 """The frozen seeds of the leaderboard of true counterfactuals."""
@@ -101,6 +104,7 @@ def leaderboard(
     out: str | Path,
     *,
     n: int = 500,
+    seeds: Sequence[int] = TRUTH_SEEDS,
     again: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _text: None,
     **options: Any,
@@ -113,6 +117,7 @@ def leaderboard(
         nodes: Nodes to act on.
         out: Folder.
         n: Rows per seed.
+        seeds: What rows and values follow from.
         again: Lines to compute again, even if they are there.
         progress: Called with a line of text.
         options: Passed on to `truth_row`.
@@ -130,8 +135,9 @@ def leaderboard(
     for name, (identity, answer) in entries.items():
         path = Path(out) / f"{name.replace(' ', '-')}.json"
         settings = {
-            "data": f"{type(data).__name__}, {data.rows} rows",
+            "data": fingerprint(data),
             "n": n,
+            "seeds": list(seeds),
             "nodes": list(nodes),
             "answer": identity,
         }
@@ -140,23 +146,21 @@ def leaderboard(
             progress(f"{name}: kept")
         else:
             progress(name)
-            kept = truth_row(data, answer(), name, nodes, n=n, cache=Path(out) / "truth", **options)
+            kept = truth_row(data, answer(), name, nodes, n=n, seeds=seeds, cache=Path(out) / "truth", **options)
             write_json(path, {**kept, "settings": settings})
         rows.append(kept)
     return sorted(rows, key=lambda row: row[f"do({nodes[0]})"]["error"])
 
 
-def read_mechanism_file(path: Path, train: Callable[[], Any], device: str = "cpu") -> Any:
+def read_mechanism_file(path: Path) -> Any:
     """What a user's Python file puts on the leaderboard: `counterfactual`, `scm`, or a `mechanism` to fit.
 
     Args:
         path: The file; it is run.
-        train: Gives the training split, if a mechanism is to be fitted.
-        device: Where it is fitted.
 
     Raises:
         MissingFileError: There is no such file.
-        DataError: It defines none of the three.
+        DataError: It defines none of the three, or a mechanism that is none.
     """
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}.")
@@ -164,11 +168,43 @@ def read_mechanism_file(path: Path, train: Callable[[], Any], device: str = "cpu
     for name in ("counterfactual", "scm"):
         if name in found:
             return found[name]
-    if "mechanism" not in found:
-        raise DataError(f"{path} defines none of: counterfactual(x, do), scm, mechanism.")
-    data = train()
-    scm = StructuralCausalModel(data.graph, mechanisms={"image": found["mechanism"]})
-    return scm.fit(data, seed=0, device=device)
+    if not isinstance(found.get("mechanism"), Mechanism):
+        raise DataError(f"{path} defines none of: counterfactual(x, do), scm, mechanism (a Mechanism to fit).")
+    return found["mechanism"]
+
+
+def file_digest(path: Path) -> str:
+    """A digest of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def fitted_once(
+    found: Any, path: Path, train: Callable[[], Any], folder: str | Path, device: torch.device | str = "cpu"
+) -> Any:
+    """What a file defines, ready to answer: a mechanism as the model of the training split that is fitted with it.
+
+    The model is kept: the next time it is read, unless the file or the data are others. A fit that was killed goes on.
+
+    Args:
+        found: From `read_mechanism_file`.
+        path: The Python file.
+        train: Gives the training split, if a mechanism is to be fitted.
+        folder: For fitted models; made if it does not exist.
+        device: Where it is fitted, and goes.
+    """
+    if not isinstance(found, Mechanism):
+        return found
+    data, mechanisms = train(), {"image": found}
+    key = hashlib.sha256(f"{file_digest(path)} {fingerprint(data)}".encode()).hexdigest()[:12]
+    kept = Path(folder) / f"{path.stem}-{key}.safetensors"
+    if kept.is_file():
+        return StructuralCausalModel.load(kept, mechanisms=mechanisms, device=device)
+    checkpoint = kept.with_suffix(".checkpoint")
+    scm = StructuralCausalModel(data.graph, mechanisms=mechanisms)
+    scm.fit(data, seed=0, device=device, checkpoint=checkpoint, resume=True)
+    scm.save(kept)
+    checkpoint.unlink(missing_ok=True)
+    return scm
 
 
 def _drawn_again(data: Any, x: Batch, workers: int) -> Mapping[str, Tensor]:

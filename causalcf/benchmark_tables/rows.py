@@ -12,7 +12,7 @@ from typing import Any
 
 from causalcf.benchmark_tables.figures import figures
 from causalcf.benchmark_tables.page import markdown, page
-from causalcf.benchmark_tables.setup import Benchmark
+from causalcf.benchmark_tables.setup import Benchmark, fingerprint
 from causalcf.data import Batch
 from causalcf.errors import DataError
 from causalcf.evaluation import evaluate
@@ -77,9 +77,11 @@ def run(
         raise DataError(f"There are no models {unknown or 'to compare'}. There are: {list(benchmark.models)}.")
     out = Path(out)
     rows: dict[str, dict[str, Any]] = {}
+    data = [fingerprint(benchmark.train), fingerprint(benchmark.test)]
+    shared = {"n": n, "seed": seed, "data": data, "nodes": list(benchmark.nodes), "judges": _judges(benchmark)}
     for name, load in benchmark.models.items():
         path, scm = out / "rows" / f"{name}.json", load()
-        settings = {"n": n, "seed": seed, "model": identity(scm), "judges": _judges(benchmark)}
+        settings = shared | {"model": identity(scm), "file": benchmark.files.get(name, "")}
         if path.is_file() and name not in only:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["settings"] == settings:
@@ -166,10 +168,13 @@ def _images_per_second(scm: StructuralCausalModel, x: Batch, image: str) -> floa
 
 
 def identity(scm: StructuralCausalModel) -> str:
-    """A digest of a model's weights."""
+    """A digest of what decides a model's answers: each mechanism's type, settings and weights."""
     digest = hashlib.sha256()
-    for key, tensor in sorted(scm.state_dict().items()):
-        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    for node, mechanism in scm.mechanisms.items():
+        digest.update(json.dumps([node, type(mechanism).__name__, mechanism.config]).encode())
+        for name, tensor in sorted(mechanism.state_dict().items()):
+            if name.split(".")[0] not in mechanism.training_only:  # which a model's file leaves out
+                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

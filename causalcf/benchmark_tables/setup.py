@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from causalcf.data import Batch
 from causalcf.predictors import Predictors
 from causalcf.scm import StructuralCausalModel
 
-__all__ = ["Benchmark"]
+__all__ = ["Benchmark", "fingerprint"]
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Benchmark:
         latents: Latent space of CLD.
         perception: Network of LPIPS, if its weights are at hand.
         features: Extractor of FID; by default the last hidden layer of a classifier among the judges.
+        files: Name -> digest of the Python file that defines the model, where one does.
     """
 
     name: str
@@ -37,3 +40,13 @@ class Benchmark:
     latents: StructuralCausalModel | None = None
     perception: Any = None
     features: Any = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def fingerprint(data: Batch) -> str:
+    """What a data set is known by: its class, its rows, and a digest of all scalars and of the first images."""
+    digest = hashlib.sha256()
+    for node, first in data[:100].items():
+        column = data[node] if first.ndim == 1 else first
+        digest.update(node.encode() + column.cpu().contiguous().numpy().tobytes())
+    return f"{type(data).__name__}, {data.rows} rows, {digest.hexdigest()[:12]}"
