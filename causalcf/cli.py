@@ -436,7 +436,7 @@ def evaluate(
 
 @app.command(
     epilog="Example: causalcf explain mnist-vae --data mnist --target 9 --rows 40; with a method's own settings:"
-    " --method 'LoSoCs(tau=0.99)' --stream"
+    " causalcf explain mnist-vae --data mnist --target 9 --method 'LoSoCs(gamma=0.99)' --stream"
 )
 def explain(
     model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
@@ -494,7 +494,11 @@ def explain(
         typer.echo(path)
 
 
-@app.command("predictors")
+@app.command(
+    "predictors",
+    epilog="Example, judges: causalcf predictors morphomnist --out judges; what fine-tunes:"
+    " causalcf predictors morphomnist --part tune --out tuners",
+)
 def train_predictors(
     data: Annotated[str, typer.Argument(help="A data set with images: morphomnist, digits, mnist, celeba.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
@@ -606,8 +610,8 @@ def benchmark_morphomnist(
 @benchmark_app.command(
     "celeba",
     epilog="Example: causalcf predictors celeba --out judges; causalcf fit celeba --data celeba --mechanism image=VAE"
-    " --out vae.safetensors; causalcf benchmark celeba --model vae.safetensors --predictors judges. For CLD:"
-    " causalcf fit celeba-image --data celeba --mechanism image=VAE --out latents.safetensors.",
+    " --out vae.safetensors; causalcf benchmark celeba --model vae.safetensors --predictors judges; for CLD:"
+    " causalcf fit celeba-image --data celeba --mechanism image=VAE --out latents.safetensors",
 )
 def benchmark_celeba(
     out: Out = Path("benchmark-celeba"),
@@ -671,7 +675,9 @@ def _benchmark(
     typer.echo(run(benchmark, out, n=n or None, only=[*again, *retrain], progress=progress, **options))
 
 
-@benchmark_app.command("truth")
+@benchmark_app.command(
+    "truth", epilog="Example: causalcf benchmark truth --model morphomnist-vae --mechanism mine.py --out runs/truth"
+)
 def benchmark_truth(
     out: Out = Path("benchmark-truth"),
     data: DataName = "morphomnist",

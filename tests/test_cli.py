@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -25,6 +26,7 @@ from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
 from causalcf.errors import InterventionError
 from causalcf.mechanisms import MECHANISMS, Recipe
+from causalcf.scores import SCORES
 
 VARIABLES = {
     "thickness": ccf.Positive(),
@@ -691,3 +693,40 @@ def test_explain_needs_a_classifier_where_none_comes_along(run, model, tmp_path)
     exit_code, _, err = run("explain", model, "--data", "digits", "--target", "3", "--out", tmp_path / "e")
     assert exit_code == 2
     assert "No classifier comes along with 'digits'" in err
+
+
+# ---------------------------------------------------------------------- the examples of --help
+
+
+def commands(group, name=()):
+    """(words of its name, command) of every command."""
+    for word, command in group.commands.items():
+        yield from commands(command, (*name, word)) if hasattr(command, "commands") else [((*name, word), command)]
+
+
+COMMANDS = dict(commands(typer.main.get_command(cli.app)))
+EXAMPLES = [line for one in COMMANDS.values() for line in re.findall(r"causalcf [^;]*", one.epilog or "")]
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_the_examples_of_help_can_be_typed(line):
+    """Their words are options there are; what these name exists, and takes those settings."""
+    _, *words = shlex.split(line)
+    depth = next(depth for depth in (1, 2) if tuple(words[:depth]) in COMMANDS)
+    asked = COMMANDS[tuple(words[:depth])].make_context("causalcf", words[depth:]).params
+    assert {*(asked.get("metric") or ())} <= {*SCORES}
+    if words[0] == "fit":
+        assert ccf.load_graph(asked["graph"])
+        arguments.parse_mechanisms(asked["mechanism"])
+        arguments.parse_epochs(asked["epochs"] or [])
+    if words[0] == "counterfactual":
+        assert all(arguments.parse_do(do, ccf.load_graph("morphomnist").variables) for do in asked["do"])
+    if words[0] == "explain":
+        classifier, variable = arguments.load_classifier(asked["classifier"], asked["data"], "cpu")
+        scm = arguments.load_model(asked["model"], "cpu")
+        arguments.parse_explainer(asked["method"], scm, node="image", classifier=classifier, variable=variable)
+        assert arguments.parse_target(asked["target"], variable) == int(asked["target"])
+
+
+def test_every_command_that_needs_words_has_an_example():
+    assert [name for name, one in COMMANDS.items() if "Example" not in (one.epilog or "")] == [("demo",)]
