@@ -65,8 +65,6 @@ class GAN(ImplicitImage, ImageMechanism):
         carry: Whether a counterfactual carries over what G could not reach, x - G(E(x, pa), pa). Predict with
             residual=0 to leave it out of one answer.
         refine: Steps of gradient descent on :math:`|x - G(z, pa)|^2`, from the encoder's z, in abduction.
-        gain_only: Parents known to do no more than brighten the image. The gain alone hears of them, so that
-            they act exactly in proportion.
 
     Example:
         >>> from causalcf.variables import Image, Real
@@ -86,7 +84,6 @@ class GAN(ImplicitImage, ImageMechanism):
     jitter: float = 0.1
     carry: bool = True
     refine: int = 0
-    gain_only: tuple[str, ...] = ()
 
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
@@ -106,22 +103,19 @@ class GAN(ImplicitImage, ImageMechanism):
         shape = (channels, self.context, self.widths, self.latent, (height // CELL, width // CELL))
         self.inference, self.generator = Encoder(*shape), Decoder(*shape)
         self.discriminator = Discriminator(*shape, self.encoder.parents)
-        self.log_peak = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.peak: Tensor
+        self.register_buffer("peak", torch.ones(()))
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:
         super().calibrate(x, pa)
-        # Where bright areas lie, without highlights: they come out even where the generator's sigmoid is flat. It may
-        # learn to go higher; what it does not reach of a highlight is residual.
-        shown = (x / self.gain(pa)).flatten(2)
-        bright = shown.topk(max(1, shown.shape[2] // 32)).values[:, :, -1].median(0).values
-        with torch.no_grad():
-            self.log_peak.copy_(bright.clamp(min=1e-3).log()[:, None, None])
+        # The generator's brightest: plateaus lie where its sigmoid is flat, and are even.
+        self.peak.copy_((x / self.gain(pa)).flatten(1).amax(1).median())
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         adversarial = (
             Turn("discriminator_loss", ("discriminator",)),
-            Turn("generator_loss", ("generator", "inference", "log_peak")),
+            Turn("generator_loss", ("generator", "inference")),
         )
         tuning = Recipe(epochs=1, batch_size=64, lr=3e-4, clip=5.0, ema=0.998)
         return (
@@ -145,7 +139,7 @@ class GAN(ImplicitImage, ImageMechanism):
     def decode(self, z: Tensor, pa: Parents) -> Tensor:
         _, height, width = self.variable.event_shape
         image = framed(self.generator(z, self.features(pa, z.shape[0])), (height, width))
-        return self.gain(pa) * self.log_peak.exp() * image.sigmoid()
+        return self.gain(pa) * self.peak * image.sigmoid()
 
     def judge(self, x: Tensor, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """How real (x, z, pa) looks to the discriminator, (N,), and the parents' features it reads in x, (N, F)."""
@@ -170,7 +164,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return told_apart + self.discriminator.misread(read[:n], self.encoder(pa)) + 0.5 * self.penalty * slope
 
     def generator_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What generator and encoder minimise: being told apart, misread parents of fakes, the cycles, straying."""
+        """What generator and encoder minimise: being told apart, misread parents of fakes, and the two cycles."""
         n = x.shape[0]
         codes = self._jittered(x, pa)
         z, acted, judged = self._fakes(codes, pa)
@@ -181,9 +175,7 @@ class GAN(ImplicitImage, ImageMechanism):
         misread = self.discriminator.misread(read[n:], self.encoder(acted))
         latent = F.mse_loss(self.infer(fake, acted), z.detach())
         image = F.mse_loss(again, x)
-        # An encoder that strays from the prior leaves the generator without latents that it knows.
-        stray = (codes.mean(0).square() + (codes.var(0, unbiased=False) - 1).square()).mean()
-        return adversarial + self.obedience * misread + self.identity * image + self.cycle * latent + stray
+        return adversarial + self.obedience * misread + self.identity * image + self.cycle * latent
 
     def encoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
         """What the encoder alone minimises in the end: the image cycle, and the latent cycle under acted parents."""

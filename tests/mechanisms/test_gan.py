@@ -152,28 +152,6 @@ def test_the_discriminator_reads_parents_off_the_image_alone() -> None:
     assert not torch.equal(gan.judge(x.flip(0), torch.zeros(8, 3, dtype=torch.float64), pa)[1], read)
 
 
-def test_parents_that_only_brighten_act_in_proportion_and_are_not_read() -> None:
-    gan, (x, pa) = _gan(gain_only=("t",)), _rows(8)
-    u, other = gan.abduct(x, pa), pa | {"t": 2 * pa["t"]}
-    assert torch.allclose(gan.predict(u, other), x * gan.gain(other) / gan.gain(pa), atol=1e-12)
-    z = torch.zeros(8, 3, dtype=torch.float64)
-    read = gan.judge(x, z, pa)[1]
-    assert read.shape == (8, 6), "three categories, a boolean, two numbers"
-    for loss in (gan.discriminator_loss, gan.generator_loss, gan.encoder_loss):
-        assert torch.isfinite(loss(x, pa))
-
-
-def test_the_brightest_that_it_gives_begins_where_areas_are_bright() -> None:
-    """Of 64 pixels the second brightest, so that a highlight does not count; of the images, the median."""
-    x = torch.zeros(5, 2, 8, 8)
-    x[:, 0, 0, :2] = torch.tensor([[0.2, 0.9], [0.4, 0.9], [0.5, 0.9], [0.6, 0.9], [0.7, 0.9]])
-    x[:, 1, 1, :] = 0.3
-    gan = GAN(latent=2, widths=(8, 8, 8)).bind("image", ccf.Image(2, 8, 8), {})
-    gan.calibrate(x, {})
-    assert torch.allclose(gan.log_peak.exp().flatten(), torch.tensor([0.5, 0.3]))
-    assert (gan.decode(50 * torch.randn(3, 2), {}).amax((0, 2, 3)) <= torch.tensor([0.5, 0.3]) + 1e-6).all()
-
-
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_last_batch_may_be_tiny(n: int) -> None:
     gan, (x, pa) = _gan(), _rows(n)
