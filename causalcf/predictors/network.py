@@ -384,7 +384,7 @@ class Predictor(Trainable):
             image, columns = self.jitter(image, columns)
         x = columns[self.target]
         if self.classes:
-            return F.cross_entropy(self(image, columns).float(), x.long(), weight=self.weights)
+            return F.cross_entropy(self(image, columns).to(self.weights), x.long(), weight=self.weights)
         unit = self.standardise.scale * (_peak(image).mean() if self.proportional else 1.0)
         return F.smooth_l1_loss(self.predict(image, columns) / unit, x / unit, beta=0.05)
 
