@@ -81,15 +81,16 @@ class Tuning(Trainable):
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
-        self.log_multiplier = nn.Parameter(torch.tensor(log(start), device=mechanism.device))
+        at: dict[str, Any] = {"device": mechanism.device, "dtype": mechanism.dtype}
+        self.log_multiplier = nn.Parameter(torch.tensor(log(start), **at))
         # Two pretrained levels, of rows that are trained on and of rows that are not.
-        self.register_buffer("level", torch.zeros(2, device=mechanism.device))
-        self.register_buffer("sums", torch.zeros(3, device=mechanism.device), persistent=False)
+        self.register_buffer("level", torch.zeros(2, **at))
+        self.register_buffer("sums", torch.zeros(3, **at), persistent=False)
         # In plain mappings, what does not move is no part of the module: neither averaged nor written.
         self._ancestors, self._predictors = dict(ancestors), dict(predictors)
         self.slack, self.start, self.ascent = slack, start, ascent
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
-        self.excess = torch.zeros(())
+        self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
 
     @property
     def config(self) -> dict[str, Any]:
@@ -153,14 +154,13 @@ class Tuning(Trainable):
     def descend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """What the mechanism minimises."""
         excess, surprise = self.weighed(x, pa)
-        self.excess = excess.detach()
-        multiplier = self.log_multiplier.exp()
-        self.sums += torch.stack([self.excess, surprise.detach(), torch.ones_like(self.excess)])
-        return surprise + multiplier * excess
+        self._excesses.append(excess.detach())
+        self.sums += torch.stack([excess, surprise, torch.ones_like(excess)]).detach()
+        return surprise + self.log_multiplier.exp() * excess
 
     def ascend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the multiplier minimises: minus its logarithm times the excess."""
-        return -self.log_multiplier * self.excess
+        """What the multiplier minimises: minus its logarithm times the excess of the same rows."""
+        return -self.log_multiplier * self._excesses.pop(0)
 
     def held(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """By what weights are chosen: the predictors' loss, and a penalty beyond the slack."""
@@ -214,16 +214,16 @@ def finetune(
     *,
     node: str,
     seed: int,
-    slack: float = 0.01,
-    actions: Mapping[str, float] | None = None,
-    start: float = 0.3,
-    ascent: float = 1e-2,
-    recipe: Recipe | None = None,
-    epochs: int | None = None,
-    precision: str = "32-true",
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
+    slack: float,
+    actions: Mapping[str, float] | None,
+    start: float,
+    ascent: float,
+    recipe: Recipe | None,
+    epochs: int | None,
+    precision: str,
+    checkpoint: Path | None,
+    resume: bool,
+    progress: bool,
 ) -> Tuned:
     """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
     _check(graph, mechanisms[node], predictors, node, slack, actions)
@@ -231,7 +231,7 @@ def finetune(
     tuning = Tuning(
         mechanisms[node],
         ancestors,
-        _moved(predictors, train[node].device),
+        _moved(predictors, mechanisms[node]),
         slack=slack,
         actions=actions or dict.fromkeys(predictors, 1.0),
         start=start,
@@ -278,6 +278,11 @@ def _check(
             f"'{node}' has the {mechanism.kind} mechanism {type(mechanism).__name__}: fine-tuning is for encoders and"
             " generators, such as VAE and HVAE. Invertible mechanisms are fitted exactly."
         )
+    if mechanism.kind == "implicit" and type(mechanism).loss is Mechanism.loss:
+        raise MechanismError(
+            f"The {type(mechanism).__name__} of '{node}' has no objective that could be held while it is fine-tuned."
+            " Give its class a `loss(x, pa)`."
+        )
     if not predictors:
         raise DataError("There are no predictors to fine-tune with. Train some: causalcf predictors --part tune.")
     predictors.check(graph.variables)
@@ -306,7 +311,10 @@ def _check(
         )
 
 
-def _moved(predictors: Predictors, device: torch.device) -> Predictors:
-    """Copies on a device, which nothing moves and which may be put into training mode."""
-    members = [copy.deepcopy(predictor).to(device).requires_grad_(False) for predictor in predictors.values()]
+def _moved(predictors: Predictors, mechanism: Mechanism) -> Predictors:
+    """Copies where the mechanism is and in its precision, which nothing moves and which may go into training mode."""
+    members = [
+        copy.deepcopy(predictor).to(mechanism.device, mechanism.dtype).requires_grad_(False)
+        for predictor in predictors.values()
+    ]
     return Predictors(members)

@@ -268,7 +268,8 @@ class StructuralCausalModel(nn.Module):
 
         Predictors read causes back from counterfactual images, and their loss is minimised while the mechanism's own
         objective is held near its pretrained level by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
-        Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are.
+        Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are. If it
+        fails or is interrupted, the model is what it was. Runs under `torchrun` as `fit` does.
 
         Args:
             data: Mapping of arrays or tensors, data set or data frame, in data units.
@@ -299,26 +300,28 @@ class StructuralCausalModel(nn.Module):
         Raises:
             NotFittedError: The model, or a predictor, is not fitted.
             GraphError: Predictors for another graph, or it is not clear which image.
-            MechanismError: The node has neither encoder nor generator.
+            MechanismError: The node has neither encoder nor generator, or no objective that could be held.
             DataError: Bad data, or predictors that saw what judges see.
-            TrainingError: Losses are not finite.
+            TrainingError: Losses are not finite, or there is no such precision.
             CheckpointError: The checkpoint belongs to another run.
         """
         self._fitted()
         node = finetuning.tuned_node(self.variables, node)
         members = predictors.values() if isinstance(predictors, Mapping) else predictors
-        seed = seeding.resolve(seed)
-        dtype = torch.float64 if precision.startswith("64") else self.dtype
-        train = self._with_noiseless(self._read(data, dtype, device))
+        device = training.join(device)
+        seed = training.agree(seeding.resolve(seed), device)
+        dtype = training.dtype_of(precision)
+        # A copy is tuned and takes the place of this model's mechanisms in the end: all of it happens, or nothing.
+        twin = copy.deepcopy(self).to(device=device, dtype=dtype)
+        train = twin._with_noiseless(twin._read(data))
         if isinstance(validation, float | int):
             train, held_out = training.split(train, validation, seed)
         else:
-            held_out = self._with_noiseless(self._read(validation, dtype, device))
-        self.to(device=device, dtype=dtype)
+            held_out = twin._with_noiseless(twin._read(validation))
         started = time.perf_counter()
         tuned = finetuning.finetune(
             self.graph,
-            self.mechanisms,
+            twin.mechanisms,
             Predictors(list(members)),
             train,
             held_out,
@@ -335,16 +338,20 @@ class StructuralCausalModel(nn.Module):
             resume=resume,
             progress=progress,
         )
-        self.history = self.history + tuned.history
-        self.provenance = provenance(
+        seen = summarise(self.graph, twin.mechanisms, train, held_out)
+        made = provenance(
             seed=seed,
-            device=self.device,
+            device=twin.device,
             precision=precision,
             rows=train.rows,
             seconds=round(time.perf_counter() - started, 1),
             tuned=tuned.facts,
             pretrained=self.provenance,
         )
+        self._modules_in_order, self.provenance = twin._modules_in_order, made
+        # The others keep what they have seen; of the tuned one, the noise has changed.
+        self.seen = self.seen | {name: of_data for name, of_data in seen.items() if name == node}
+        self.history = self.history + tuned.history
         return self
 
     def _infer_variables(self, data: Any) -> None:

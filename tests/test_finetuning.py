@@ -9,16 +9,17 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import finetuning, predictors
+from causalcf import finetuning, predictors, training
 from causalcf.errors import (
     CheckpointError,
     DataError,
     GraphError,
     MechanismError,
     NotFittedError,
+    TrainingError,
     UnknownNodeError,
 )
-from causalcf.mechanisms import VAE, Recipe
+from causalcf.mechanisms import GAN, HVAE, VAE, Diffusion, Generator, Mechanism, Recipe
 from causalcf.predictors import Ensemble, Predictor, Predictors
 
 BARS = ccf.datasets.Bars(600)
@@ -111,6 +112,21 @@ def test_effects_follow_and_nothing_else() -> None:
     torch.testing.assert_close(imagined["brightness"], expected, rtol=1e-4, atol=1e-3)
 
 
+def test_the_multiplier_hears_of_every_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worked through in three parts, its gradient is minus the mean excess of the whole batch."""
+    tuning = finetuning.Tuning(
+        _model().mechanisms["image"], {}, Predictors([]), slack=1.0, actions={}, start=1.0, ascent=0.1
+    )
+    monkeypatch.setattr(tuning, "weighed", lambda x, _pa: (x.mean(), torch.zeros(())))
+    x = torch.arange(10.0)
+    parts = x.chunk(3)
+    for part in parts:
+        tuning.descend(part, {})
+    for part in parts:
+        (tuning.ascend(part, {}) * len(part) / len(x)).backward()
+    torch.testing.assert_close(tuning.log_multiplier.grad, -x.mean())
+
+
 def test_a_killed_run_resumes_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _tuned(_model())
     path = tmp_path / "run.checkpoint"
@@ -173,7 +189,17 @@ def _refused(match: str, error: type[Exception], scm: ccf.SCM, readers: list[Pre
     settings: dict[str, Any] = {"recipe": RECIPE, "seed": 0, "progress": False, **options}
     with pytest.raises(error, match=match):
         scm.finetune(BARS, readers, **settings)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in scm.state_dict().items())
+    _unmoved(scm, before)
+
+
+def _unmoved(scm: ccf.SCM, before: dict[str, torch.Tensor]) -> None:
+    after = scm.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+    assert not any(parameter.requires_grad for parameter in scm.parameters())
+    assert not any(module.training for module in scm.modules())
+    assert not scm.mechanisms["image"].by_category  # type: ignore[union-attr]
+    assert "tuned" not in scm.provenance
 
 
 def test_bad_input_is_refused_before_anything_moves() -> None:
@@ -189,6 +215,82 @@ def test_bad_input_is_refused_before_anything_moves() -> None:
     _refused("slack must be positive", DataError, scm, [reader], slack=0.0)
     _refused("give weights >= 0", DataError, scm, [reader], actions={"side": -1.0})
     _refused("give weights >= 0", DataError, scm, [reader], actions={"image": 1.0})
+
+
+def test_what_training_refuses_leaves_the_model_alone(tmp_path: Path) -> None:
+    scm, reader = _model(), _reader()
+    _refused("There is no precision '16'", TrainingError, scm, [reader], precision="16")
+    (tmp_path / "run.checkpoint").write_bytes(b"")
+    _refused("exists already", CheckpointError, scm, [reader], checkpoint=tmp_path / "run.checkpoint")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TrainingError])
+def test_a_run_that_breaks_off_leaves_the_model_alone(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scm = _model()
+    before = copy.deepcopy(scm.state_dict())
+
+    def broken(self: finetuning.Tuning) -> dict[str, float]:
+        raise error
+
+    monkeypatch.setattr(finetuning.Tuning, "facts", broken)  # asked for after the first epoch
+    with pytest.raises(error):
+        _tuned(scm)
+    _unmoved(scm, before)
+
+
+def test_a_check_knows_the_noise_of_the_tuned_mechanism() -> None:
+    before, scm = _pretrained(), _tuned(_model(), validation=BARS)
+    sizes = scm.abduct(BARS[:512])["image.z"].square().mean(1).sqrt()
+    assert scm.seen["image"]["size.z"] == pytest.approx([float(sizes.median()), float(sizes.max())], rel=1e-4)
+    assert {**scm.seen, "image": 0} == {**before.seen, "image": 0}
+
+
+def test_a_model_may_be_tuned_in_double_precision() -> None:
+    scm = _tuned(_model(), precision="64-true", epochs=1)
+    assert scm.dtype == torch.float64
+    again = _tuned(scm, precision="32-true", epochs=1)
+    assert again.dtype == torch.float32
+
+
+def test_processes_join_and_agree_on_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = []
+    monkeypatch.setattr(training, "join", lambda device: joined.append(device) or torch.device("cpu"))
+    monkeypatch.setattr(training, "agree", lambda _seed, _device: 7)
+    scm = _tuned(_model(), epochs=1, seed=None)
+    assert joined == ["cpu"]
+    assert scm.provenance["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        HVAE(strides=(4, 8), widths=(8, 8, 8), blocks=(0, 1, 2), latent=(0, 2, 3)),
+        GAN(latent=4, widths=(8, 8, 8)),
+        Diffusion(widths=(8, 8, 8), steps=2, iterations=3),
+    ],
+    ids=lambda mechanism: type(mechanism).__name__,
+)
+def test_other_image_mechanisms_are_tuned_by_what_they_are(mechanism: Mechanism) -> None:
+    scm = ccf.SCM(BARS.graph, mechanisms={"image": mechanism}).fit(BARS, epochs=1, seed=0, progress=False)
+    before = copy.deepcopy(scm.mechanisms["image"].state_dict())
+    _tuned(scm, recipe=Recipe(epochs=1, batch_size=270, lr=1e-3, warmup=0))
+    after = scm.mechanisms["image"].state_dict()
+    assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+
+
+def test_a_generator_without_an_objective_is_refused() -> None:
+    class Drawing(torch.nn.Linear):
+        def forward(self, z: torch.Tensor, *_pa: torch.Tensor) -> torch.Tensor:
+            return super().forward(z).sigmoid().unflatten(1, BARS.variables["image"].event_shape)
+
+    drawing = Drawing(2, BARS.variables["image"].numel)
+    scm = ccf.SCM(BARS.graph, mechanisms={"image": Generator(drawing, latent=2)})
+    scm.fit(BARS, epochs=1, seed=0, progress=False)
+    with pytest.raises(MechanismError, match="The Generator of 'image' has no objective that could be held"):
+        _tuned(scm)
 
 
 def test_an_unfitted_model_is_refused() -> None:
