@@ -316,6 +316,7 @@ def finetune(
     folder = given if Path(given).is_dir() else None
     table = load_data(data, root, "train")
     checkpoint = out.with_suffix(".checkpoint")
+    options: dict[str, Any] = {} if slack is None else {"slack": slack}
     scm.finetune(
         first_rows(table, rows),
         pretrained(data if folder else given, which="tune", folder=folder, device=device),
@@ -329,7 +330,7 @@ def finetune(
         checkpoint=checkpoint,
         resume=resume,
         progress=not quiet,
-        **({} if slack is None else {"slack": slack}),
+        **options,
     )
     _write_model(scm, out, data, half)
     checkpoint.unlink(missing_ok=True)
