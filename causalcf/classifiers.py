@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import pairwise
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +95,8 @@ class Stacked(ClassifierEnsemble):
     """Any modules of one architecture as an ensemble: one vectorised call instead of a loop.
 
     Args:
-        modules: Classifiers of one architecture; their weights are copied. Layers whose training depends on the
-            batch (batch normalisation) are not for `fit_classifier`.
+        modules: Classifiers of one architecture, equal but for their weights, which are copied. Layers whose training
+            depends on the batch (batch normalisation) are not for `fit_classifier`.
 
     Raises:
         DataError: There are none, or they differ in architecture.
@@ -108,9 +109,12 @@ class Stacked(ClassifierEnsemble):
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
-        shapes = {tuple((name, tuple(t.shape)) for name, t in module.state_dict().items()) for module in modules}
-        if len(shapes) != 1 or len({type(module) for module in modules}) != 1:
-            raise DataError(f"An ensemble needs classifiers of one architecture, got {len(modules)} of {len(shapes)}.")
+        makes = [_make(module) for module in modules]
+        if not makes or any(not _same(make, makes[0]) for make in makes[1:]):
+            raise DataError(
+                f"A stack needs classifiers of one architecture: one after another, their {len(makes)} trees of layers"
+                " must have equal types, settings and shapes."
+            )
         self.size = len(modules)
         parameters, buffers = stack_module_state(list(modules))
         # A dot would mean a submodule.
@@ -134,6 +138,25 @@ class Stacked(ClassifierEnsemble):
 
     def members_apart(self, x: Tensor) -> Tensor:
         return self._call(x, 0)
+
+
+def _make(module: nn.Module) -> list[Any]:
+    """All that a module is beside the values of its weights: the types and settings of its layers, and shapes."""
+    common = vars(nn.Module())
+    layers = [
+        (name, type(layer), {key: value for key, value in vars(layer).items() if key not in common})
+        for name, layer in module.named_modules()
+    ]
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return [layers, [(name, t.shape, t.dtype) for name, t in tensors]]
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two makes are equal; what cannot be compared, such as a tensor that is no weight, is not."""
+    try:
+        return bool(a == b)
+    except (RuntimeError, ValueError):
+        return False
 
 
 def fit_classifier(

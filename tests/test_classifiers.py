@@ -57,6 +57,29 @@ def test_a_stack_needs_one_architecture() -> None:
         Stacked([])
 
 
+@pytest.mark.parametrize("b", [nn.Tanh(), nn.LeakyReLU(0.5)], ids=["type", "setting"])
+def test_equal_shapes_are_not_yet_one_architecture(b: nn.Module) -> None:
+    """Where they were taken for one, the second would be asked with the first's code."""
+    first, second = (nn.Sequential(nn.Linear(2, 4), act, nn.Linear(4, 3)) for act in (nn.LeakyReLU(0.1), b))
+    with pytest.raises(DataError, match="one architecture"):
+        Stacked([first, second])
+
+
+def test_plain_attributes_belong_to_the_architecture() -> None:
+    class Scaled(nn.Linear):
+        def __init__(self, by: object) -> None:
+            super().__init__(2, 3)
+            self.by = by
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * self.by
+
+    Stacked([Scaled(2.0), Scaled(2.0)])
+    for a, b in ((1.0, 2.0), (torch.ones(3), torch.ones(3))):
+        with pytest.raises(DataError, match="one architecture"):
+            Stacked([Scaled(a), Scaled(b)])
+
+
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
 def test_every_member_learns(adversarial: float) -> None:
     torch.manual_seed(0)
