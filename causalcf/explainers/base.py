@@ -192,9 +192,9 @@ class Explainer(ABC):
             x: As for `explain`.
         """
         self._require_fit()
-        factual = self.scm.abduct(self._rows(x), seed=0).factual
+        factual = self._abducted(x, 0).factual
         assert factual is not None
-        return self._explained.predicted(self._explained.check(self.node, self._seen(factual)))
+        return self._explained.predicted(self._explained.check(self.node, self._seen(factual), self.batch_size))
 
     @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:
@@ -220,7 +220,7 @@ class Explainer(ABC):
         if target is None and not self.untargeted:
             raise ExplanationError(f"{type(self).__name__} needs a target: explain(x, target=3).")
         seed = seeding.resolve(seed)
-        noise = self.scm.abduct(self._rows(x), seed=seeding.derive(seed, "abduction"))
+        noise = self._abducted(x, seeding.derive(seed, "abduction"))
         query = self._query(noise, target)
         with seeding.seeded(seeding.derive(seed, "search"), self.scm.device):
             parts = [
@@ -240,8 +240,23 @@ class Explainer(ABC):
 
     def _seen(self, factual: Batch) -> Tensor:
         """What the explained classifier looks at: the node, or its codes."""
-        x = factual[self.node]
-        return self.encode(x, self._parents(factual)) if self.reads_codes else x
+        if not self.reads_codes:
+            return factual[self.node]
+        parts = [factual[start : start + self.batch_size] for start in range(0, factual.rows, self.batch_size)]
+        return torch.cat([self.encode(part[self.node], self._parents(part)) for part in parts])
+
+    def _abducted(self, x: Any, seed: int) -> Noise:
+        """The noise of observed rows, batch by batch."""
+        whole = self.scm._read(self._rows(x))
+        starts = range(0, max(whole.rows, 1), self.batch_size)
+        parts = [self.scm.abduct(whole[start : start + self.batch_size], seed=seed) for start in starts]
+        if len(parts) == 1:
+            return parts[0]
+        factuals = [part.factual for part in parts if part.factual is not None]
+        factual = {name: torch.cat([part[name] for part in factuals]) for name in factuals[0]}
+        return Noise(
+            {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, Batch(factual, whole.index)
+        )
 
     def _parents(self, factual: Batch) -> dict[str, Tensor]:
         return {parent: factual[parent] for parent in self.scm.graph.parents(self.node)}
@@ -263,7 +278,7 @@ class Explainer(ABC):
         zeroed = () if self.carry_residual or not latent else mechanism.residual_sites
         u |= {suffix: torch.zeros_like(u[suffix]) for suffix in zeroed}
         start = self._joined(u) if latent else x
-        members = self._explained.check(self.node, start if self.reads_codes else x)
+        members = self._explained.check(self.node, start if self.reads_codes else x, self.batch_size)
         if self.gradients:
             self._explained.check_gradient(start if self.reads_codes else x)
         wanted, side = read_target(self._explained, target, members)
@@ -283,6 +298,7 @@ class Explainer(ABC):
             members,
             zeroed,
             latent=self.reads_codes,
+            batch_size=self.batch_size,
         )
 
     def _warn_of_meaning(self, pa: dict[str, Tensor], members: Tensor) -> None:

@@ -108,11 +108,7 @@ class CFRL(Explainer):
 
     def _find(self, query: Query, *, stream: bool) -> Found:
         source = query.explained.predicted(query.members)
-        found = verdict(query, self.act(query.start, source, query.target), gamma=self.gamma)
-        if stream:
-            every = torch.arange(query.rows, device=source.device)
-            found.trail.extend([(every, query.start), (every, found.code)])
-        return found
+        return verdict(query, self.act(query.start, source, query.target), gamma=self.gamma, stream=stream)
 
 
 @dataclass(frozen=True)

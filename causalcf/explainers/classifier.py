@@ -51,12 +51,19 @@ class Explained:
 
     def members(self, x: Tensor) -> Tensor:
         """Outputs of every member, (M, N, K)."""
-        y = self._ask(x)
+        return self._as_members(self._ask(x))
+
+    def _as_members(self, y: Tensor) -> Tensor:
         y = y.unsqueeze(-1) if y.ndim == 2 else y
         return torch.cat([-y / 2, y / 2], -1) if y.shape[-1] == 1 and not self.regression else y
 
-    def check(self, node: str, x: Tensor) -> Tensor:
+    def check(self, node: str, x: Tensor, batch_size: int = 1024) -> Tensor:
         """`members(x)`, after a look at whether f fits; tells the variable from it.
+
+        Args:
+            node: What x is called.
+            x: (N, ...).
+            batch_size: Rows that f is asked about at once.
 
         Raises:
             MechanismError: f cannot take x, or gives something else than logits.
@@ -64,7 +71,8 @@ class Explained:
         """
         shape = ", ".join(["N", *map(str, x.shape[1:])])
         try:
-            y = self._ask(x)
+            parts = [self._ask(part) for part in x.split(batch_size)]
+            y = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise MechanismError(
                 f"The classifier cannot take '{node}', a tensor of shape ({shape}): {error}"
@@ -88,7 +96,12 @@ class Explained:
                 "The classifier gives probabilities, where logits are needed: every row sums to 1."
                 " Drop its last softmax, or give their logarithm: lambda x: f(x).log()."
             )
-        return self.members(x)
+        if classes == 1 and not self.regression and len(x) > 1 and ((y >= 0) & (y <= 1)).all():
+            raise ExplanationError(
+                f"The classifier gives probabilities, where logits are needed: its values for {len(x)} rows are all in"
+                " [0, 1]. Drop its last sigmoid, or give logits: lambda x: torch.logit(f(x))."
+            )
+        return self._as_members(y)
 
     def check_gradient(self, x: Tensor) -> None:
         """Raise `ExplanationError` unless the outputs can be differentiated."""

@@ -127,11 +127,7 @@ class CycleGAN(Explainer):
         image = query.x.clone()
         for k in number.unique().tolist():  # by pair, not by row
             image[number == k] = self.generators[k](query.x[number == k])
-        found = verdict(query, image, gamma=self.gamma)
-        if stream:
-            every = torch.arange(query.rows, device=query.x.device)
-            found.trail.extend([(every, query.x), (every, image)])
-        return found
+        return verdict(query, image, gamma=self.gamma, stream=stream)
 
 
 class _Translator(nn.Module):

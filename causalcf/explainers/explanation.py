@@ -14,6 +14,7 @@ from causalcf.abduction import site
 from causalcf.data import Batch
 from causalcf.errors import CausalCFError, ExplanationError
 from causalcf.explainers.query import REASONS, Found, Query, Reason, padded
+from causalcf.metrics import doubt
 from causalcf.variables import Categorical
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from causalcf.scm import StructuralCausalModel
 
 __all__ = ["Explanation", "Stream"]
-
-CHUNK = 2048
-"""Frames of a stream that are decoded and classified at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +123,7 @@ class Explanation:
     def reconstruction(self) -> Tensor:
         """What the model makes of the factual without any change, (N, *event_shape)."""
         with torch.no_grad():
-            return self.query.decode(self.query.start)
+            return self.query.judged(self.query.start)[0]
 
     @property
     def changed(self) -> Tensor:
@@ -185,8 +183,7 @@ def assemble(
     scm: StructuralCausalModel, factual: Batch, query: Query, found: Found, *, method: str, seed: int, stream: bool
 ) -> Explanation:
     """The explanation that a search result stands for; image and probability are computed from its `do`."""
-    image = query.decode(found.code)
-    members = query.explained.members(found.code if query.latent else image)
+    image, members = query.judged(found.code)
     return Explanation(
         scm,
         factual,
@@ -222,7 +219,8 @@ def _stream(query: Query, found: Found) -> Stream:
     longest = code.shape[1]
     step = torch.arange(longest, device=code.device).expand(query.rows, -1)
     row, at = torch.nonzero(step < lengths[:, None], as_tuple=True)
-    parts = [_frames(query[r], code[r, s]) for r, s in zip(row.split(CHUNK), at.split(CHUNK), strict=True)]
+    size = query.batch_size
+    parts = [_frames(query[r], code[r, s]) for r, s in zip(row.split(size), at.split(size), strict=True)]
     # Where a shorter row's frames go on: its last one again.
     number = torch.zeros_like(step)
     number[row, at] = torch.arange(len(row), device=code.device)
@@ -232,14 +230,9 @@ def _stream(query: Query, found: Found) -> Stream:
 
 def _frames(query: Query, code: Tensor) -> dict[str, Tensor]:
     """What a stream holds of one code a row."""
-    image = query.decode(code)
-    members = query.explained.members(code if query.latent else image)
+    image, members = query.judged(code)
     said = {"image": image, "logits": members.mean(0), "probability": query.probability(members)}
     if query.explained.regression:
         return said | dict.fromkeys(("total", "aleatoric"), torch.zeros_like(said["probability"]))
-    p = members.softmax(-1)
-    return said | {"total": _entropy(p.mean(0)), "aleatoric": _entropy(p).mean(0)}
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -torch.xlogy(p, p).sum(-1)
+    split = doubt(members if len(members) > 1 else members.expand(2, -1, -1))  # one member agrees with itself
+    return said | {"total": split.total, "aleatoric": split.aleatoric}

@@ -164,7 +164,7 @@ def line(query: Query, alpha: Tensor) -> Tensor:
     return torch.lerp(query.start, query.constants["end"], alpha.view(-1, *[1] * (query.start.ndim - 1)))
 
 
-def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1) -> Found:
+def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1, stream: bool = False) -> Found:
     """What a learned map gave, judged: reached where the probability of the target is at least gamma.
 
     Args:
@@ -172,7 +172,10 @@ def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1) -
         code: (N, ...) what the map gave.
         gamma: Probability of the target to reach.
         steps: Applications of the map.
+        stream: Keep the start and the end, the only two frames there are.
     """
     progress = query.progress(query.ask(code))
     reason = torch.where(query.met(progress, gamma), REACHED, MISSED)
-    return Found(code, torch.full_like(reason, steps), reason)
+    every = torch.arange(query.rows, device=code.device)
+    trail = [(every, query.start), (every, code)] if stream else []
+    return Found(code, torch.full_like(reason, steps), reason, trail)

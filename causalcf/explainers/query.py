@@ -74,6 +74,7 @@ class Query:
         zeroed: Residual sites that the explanation sets to 0.
         latent: Whether the classifier reads codes instead of the node's values.
         constants: Further values that a method keeps per row.
+        batch_size: Rows that are decoded and classified at once where nothing is searched.
     """
 
     node: str
@@ -90,6 +91,7 @@ class Query:
     zeroed: tuple[str, ...] = ()
     latent: bool = False
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    batch_size: int = 1024
 
     @property
     def rows(self) -> int:
@@ -138,6 +140,14 @@ class Query:
             return code
         x = self.mechanism.predict(self.noise(code), self.pa)
         return _Projected.apply(x, self.project(x.detach()))  # type: ignore[no-any-return]
+
+    def judged(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """The node's values that codes stand for, and what the classifier says of them, batch by batch."""
+        images, members = [], []
+        for start, part in zip(range(0, len(code), self.batch_size), code.split(self.batch_size), strict=True):
+            images.append(self[start : start + self.batch_size].decode(part))
+            members.append(self.explained.members(part if self.latent else images[-1]))
+        return torch.cat(images), torch.cat(members, 1)
 
     def ask(self, code: Tensor) -> Tensor:
         """What the classifier says of a code, (M, N, K)."""

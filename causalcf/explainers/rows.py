@@ -70,7 +70,12 @@ class Rows:
         pa = {name: drawn[name] for name in explainer.scm.graph.parents(explainer.node)}
         u = explainer.mechanism.sample_noise(n)
         code = torch.cat([u[suffix].flatten(1) for suffix in explainer.sites], 1)
-        x = explainer.mechanism.variable.project(explainer.decode(code, pa))
+        size = explainer.batch_size
+        parts = (
+            explainer.decode(code[start : start + size], {name: v[start : start + size] for name, v in pa.items()})
+            for start in range(0, n, size)
+        )
+        x = explainer.mechanism.variable.project(torch.cat(list(parts)))
         return cls._labelled(explainer, x, pa, code)
 
     def require_images(self, method: str) -> None:
@@ -85,7 +90,7 @@ class Rows:
     @classmethod
     def _labelled(cls, explainer: Explainer, x: Tensor, pa: dict[str, Tensor], code: Tensor | None) -> Rows:
         explained = explainer._explained
-        explained.check(explainer.node, x[:2])
+        explained.check(explainer.node, x[: explainer.batch_size])
         codes, labels = [], []
         for start in range(0, len(x), explainer.batch_size):
             part = slice(start, start + explainer.batch_size)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from causalcf import metrics
 from causalcf.errors import ExplanationError
 from causalcf.explainers.explanation import Explanation
 from causalcf.metrics.autoencoders import ClassAutoencoders
+from causalcf.metrics.features import evaluating
 
 __all__ = ["image_scores", "scores", "summary"]
 
 Classifier = Callable[[Tensor], Tensor]
+
+BATCH = 500
+"""Rows that are judged at once."""
 
 
 def scores(
@@ -95,11 +99,20 @@ def image_scores(
     if judge is not None:
         result["valid to the judge"] = metrics.validity(_predicted(judge, x), target)
     if autoencoders is not None:
-        with torch.no_grad():
-            again = autoencoders(x)
-        result["IM1"], result["IM2"] = metrics.im1(again, x, source, target), metrics.im2(again, x, target)
-        result["reconstruction error"] = metrics.reconstruction_error(x, autoencoders.of_all)
+        result |= _judged_by(autoencoders, x, source, target)
     return result
+
+
+def _judged_by(autoencoders: ClassAutoencoders, x: Tensor, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """IM1, IM2 and the reconstruction error, batch by batch: K + 1 reconstructions a row take room."""
+    parts = []
+    with evaluating(autoencoders):
+        for images, a, b in zip(x.split(BATCH), source.split(BATCH), target.split(BATCH), strict=True):
+            again = autoencoders(images)
+            error = metrics.reconstruction_error(images, lambda _, again=again: again[:, -1])
+            parts.append((metrics.im1(again, images, a, b), metrics.im2(again, images, b), error))
+    names = ("IM1", "IM2", "reconstruction error")
+    return {name: torch.cat(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def summary(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
@@ -114,11 +127,9 @@ def summary(scores: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
     return {name: (float(means[name]), float(spreads[name])) for name in scores}
 
 
-@torch.no_grad()
 def _predicted(classifier: Classifier, x: Tensor) -> Tensor:
-    if isinstance(classifier, nn.Module):
-        classifier.eval()
-    return torch.cat([classifier(part).argmax(-1) for part in x.split(1000)])
+    with evaluating(classifier):
+        return torch.cat([classifier(part).argmax(-1) for part in x.split(BATCH)])
 
 
 def _stream_scores(explanation: Explanation, target: Tensor) -> dict[str, Tensor]:

@@ -232,8 +232,46 @@ def test_members_of_different_make_are_an_ensemble_too() -> None:
     x = images(linear_scm(), 5)
     for members in ([a, b], [a, b.forward], nn.ModuleList([a, b])):
         assert torch.allclose(Explained(members, None).members(x), torch.stack([a(x), b(x)]))
+    c, d = (nn.Sequential(nn.Flatten(), nn.Linear(64, 3), act).double() for act in (nn.ReLU(), nn.Tanh()))
+    assert torch.allclose(Explained([c, d], None).members(x), torch.stack([c(x), d(x)]))
     same = [linear_classifier(seed) for seed in range(4)]
     assert torch.allclose(Explained(same, None).members(x), torch.stack([f(x) for f in same]))
+
+
+def test_a_sigmoid_at_the_end_is_refused() -> None:
+    x = images(linear_scm(), 9)
+    f = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).double()
+    for g in (nn.Sequential(f, nn.Sigmoid()), lambda image: f(image)[:, 0].sigmoid()):
+        with pytest.raises(ExplanationError, match=r"probabilities.*torch\.logit"):
+            Explained(g, None).check("image", x)
+        Explained(g, ccf.Real()).check("image", x)
+        Explained(lambda image, g=g: torch.logit(g(image)), None).check("image", x)
+
+
+def test_no_more_rows_than_a_batch_are_encoded_decoded_or_classified_at_once() -> None:
+    """50 convolutional networks of 10,000 images have to fit."""
+    scm, f, most = linear_scm(), linear_classifier(), 0
+
+    def seen(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        nonlocal most
+        most = max(most, len(arguments[0]))
+
+    explainer = ImageGradient(scm, classifier=lambda x: f(x), batch_size=3)
+    latent = REVISE(scm, classifier=lambda x: f(x), batch_size=3, max_steps=100)
+    f.register_forward_pre_hook(seen)
+    mechanism = scm.mechanisms["image"]
+    calls: list[int] = []
+    predict, abduct = mechanism.predict, mechanism.abduct
+    mechanism.predict = lambda u, pa: (calls.append(len(u["z"])), predict(u, pa))[1]  # type: ignore[method-assign]
+    mechanism.abduct = lambda x, pa, **o: (calls.append(len(x)), abduct(x, pa, **o))[1]  # type: ignore[method-assign]
+    x = images(scm, 10)
+    target = (explainer.predict(x) + 1) % 3
+    for asked in (explainer, latent):
+        e = asked.explain(x, target, seed=0, stream=True)
+        assert e.rows == 10
+        assert e.reconstruction.shape == x.shape
+    assert most == 3
+    assert max(calls) == 3
 
 
 def test_a_copy_is_explained() -> None:

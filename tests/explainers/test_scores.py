@@ -46,6 +46,26 @@ def test_the_factual_scores_nothing_and_the_counterfactual_more():
     )
 
 
+def test_autoencoders_judge_batch_by_batch_and_the_judge_is_given_back_as_found(monkeypatch):
+    explanation, f, x = _explained()
+    autoencoders, judge = metrics.ClassAutoencoders(3).double(), f.train()
+    whole = scores(explanation, judge=judge, autoencoders=autoencoders)
+    assert judge.training
+    assert autoencoders.training
+    with torch.no_grad():
+        again = autoencoders(explanation.counterfactual)
+    im1 = metrics.im1(again, explanation.counterfactual, explanation.factual_predicted, explanation.target)
+    assert torch.allclose(whole["IM1"], im1)
+    error = metrics.reconstruction_error(explanation.counterfactual, autoencoders.of_all)
+    assert torch.allclose(whole["reconstruction error"], error)
+    seen = []
+    autoencoders.register_forward_hook(lambda _m, images, _y: seen.append(len(images[0])))
+    monkeypatch.setattr("causalcf.explainers.scores.BATCH", 5)
+    parts = scores(explanation, judge=judge, autoencoders=autoencoders)
+    assert seen == [5, 5, 2]
+    assert all(torch.allclose(parts[name], whole[name], equal_nan=True) for name in whole)
+
+
 def test_where_any_other_class_would_do_the_way_is_scored_towards_the_one_that_came_out():
     scm, f = linear_scm(), linear_classifier()
     cem = ccf.explainers.CEM(scm, classifier=f, max_steps=30, c_steps=3, autoencoder_weight=0.0)
