@@ -37,7 +37,7 @@ class REVISE(GradientSearch):
     """
 
     distance_weight: float = 1e-3
-    lr: float = 0.05
+    lr: float = 0.1
 
     def _update(self) -> Update:
         return Adam(self.lr)
