@@ -30,7 +30,7 @@ from typing import Annotated
 import matplotlib as mpl
 import torch
 import typer
-from setting import Scores, Setting, grid, published, summary, table, write
+from setting import Scores, Setting, grid, published, reference_images, summary, table, write
 from torch import Tensor
 
 from causalcf import explainers, metrics
@@ -266,8 +266,9 @@ def main(
     found = ask(setting, methods(setting, rows, few, passes, steps, rounds), x, target, slow)
     lines = {name: line(setting, explanation, setting.seconds[name]) for name, explanation in found.items()}
     first = found["C3LT"]
+    images = reference_images(x, target, setting.test["image"], setting.test["digit"], seed=seed)
     for name, values in setting.references(first.query.x, first.factual_predicted, target).items():
-        lines[name] = _in_print(summary(values))
+        lines[name] = _in_print(summary(values)) | realism(setting, images[name], target)
     lines |= PUBLISHED
     table(f"3-8, 4-9, 5-6, both directions, {len(x)} queries ({data})", COLUMNS, lines)
     write(setting, "methods", lines, **facts)

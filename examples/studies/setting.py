@@ -291,7 +291,7 @@ def _cell(column: str, value: tuple[float, float] | None) -> str:
         return ""
     mean, spread = value
     share = column.startswith("valid")  # of rows that do: its spread says nothing new
-    return f"{mean:.3g}" if share or spread != spread else f"{mean:.3g} ± {spread:.2g}"
+    return f"{mean:.4g}" if share or spread != spread else f"{mean:.3g} ± {spread:.2g}"
 
 
 def published(**values: float) -> Scores:
