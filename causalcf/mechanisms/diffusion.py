@@ -192,11 +192,13 @@ def _correction(values: list[Tensor], residuals: list[Tensor]) -> Tensor:
     if len(values) == 1:
         return torch.zeros_like(values[0])
     moved, changed = (torch.stack([b - a for a, b in pairwise(of)], 2) for of in (values, residuals))
+    # In double precision, in which the ridge is no rounding error: changes of a row may be collinear.
+    changed, residual = changed.double(), residuals[-1].double()
     gram = changed.mT @ changed
     # Ridge, for rows that have converged already: their changes are rounding, or nothing at all.
     ridge = 1e-8 * gram.diagonal(dim1=1, dim2=2).sum(1) + 1e-20
     gram = gram + torch.diag_embed(ridge[:, None].expand(-1, gram.shape[1]))
-    return (moved @ torch.linalg.solve(gram, changed.mT @ residuals[-1][:, :, None])).squeeze(2)
+    return (moved @ torch.linalg.solve(gram, changed.mT @ residual[:, :, None]).to(moved)).squeeze(2)
 
 
 # ---------------------------------------------------------------------- network

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causalcf.errors import MechanismError
-from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe, Trainable
+from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe, Trainable, in_one_batch
 from causalcf.mechanisms.images import EMBEDDING, Film, ImageMechanism, draw_normal, embedding, framed, quiet
 
 __all__ = ["HVAE"]
@@ -214,10 +214,8 @@ class HVAE(ImageMechanism):
         return self._image(choose, c, pa)
 
     def prior(self, pa: Parents) -> dict[str, Independent]:
-        return {
-            site: self._law(torch.zeros(shape, device=self.device, dtype=self.dtype), torch.ones(()))
-            for site, shape in self.shapes().items()
-        }
+        one = torch.ones((), device=self.device, dtype=self.dtype)
+        return {site: self._law(one.new_zeros(shape), one) for site, shape in self.shapes().items()}
 
     def posterior(self, x: Tensor, pa: Parents) -> dict[str, Independent]:
         """q of each latent where those above it are at their means; `propose` draws from the whole of q."""
@@ -245,18 +243,7 @@ class HVAE(ImageMechanism):
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
         """p(x | pa, u), batch shape that of the latents and the parents together."""
-        batch = torch.broadcast_shapes(*(u.shape[:-3] for u in latents.values()))
-        for name, variable in self.parents.items():
-            batch = torch.broadcast_shapes(batch, pa[name].shape[: pa[name].ndim - len(variable.event_shape)])
-        # Networks take one batch dimension; ChiRho's worlds add more.
-        flat = {
-            name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
-            for name, variable in self.parents.items()
-        }
-        u = {
-            site: value.expand(*batch, *value.shape[-3:]).reshape(-1, *value.shape[-3:])
-            for site, value in latents.items()
-        }
+        batch, flat, u = in_one_batch(self.parents, pa, latents, dims=3)
         mean, std = self.decode(u, flat)
         shape = (*batch, *self.variable.event_shape)
         return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)

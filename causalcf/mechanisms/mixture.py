@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causalcf.errors import MechanismError
-from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe, Stage, Turn
+from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe, Stage, Turn, in_one_batch
 from causalcf.mechanisms.images import framed
 from causalcf.nn import ParentEncoder, Standardiser, mlp
 from causalcf.variables import Boolean, Image, Table, Variable, Vector
@@ -311,17 +311,8 @@ class MixtureAE(Mechanism):
         return {suffix: Normal(code, self.noise).to_event(1) for suffix, code in codes.items()}
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
-        z, u = latents["z"], latents["u"]
-        batch = torch.broadcast_shapes(z.shape[:-1], u.shape[:-1])
-        for name, variable in self.parents.items():
-            batch = torch.broadcast_shapes(batch, _batch_shape(pa[name], variable))
-        # Networks take one batch dimension; ChiRho's worlds add more.
-        flat = {
-            name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
-            for name, variable in self.parents.items()
-        }
-        z, u = (code.expand(*batch, code.shape[-1]).reshape(-1, code.shape[-1]) for code in (z, u))
-        mean = self.decode(z, u, flat).reshape(*batch, *self.variable.event_shape)
+        batch, flat, codes = in_one_batch(self.parents, pa, latents, dims=1)
+        mean = self.decode(codes["z"], codes["u"], flat).reshape(*batch, *self.variable.event_shape)
         return Normal(mean, self.log_sigma.exp().expand_as(mean)).to_event(len(self.variable.event_shape))
 
     # ------------------------------------------------------------------ the structural assignment
@@ -402,6 +393,7 @@ class TableDecoder(nn.Module):
 
     low: Tensor
     high: Tensor
+    is_number: Tensor
 
     def __init__(self, variable: Variable, code: int, context: int, temperature: float = 0.5) -> None:
         super().__init__()
@@ -411,6 +403,8 @@ class TableDecoder(nn.Module):
         _awake(self)
         self.register_buffer("low", torch.full((features,), -3.0))
         self.register_buffer("high", torch.full((features,), 3.0))
+        is_number = [kind == "number" for w, kind in self.columns for _ in range(w)]
+        self.register_buffer("is_number", torch.tensor(is_number, dtype=torch.bool), persistent=False)
 
     def calibrate(self, x: Tensor) -> None:
         """Take the range of the scaled training rows."""
@@ -425,8 +419,7 @@ class TableDecoder(nn.Module):
             return number
         parts = zip(self.columns, raw.split([w for w, _ in self.columns], 1), strict=True)
         shares = [self._shares(kind, part) for (_, kind), part in parts]
-        is_number = torch.cat([torch.full((w,), kind == "number") for w, kind in self.columns]).to(code.device)
-        return torch.where(is_number, number, torch.cat(shares, 1))
+        return torch.where(self.is_number, number, torch.cat(shares, 1))
 
     def _shares(self, kind: str, raw: Tensor) -> Tensor:
         if kind == "category":
@@ -459,7 +452,3 @@ def _beside(x: Tensor, c: Tensor | None) -> Tensor:
 
 def _chosen(values: Tensor, classes: Tensor) -> Tensor:
     return values.gather(1, classes[:, None])[:, 0]
-
-
-def _batch_shape(value: Tensor, variable: Variable) -> torch.Size:
-    return value.shape[: value.ndim - len(variable.event_shape)]

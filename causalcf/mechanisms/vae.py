@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor, nn
 
-from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable
+from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable, in_one_batch
 from causalcf.mechanisms.categories import ByCategory
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
 
@@ -118,16 +118,8 @@ class VAE(ImageMechanism):
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
         """p(x | pa, z), batch shape that of z and the parents together."""
-        z = latents["z"]
-        batch = z.shape[:-1]
-        for name, variable in self.parents.items():
-            batch = torch.broadcast_shapes(batch, pa[name].shape[: pa[name].ndim - len(variable.event_shape)])
-        # Networks take one batch dimension; ChiRho's worlds add more.
-        flat = {
-            name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
-            for name, variable in self.parents.items()
-        }
-        mean, std = self.decode(self._code(z.expand(*batch, self.latent).reshape(-1, self.latent), flat), flat)
+        batch, flat, codes = in_one_batch(self.parents, pa, latents, dims=1)
+        mean, std = self.decode(self._code(codes["z"], flat), flat)
         shape = (*batch, *self.variable.event_shape)
         return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import causalcf as ccf
 from causalcf.errors import DensityError, MechanismError
 from causalcf.mechanisms import Diffusion
-from causalcf.mechanisms.diffusion import _fixed_point
+from causalcf.mechanisms.diffusion import _correction, _fixed_point
 
 PARENTS = {"t": ccf.Positive(), "s": ccf.Real()}
 
@@ -143,6 +143,17 @@ def test_anderson_finds_fixed_points_that_plain_iteration_runs_from() -> None:
         plain = plain @ matrix.T + offset
     assert torch.allclose(found, exact, atol=1e-6)
     assert (plain - exact).abs().max() > 100
+
+
+def test_collinear_changes_leave_a_row_where_the_iteration_brings_it() -> None:
+    """In float32 a ridge of 1e-8 is lost, and one such row ended the whole batch."""
+    a = torch.tensor([[1.0, 2.0, 2.0, 4.0], [1.0, 0.0, 3.0, 1.0]])
+    b = torch.tensor([[1.0, 2.0, 2.0, 4.0], [0.0, 1.0, 1.0, 2.0]])
+    residuals = [torch.zeros_like(a), a, a + 2 * b]  # of the first row twice the same direction
+    correction = _correction([torch.zeros_like(a), a, a + b], residuals)
+    assert torch.isfinite(correction).all()
+    line = correction[0] @ a[0] / (correction[0].norm() * a[0].norm())
+    assert line.abs() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_rows_are_inverted_apart() -> None:

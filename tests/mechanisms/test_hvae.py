@@ -94,6 +94,13 @@ def test_each_posterior_depends_on_the_latents_above_it(exogenous: bool) -> None
     assert all(torch.equal(law.mean, calm[site]) for site, law in hvae.posterior(x, pa).items())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_prior_has_the_models_precision(dtype: torch.dtype) -> None:
+    """A float32 scale beside a float16 mean would draw in float32."""
+    for law in _hvae().to(dtype).prior({}).values():
+        assert law.base_dist.loc.dtype == law.base_dist.scale.dtype == dtype
+
+
 def test_an_exogenous_prior_sees_no_parents_and_the_other_does() -> None:
     """z = m + s u for the same u under two values of t."""
     for exogenous in (True, False):
