@@ -254,9 +254,8 @@ class Explainer(ABC):
             return parts[0]
         factuals = [part.factual for part in parts if part.factual is not None]
         factual = {name: torch.cat([part[name] for part in factuals]) for name in factuals[0]}
-        return Noise(
-            {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, Batch(factual, whole.index)
-        )
+        sites = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return Noise(sites, Batch(factual, whole.index), seed=parts[0].seed, abduction=parts[0].abduction)
 
     def _parents(self, factual: Batch) -> dict[str, Tensor]:
         return {parent: factual[parent] for parent in self.scm.graph.parents(self.node)}

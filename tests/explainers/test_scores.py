@@ -47,7 +47,7 @@ def test_the_factual_scores_nothing_and_the_counterfactual_more():
 
 
 def test_autoencoders_judge_batch_by_batch_and_the_judge_is_given_back_as_found(monkeypatch):
-    explanation, f, x = _explained()
+    explanation, f, _ = _explained()
     autoencoders, judge = metrics.ClassAutoencoders(3).double(), f.train()
     whole = scores(explanation, judge=judge, autoencoders=autoencoders)
     assert judge.training
