@@ -71,8 +71,9 @@ class CVE(Explainer):
         scm = self.scm
         images = scm.variables[self.node].read(self.node, values[self.node], scm.dtype, scm.device)
         explained = self._explained
-        explained.check(self.node, images[:1])
+        explained.check(self.node, images[: self.batch_size])
         self._split = _Split(self.classifier, self.layer, scm)
+        self._split.require_whole(images[:4])
         with torch.no_grad():
             said = torch.cat([explained.predicted(explained.members(part)) for part in images.split(self.batch_size)])
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seeding.derive(seed, "cve")))
@@ -193,7 +194,7 @@ class _Split:
                 if not out and isinstance(output, Tensor):
                     ran[name] = output.shape[1:]
                 if name == self.name:
-                    out.append(output)
+                    out.append(output.clone())  # an activation in place may follow
 
             return hook
 
@@ -210,11 +211,27 @@ class _Split:
             self.tail = _without(self.f, ran)
         return out[0]
 
+    @torch.no_grad()
+    def require_whole(self, x: Tensor) -> None:
+        """Refuse a layer whose maps do not hold all that decides about images.
+
+        Raises:
+            ExplanationError: Something reaches the logits around the layer.
+        """
+        expected, got = self.f(x), self.decide(self.features(x))
+        off = (got - expected).abs().max()
+        if off > 1e-3 * (1 + expected.abs().max()):
+            raise ExplanationError(
+                f"CVE cannot split the classifier here: from the layer's maps alone its logits are off by {off:.3g}, as"
+                " something passes around the layer (a skip connection). Name a layer that all passes through,"
+                " layer=..."
+            )
+
     def decide(self, features: Tensor) -> Tensor:
         """Logits of maps."""
         assert self.tail is not None
         layer = self.tail.get_submodule(self.name)
-        handle = layer.register_forward_hook(lambda _m, _x, _out: features)
+        handle = layer.register_forward_hook(lambda _m, _x, _out: features.clone())
         try:
             return self.tail(features.new_zeros(()).expand(len(features), *self.size))
         finally:

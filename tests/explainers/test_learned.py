@@ -236,6 +236,27 @@ def test_the_two_parts_make_the_whole_classifier() -> None:
         assert torch.allclose(explainer._split.decide(explainer._split.features(x)), f(x))
 
 
+def test_what_passes_around_the_layer_is_refused_and_in_place_activations_are_not() -> None:
+    class Skips(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = nn.Conv2d(1, 1, 3, padding=1), nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x + self.inner(x))
+
+    data = {"image": images(linear_scm(), 40)}
+    with pytest.raises(ExplanationError, match="skip connection"):
+        CVE(linear_scm(), classifier=Skips().double()).fit(data, seed=0)
+    f = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 3)).double()
+    split = CVE(linear_scm(), classifier=f, layer="0").fit(data, seed=0)._split
+    maps = split.features(data["image"])
+    assert torch.equal(maps, f[0](data["image"]))
+    before = maps.clone()
+    split.decide(maps)
+    assert torch.equal(maps, before)
+
+
 def test_a_layer_can_be_named() -> None:
     data = {"image": images(linear_scm(), 50)}
     CVE(linear_scm(), classifier=convolutional_classifier(), layer="0").fit(data, seed=0)
