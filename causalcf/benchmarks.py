@@ -30,8 +30,7 @@ from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.evaluation import evaluate
 from causalcf.graph import load_graph
-from causalcf.mechanisms import Flow, LinearGaussian, Mechanism, Recipe
-from causalcf.mechanisms.vae import VAE
+from causalcf.mechanisms import GAN, HVAE, VAE, Diffusion, Flow, LinearGaussian, Mechanism, Recipe
 from causalcf.provenance import provenance
 from causalcf.reference import latent_space, pretrained
 from causalcf.scm import StructuralCausalModel
@@ -61,8 +60,11 @@ __all__ = [
 
 IMAGES: dict[str, tuple[Mechanism, Mechanism]] = {
     "VAE": (VAE(), VAE(widths=(8, 8, 8))),
+    "HVAE": (HVAE(), HVAE(widths=(8, 8, 8, 8))),
+    "GAN": (GAN(), GAN(widths=(8, 8, 8))),
+    "Diffusion, 5 steps": (Diffusion(steps=5), Diffusion(widths=(8, 8, 8), steps=2)),
 }
-"""Image mechanisms by name: as they come, and a small one for tests."""
+"""Image mechanisms by name: as they come (a flow in fewer steps, to answer in seconds), and a small one for tests."""
 
 
 @dataclass(frozen=True)
@@ -277,11 +279,12 @@ def searches(setting: Setting | None = None, *, repeats: int = 7) -> list[Cost]:
     ]
 
 
-def speed(name: str, mechanism: Mechanism, device: str, *, rows: int = 1024, batch_size: int = 64) -> Speed:
+def speed(name: str, mechanism: Mechanism, device: str, *, rows: int | None = None, batch_size: int = 64) -> Speed:
     """Images a second of one mechanism of the MorphoMNIST graph, in training and in answers.
 
     On a GPU training is in bf16 mixed precision where the mechanism bears it, as one would.
     """
+    rows = rows or (1024 if device == "cuda" else 256)  # what keeps it busy
     trainer, _, x = _trainer(mechanism, rows, batch_size, device)
     scm = _unfitted("morphomnist", {"image": mechanism}).to(device)
     weights = sum(parameter.numel() for parameter in trainer.mechanism.parameters())
