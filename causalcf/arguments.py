@@ -293,7 +293,7 @@ def all_scores(
         scm,
         table,
         wanted,
-        predictors=_judges(judges, data, str(scm.device)),
+        predictors=_judges(judges, data, scm),
         reference=load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
         latents=latent_space(data, device=scm.device),
         perception=_perception(vgg),
@@ -303,16 +303,18 @@ def all_scores(
     )
 
 
-def _judges(given: str | None, data: str, device: str) -> Predictors | None:
-    """Predictors of a name or in a folder; unless one is given, those of the data set, if there are any."""
+def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predictors | None:
+    """Predictors of a name or in a folder; unless one is given, those of the data if they read the model's nodes."""
     from causalcf import predictors
     from causalcf.predictors.shipped import known
 
+    device = str(scm.device)
     if given is not None and Path(given).is_dir():
         return predictors.pretrained(data, folder=given, device=device)
-    if given is None and not known(data):
-        return None
-    return predictors.pretrained(given or data, device=device)
+    if given is not None:
+        return predictors.pretrained(given, device=device)
+    judges = predictors.pretrained(data, device=device) if known(data) else {}
+    return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]
 
 
 def load_benchmark(

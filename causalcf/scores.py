@@ -227,6 +227,7 @@ class Inquiry:
             if isinstance(self.variables[node], Image)
             else value[other]
             for node, value in self.x.items()
+            if node in self.variables  # rows may have columns that are no nodes of this model
         }
 
     @cached_property

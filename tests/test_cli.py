@@ -458,6 +458,19 @@ def test_evaluate_needs_a_truth(run, model, table):
     assert "has no known truth" in err
 
 
+@pytest.mark.filterwarnings("ignore:Ignoring")
+def test_evaluate_leaves_out_judges_of_what_the_model_lacks(run, tmp_path, monkeypatch):
+    """Rows may have more columns than the model has nodes, and the judges of the data may read those."""
+    vae = ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8))
+    rows = ccf.datasets.Digits("test")[:60]
+    path, scm = tmp_path / "images.safetensors", ccf.SCM("morphomnist-image", mechanisms={"image": vae})
+    scm.fit({"image": rows["image"]}, epochs=1, seed=0, progress=False).save(path)
+    monkeypatch.setattr(cli, "load_data", lambda *_: rows)
+    code, out, err = run("evaluate", path, "--data", "morphomnist", "--metric", "composition", "--n", 20)
+    assert code == 0, err
+    assert "composition(1)" in out
+
+
 def test_only_models_of_the_benchmark_are_trained_again(run):
     code, _, err = run("benchmark", "morphomnist", "--model", "morphomnist-vae", "--retrain", "morphomnist-oracle")
     assert code == 2

@@ -67,6 +67,19 @@ def test_pages_run_and_print_what_they_say(path, tmp_path, monkeypatch):
         assert promised is None or same(printed, promised), f"{path.name}:{line} prints\n{printed}and says\n{promised}"
 
 
+CARDS = [
+    path
+    for path in sorted((ROOT / "causalcf" / "pretrained").glob("*.md"))
+    if any(promised for _, _, promised in blocks(path))
+]
+
+
+@pytest.mark.usefixtures("data_root")
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_cards_print_what_they_say(path, tmp_path, monkeypatch):
+    test_pages_run_and_print_what_they_say(path, tmp_path, monkeypatch)
+
+
 def test_the_readme_runs(monkeypatch):
     """With a few digits for MorphoMNIST, and one epoch."""
 
