@@ -52,6 +52,8 @@ def test_the_page_stands_alone(out: Path) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page), "it needs nothing but itself"
     assert "<script" not in page
     assert page.count("data:image/png;base64,") == 2 * (len(NODES) + 1)
+    assert "do(width) sets width" in page, "what it explains is of this data set"
+    assert "thickness" not in page
     for text in ("Distance to the true counterfactual", "Effectiveness", "Composition", "the truth", "doing nothing"):
         assert text in page
 

@@ -32,10 +32,11 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
     published = PUBLISHED.get(benchmark.name, {})
     any_row = next(iter(rows.values()))
     n = next(iter(records.values()))[0].n
+    acted = benchmark.nodes[0]
     introduction = [
         f"Counterfactual images by {len(rows)} model{'s' if len(rows) > 1 else ''}, on {n:,} test rows of"
         f" {TITLES.get(benchmark.name, benchmark.name)}: what would each picture have been, had one of its causes been"
-        " another? do(thickness) sets the thickness and lets all that follows from it follow. One node is acted on at a"
+        f" another? do({acted}) sets {acted} and lets all that follows from it follow. One node is acted on at a"
         " time; each row's value is drawn from the test marginal, in another of ten bins (or another category).",
         "How to read the tables. Blue lines are ours, with a 95 % bootstrap interval. The lines below them score, in"
         " the same way, the true counterfactual images (no model can do better than that but by chance), the factual"
