@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -686,6 +687,8 @@ class StructuralCausalModel(nn.Module):
         for node, record in header["mechanisms"].items():
             if node not in given:
                 given[node] = _from_record(path, node, record)
+            elif given[node].holds_code:
+                _require_settings(path, node, record, given[node])
         scm = cls(CausalGraph.from_json(header["graph"]), mechanisms=given).to(getattr(torch, header["dtype"]))
         for node, mechanism in scm.mechanisms.items():
             for name in mechanism.training_only:
@@ -753,6 +756,15 @@ def _classes(f: Any, sample: Batch, parents: Sequence[str]) -> Variable:
     if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
         return Boolean()
     raise MechanismError(f"A classifier must give logits (N, k) or (N,), got {tuple(logits.shape)} for 2 rows.")
+
+
+def _require_settings(path: str | Path, node: str, record: Mapping[str, Any], given: Mechanism) -> None:
+    """Refuse a mechanism whose settings are not those of the file: it would answer otherwise, and say nothing."""
+    recorded = json.loads(json.dumps(record["config"]))
+    own = json.loads(json.dumps({name: given.config.get(name) for name in recorded}))
+    if record["type"] == type(given).__name__ and own != recorded:
+        wrong = {name: value for name, value in recorded.items() if own[name] != value}
+        raise CheckpointError(f"{path}: the {record['type']} of '{node}' was made with {wrong}. Give it with the same.")
 
 
 def _from_record(path: str | Path, node: str, record: Mapping[str, Any]) -> Mechanism:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -28,8 +29,9 @@ class Generator(ImplicitImage):
     Abduction takes z from the encoder E(x, pa) if there is one, then goes on by gradient descent on
     :math:`|G(z, pa) - x|^2`, from the encoder's z or, without encoder, from several starts of which each row keeps
     the best. What G cannot reach of an image is the residual. There is nothing to fit: the mechanism is ready as it
-    is made, and its networks are frozen and in evaluation mode whatever happens around them. A file holds the
-    networks' weights but not their code: `SCM.load(path, mechanisms={"image": Generator(G)})`.
+    is made, and its copies of the networks are frozen and in evaluation mode whatever happens around them. A file holds
+    the networks' weights and the settings, but not the networks' code:
+    `SCM.load(path, mechanisms={"image": Generator(G)})`, with the same settings.
 
     References:
         Bora, Jalal, Price, Dimakis, "Compressed Sensing using Generative Models", 2017 (inversion from several
@@ -86,13 +88,17 @@ class Generator(ImplicitImage):
                 f"Generator needs latent >= 1, starts >= 1, refine >= 0 and span low < high, got latent={self.latent},"
                 f" starts={self.starts}, refine={self.refine}, span={self.span}."
             )
+        for name in ("G", "E", "D"):
+            if isinstance(network := getattr(self, name), torch.nn.Module):
+                setattr(self, name, deepcopy(network))  # the caller's goes on training
         self.fitted = True
         self.requires_grad_(False).train()
 
     @property
     def config(self) -> dict[str, Any]:
-        """Nothing: networks of any make cannot be written as JSON, so `load` must be given them again."""
-        return {}
+        """The settings; networks of any make cannot be written, so `load` must be given them again, as they were."""
+        settings = ("span", "refine", "lr", "starts", "plausible", "carry")
+        return {name: getattr(self, name) for name in settings}
 
     def train(self, mode: bool = True) -> Self:
         """Evaluation mode, whatever is asked for: dropout and batch statistics have no place in an assignment."""

@@ -64,6 +64,13 @@ def test_fitting_a_model_leaves_the_generator_as_it_was() -> None:
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+def test_the_callers_networks_stay_as_they_are() -> None:
+    G = nn.Sequential(nn.Linear(2, 16), nn.Dropout(), nn.Unflatten(1, (1, 4, 4)))
+    Generator(G, latent=2)
+    assert all(module.training for module in G.modules())
+    assert all(weight.requires_grad for weight in G.parameters())
+
+
 def test_dropout_and_batch_statistics_are_never_live() -> None:
     scm = _conditional()
     noise = scm.abduct(scm.sample(5, seed=0))
@@ -152,6 +159,10 @@ def test_a_file_needs_the_networks_again(tmp_path: Path) -> None:
     again = ccf.SCM.load(tmp_path / "g.safetensors", mechanisms={"image": Generator(_linear(), latent=3)})
     noise = scm.mechanisms["image"].sample_noise(2)
     assert torch.equal(again.mechanisms["image"].predict(noise, {}), scm.mechanisms["image"].predict(noise, {}))
+    for settings in ({"span": (-1.0, 1.0)}, {"carry": False}, {"plausible": 0.1}, {"starts": 2}):
+        given = Generator(_linear(), latent=3, **settings)
+        with pytest.raises(CheckpointError, match=f"was made with .*{next(iter(settings))}"):
+            ccf.SCM.load(tmp_path / "g.safetensors", mechanisms={"image": given})
     with pytest.raises(CheckpointError, match="another architecture"):
         ccf.SCM.load(tmp_path / "g.safetensors", mechanisms={"image": Generator(_linear(5), latent=5)})
 
