@@ -289,6 +289,19 @@ def test_translation_needs_no_gradient_and_has_a_network_for_each_direction() ->
     assert {*explainer.history[0]} == {"epoch", "translators", "discriminators"}
 
 
+def test_a_translation_leads_back_to_its_image() -> None:
+    explainer = CycleGAN(linear_scm(), classifier=linear_classifier(), pairs=[(0, 1)], width=4, blocks=1, epochs=3)
+    explainer.lr = 2e-3
+    explainer.fit({"image": images(linear_scm(), 600, seed=9)}, seed=0)
+    x = images(linear_scm(), 200)
+    x = x[explainer.predict(x) == 0]
+    there, back = explainer.generators
+    with torch.no_grad():
+        again = back(there(x))
+    own, other = ((again - y).abs().mean() for y in (x, x.roll(1, 0)))
+    assert own < 0.95 * other, "untrained networks get .99"
+
+
 def test_image_maps_refuse_what_is_no_image() -> None:
     rows = Rows(torch.zeros(2, 3), {}, torch.zeros(2).long(), torch.zeros(2, 3))
     with pytest.raises(MechanismError, match="ExplainGAN works on images"):
