@@ -133,13 +133,14 @@ def trajectories(explanation: ccf.explainers.Explanation, count: int = 6) -> mpl
     The background decodes the plane through the mean code; the plane is no more than a shadow of the space.
     """
     stream = explanation.stream
-    codes = torch.cat([explanation.query.start, explanation.code[explanation.reached]])
+    codes = explanation.query.start
     centre = codes.mean(0)
     _, _, directions = torch.pca_lowrank(codes, q=2)
     rows = explanation.reached.nonzero()[:count, 0].tolist() or list(range(min(count, explanation.rows)))
     ways = [(stream.code[i, : int(stream.lengths[i])] - centre) @ directions for i in rows]
     plane = torch.cat([(codes - centre) @ directions, *ways])
-    sides = [torch.linspace(float(a), float(b), 60) for a, b in zip(plane.amin(0), plane.amax(0), strict=True)]
+    low, high = plane.amin(0).tolist(), plane.amax(0).tolist()
+    sides = [torch.linspace(a - 0.3, b + 0.3, 60) for a, b in zip(low, high, strict=True)]
     grid = torch.cartesian_prod(*sides)
     query = explanation.query[torch.zeros(len(grid), dtype=torch.long)]
     with torch.no_grad():
