@@ -92,6 +92,9 @@ def test_the_readme_runs(monkeypatch):
     fit = ccf.SCM.fit
     monkeypatch.setattr(ccf.SCM, "fit", lambda scm, data: fit(scm, data, epochs=1, seed=0, progress=False))
     monkeypatch.setattr(ccf.datasets, "MorphoMNIST", Few)
+    drawn = {"image": ccf.pretrained("mnist-vae").sample(40, seed=0)["image"]}
+    said = ccf.predictors.pretrained("mnist")["digit"](drawn["image"]).argmax(1)
+    monkeypatch.setattr(ccf.datasets, "MNIST", lambda _root, split: {"image": drawn["image"][said != 9]})  # noqa: ARG005
     x = torch.randn(50, generator=torch.Generator().manual_seed(0))
     import pandas as pd
 
