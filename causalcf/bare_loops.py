@@ -131,7 +131,7 @@ def revise(s: Setting) -> Tensor:
         image = s.decode(z)
         return s.cross_entropy(s.f(image)) + 1e-3 * (image - s.x).abs().sum()
 
-    return s.adam(s.z, 0.05, loss)
+    return s.adam(s.z, 0.1, loss)
 
 
 def losocs(s: Setting) -> Tensor:

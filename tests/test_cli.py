@@ -120,17 +120,16 @@ def test_no_action_is_the_null_intervention():
 # ---------------------------------------------------------------------- help
 
 
-def commands():
-    """(words, command) of every command."""
-    group = typer.main.get_command(cli.app)
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from (((name, sub), inner) for sub, inner in command.commands.items())
-        else:
-            yield (name,), command
+def commands(group, name=()):
+    """(words of its name, command) of every command."""
+    for word, command in group.commands.items():
+        yield from commands(command, (*name, word)) if hasattr(command, "commands") else [((*name, word), command)]
 
 
-@pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=" ".join(pair[0])) for pair in commands()])
+COMMANDS = dict(commands(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=" ".join(pair[0])) for pair in COMMANDS.items()])
 def test_help_explains_every_option(run, words, command):
     code, out, _ = run(*words, "--help")
     assert code == 0
@@ -144,7 +143,7 @@ def test_help_does_not_wait_for_torch():
     script = (
         "import sys\n"
         "from causalcf.cli import app\n"
-        f"for words in {[list(words) for words, _ in commands()]}:\n"
+        f"for words in {[list(words) for words in COMMANDS]}:\n"
         "    app([*words, '--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'pyro', 'zuko', 'matplotlib', 'sklearn', 'skimage'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
@@ -355,7 +354,7 @@ def test_epochs_are_a_number_or_by_node(run, tmp_path):
 
 
 def test_every_mechanism_can_be_named():
-    easy = [name for name in MECHANISMS if name not in ("Deterministic", "Classifier")]
+    easy = [name for name, kind in MECHANISMS.items() if not kind.holds_code]
     assert {
         node: type(mechanism).__name__
         for node, mechanism in arguments.parse_mechanisms([f"{name}={name}()" for name in easy]).items()
@@ -711,13 +710,6 @@ def test_explain_needs_a_classifier_where_none_comes_along(run, model, tmp_path)
 # ---------------------------------------------------------------------- the examples of --help
 
 
-def commands(group, name=()):
-    """(words of its name, command) of every command."""
-    for word, command in group.commands.items():
-        yield from commands(command, (*name, word)) if hasattr(command, "commands") else [((*name, word), command)]
-
-
-COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 EXAMPLES = [line for one in COMMANDS.values() for line in re.findall(r"causalcf [^;]*", one.epilog or "")]
 
 

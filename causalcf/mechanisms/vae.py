@@ -46,7 +46,7 @@ class VAE(ImageMechanism):
             `ByCategory`): do(category) is then obeyed, and draws from the prior look like their category.
 
     Example:
-        >>> from causalcf.variables import Real
+        >>> from causalcf.variables import Image, Real
         >>> vae = VAE(latent=4, widths=(8, 8, 8)).bind("image", Image(1, 16, 16), {"t": Real()})
         >>> x, pa = torch.rand(2, 1, 16, 16), {"t": torch.zeros(2)}
         >>> u = vae.abduct(x, pa)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, distributed
@@ -30,8 +31,15 @@ def join(device: torch.device | str) -> torch.device:
             torch.cuda.set_device(device)
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(distributed.destroy_process_group)
+            atexit.register(_leave)
     return device
+
+
+def _leave() -> None:
+    """Leave together: what a process still has to say to one that is gone would end it by a signal."""
+    with suppress(RuntimeError):  # the others may have been killed
+        distributed.barrier()
+    distributed.destroy_process_group()
 
 
 def number() -> int:

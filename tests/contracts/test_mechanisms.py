@@ -414,8 +414,8 @@ def test_the_loss_reaches_every_parameter(name: str, row: Row) -> None:
 def test_a_configuration_makes_the_same_architecture(name: str, row: Row) -> None:
     mechanism = row.make().bind("node", row.variable, row.parents)
     config = json.loads(json.dumps(mechanism.config))
-    if row.holds_code:
-        assert config == {}
+    if row.holds_code:  # only the code itself is missing: what a file cannot hold must be given again
+        assert not any(isinstance(getattr(mechanism, key), torch.nn.Module) for key in config)
         return
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     again = MECHANISMS[name](**config).bind("node", row.variable, row.parents)
