@@ -264,7 +264,7 @@ def _follow(s: Setting) -> Callable[[], Tensor]:
 def _query(s: Setting, explainer: Explainer) -> Query:
     target = (explainer.predict(s.x) + 1) % CLASSES
     with torch.no_grad():
-        return explainer._query(s.scm.abduct({"image": s.x}), target)
+        return explainer._query(*explainer._abducted({"image": s.x}, 0), target)
 
 
 # A target probability of 2 is never reached; nor is a margin of a million.

@@ -57,6 +57,13 @@ DataName = Annotated[
 ]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")]
+Validation = Annotated[float, typer.Option(help="Share of the rows to validate on.")]
+FirstRows = Annotated[int | None, typer.Option(help="Use only the first rows.")]
+Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")]
+Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]
 
 UsageError: Any = typer.BadParameter.__base__
 """What a wrong command line raises; typer brings its own copy of click, or uses click's."""
@@ -211,14 +218,14 @@ def fit(
     epochs: Annotated[
         list[str] | None, typer.Option(help="Passes over the data: a number for all nodes, or node=number.")
     ] = None,
-    rows: Annotated[int | None, typer.Option(help="Use only the first rows.")] = None,
-    validation: Annotated[float, typer.Option(help="Share of the rows to validate on.")] = 0.1,
+    rows: FirstRows = None,
+    validation: Validation = 0.1,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")] = "32-true",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")] = False,
-    half: Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")] = None,
+    device: Device = "cpu",
+    precision: Precision = "32-true",
+    threads: Threads = None,
+    resume: Resume = False,
+    half: Half = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a causal model to data and write it to a file, with its training curves beside it."""
@@ -293,14 +300,14 @@ def finetune(
         typer.Option(help="How far the image's own objective may end above its level (VAE: nats per pixel)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Use only the first rows.")] = None,
-    validation: Annotated[float, typer.Option(help="Share of the rows to validate on.")] = 0.1,
+    rows: FirstRows = None,
+    validation: Validation = 0.1,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")] = "32-true",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")] = False,
-    half: Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")] = None,
+    device: Device = "cpu",
+    precision: Precision = "32-true",
+    threads: Threads = None,
+    resume: Resume = False,
+    half: Half = None,
     quiet: Quiet = False,
 ) -> None:
     """Teach a fitted image mechanism to obey actions that it ignores.
@@ -361,7 +368,7 @@ def counterfactual(
     clip: Annotated[bool, typer.Option(help="Clip generated actions to the support instead of refusing.")] = False,
     truth: Annotated[bool, typer.Option(help="Show the true counterfactual too, where the data set knows it.")] = False,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Ask what observed rows would have been, had something been done; write pictures and tables."""
     from causalcf.report import print_counterfactual, write_counterfactual
@@ -409,7 +416,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Score a model against true counterfactuals, and its composition under null interventions.
 
@@ -463,7 +470,7 @@ def explain(
     stream: Annotated[bool, typer.Option("--stream", help="Keep and show every step.")] = False,
     out: Out = Path("explanation"),
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Ask what would have to change in an image for a classifier to call it something else.
 
@@ -510,9 +517,9 @@ def train_predictors(
     ] = "judge",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed.")] = "bf16-mixed",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoints.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -576,7 +583,6 @@ Vgg = Annotated[
     Path | None, typer.Option(help="VGG-16's file, vgg.pth beside it, for LPIPS; by default $CAUSALCF_WEIGHTS.")
 ]
 Workers = Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
 
 @benchmark_app.command(
@@ -693,7 +699,7 @@ def benchmark_truth(
     ] = None,
     again: Annotated[list[str] | None, typer.Option(help="Compute this line again, even if it is there.")] = None,
     n: Annotated[int, typer.Option(help="Rows for each of the three frozen seeds.")] = 500,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
     workers: Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")] = 1,
 ) -> None:
     """How far counterfactual images are from the true ones: floors, models and mechanisms of your own.

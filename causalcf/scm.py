@@ -212,11 +212,7 @@ class StructuralCausalModel(nn.Module):
         dtype = training.dtype_of(precision)
         chosen = self._chosen(nodes)
         stages = self._stages(epochs, recipes or {})
-        train = self._read(data, dtype, device)
-        if isinstance(validation, float | int):
-            train, held_out = training.split(train, validation, seed)
-        else:
-            held_out = self._read(validation, dtype, device)
+        train, held_out = self._read_split(data, validation, seed, dtype, device)
         self._initialise(chosen, seed, device, dtype)
         train, held_out = self._with_noiseless(train), self._with_noiseless(held_out)
         job = training.Fit(
@@ -314,11 +310,8 @@ class StructuralCausalModel(nn.Module):
         dtype = training.dtype_of(precision)
         # A copy is tuned and takes the place of this model's mechanisms in the end: all of it happens, or nothing.
         twin = copy.deepcopy(self).to(device=device, dtype=dtype)
-        train = twin._with_noiseless(twin._read(data))
-        if isinstance(validation, float | int):
-            train, held_out = training.split(train, validation, seed)
-        else:
-            held_out = twin._with_noiseless(twin._read(validation))
+        train, held_out = twin._read_split(data, validation, seed, dtype, device)
+        train, held_out = twin._with_noiseless(train), twin._with_noiseless(held_out)
         started = time.perf_counter()
         tuned = finetuning.finetune(
             self.graph,
@@ -363,6 +356,15 @@ class StructuralCausalModel(nn.Module):
         missing = [node for node in undeclared if node not in self.variables]
         if missing:
             raise DataError(f"The data lack {missing}. The graph's nodes are {list(self.graph.nodes)}.")
+
+    def _read_split(
+        self, data: Any, validation: float | Any, seed: int, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Batch, Batch]:
+        """Training and validation rows: a share of the data, or other data."""
+        train = self._read(data, dtype, device)
+        if isinstance(validation, float | int):
+            return training.split(train, validation, seed)
+        return train, self._read(validation, dtype, device)
 
     def _chosen(self, nodes: Collection[str] | None) -> dict[str, Mechanism]:
         """Mechanisms to fit, in topological order."""

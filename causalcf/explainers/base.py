@@ -154,11 +154,10 @@ class Explainer(ABC):
         codes, said = [], []
         for start in range(0, len(rows[self.node]), self.batch_size):
             part = {name: value[start : start + self.batch_size] for name, value in rows.items()}
-            noise = self.scm.abduct(part, seed=start)
+            noise, factual = self._abducted(part, start)
             codes.append(self._joined(noise.of(self.node, self.mechanism)))
             if label is None:
-                assert noise.factual is not None
-                said.append(self._explained.predicted(self._explained.check(self.node, noise.factual[self.node])))
+                said.append(self._explained.predicted(self._explained.check(self.node, factual[self.node])))
         if label is None:
             return torch.cat(codes), torch.cat(said)
         labels = self.variable.read(label, values[label], self.scm.dtype, self.scm.device) if self.variable else None
@@ -192,8 +191,7 @@ class Explainer(ABC):
             x: As for `explain`.
         """
         self._require_fit()
-        factual = self._abducted(x, 0).factual
-        assert factual is not None
+        _, factual = self._abducted(x, 0)
         return self._explained.predicted(self._explained.check(self.node, self._seen(factual), self.batch_size))
 
     @torch.no_grad()
@@ -220,16 +218,14 @@ class Explainer(ABC):
         if target is None and not self.untargeted:
             raise ExplanationError(f"{type(self).__name__} needs a target: explain(x, target=3).")
         seed = seeding.resolve(seed)
-        noise = self._abducted(x, seeding.derive(seed, "abduction"))
-        query = self._query(noise, target)
+        noise, factual = self._abducted(x, seeding.derive(seed, "abduction"))
+        query = self._query(noise, factual, target)
         with seeding.seeded(seeding.derive(seed, "search"), self.scm.device):
             parts = [
                 self._find(query[start : start + self.batch_size], stream=stream)
                 for start in range(0, query.rows, self.batch_size)
             ]
         found = _joined(parts, self.batch_size)
-        factual = noise.factual
-        assert factual is not None
         return assemble(self.scm, factual, query, found, method=type(self).__name__, seed=seed, stream=stream)
 
     # ------------------------------------------------------------------ the question
@@ -245,17 +241,17 @@ class Explainer(ABC):
         parts = [factual[start : start + self.batch_size] for start in range(0, factual.rows, self.batch_size)]
         return torch.cat([self.encode(part[self.node], self._parents(part)) for part in parts])
 
-    def _abducted(self, x: Any, seed: int) -> Noise:
-        """The noise of observed rows, batch by batch."""
+    def _abducted(self, x: Any, seed: int) -> tuple[Noise, Batch]:
+        """The noise of observed rows, batch by batch, and the rows, whole."""
         whole = self.scm._read(self._rows(x))
         starts = range(0, max(whole.rows, 1), self.batch_size)
         parts = [self.scm.abduct(whole[start : start + self.batch_size], seed=seed) for start in starts]
-        if len(parts) == 1:
-            return parts[0]
         factuals = [part.factual for part in parts if part.factual is not None]
-        factual = {name: torch.cat([part[name] for part in factuals]) for name in factuals[0]}
+        if len(parts) == 1:
+            return parts[0], factuals[0]
+        factual = Batch({name: torch.cat([part[name] for part in factuals]) for name in factuals[0]}, whole.index)
         sites = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return Noise(sites, Batch(factual, whole.index), seed=parts[0].seed, abduction=parts[0].abduction)
+        return Noise(sites, factual, seed=parts[0].seed, abduction=parts[0].abduction), factual
 
     def _parents(self, factual: Batch) -> dict[str, Tensor]:
         return {parent: factual[parent] for parent in self.scm.graph.parents(self.node)}
@@ -268,10 +264,8 @@ class Explainer(ABC):
             raise DataError(f"x is a tensor, and the model has the nodes {observed}. Give a mapping of node -> values.")
         return {self.node: x}
 
-    def _query(self, noise: Noise, target: Any) -> Query:
-        factual, mechanism = noise.factual, self.mechanism
-        assert factual is not None
-        x = factual[self.node]
+    def _query(self, noise: Noise, factual: Batch, target: Any) -> Query:
+        mechanism, x = self.mechanism, factual[self.node]
         u = noise.of(self.node, mechanism)
         latent = self.acts_on == "latents"
         zeroed = () if self.carry_residual or not latent else mechanism.residual_sites

@@ -110,21 +110,25 @@ class C3LT(Explainer):
             part = training[batch]
             return self._loss(part, self.pairs_learned.draw(part.label), critic)
 
+        players = {"maps": Player([self.maps], maps_loss)}
+        if critic is not None:
+            players["discriminator"] = self._discriminator(critic, training)
+        self.history = descend(
+            players, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
+            device=training.code.device,
+        )  # fmt: skip
+
+    def _discriminator(self, critic: Critic, training: Rows) -> Player:
+        """D, which tells training images from the ends of ways."""
+
         def critic_loss(batch: Tensor) -> Tensor:
             part = training[batch]
             with torch.no_grad():
                 way = self.walk(part.code, part.label, self.pairs_learned.draw(part.label))
                 fake = self.decode(way[-1], part.pa)
-            assert critic is not None
             return tell_apart(critic(part.x), critic(fake))
 
-        players = {"maps": Player([self.maps], maps_loss)}
-        if critic is not None:
-            players["discriminator"] = Player([critic], critic_loss)
-        self.history = descend(
-            players, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
-            device=training.code.device,
-        )  # fmt: skip
+        return Player([critic], critic_loss)
 
     def _maps(self, width: int) -> nn.Module:
         table = self.pairs_learned.table

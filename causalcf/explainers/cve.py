@@ -229,7 +229,8 @@ class _Split:
 
     def decide(self, features: Tensor) -> Tensor:
         """Logits of maps."""
-        assert self.tail is not None
+        if self.tail is None:
+            raise ExplanationError("CVE has seen no image that it could take the shapes from: call features(x) first.")
         layer = self.tail.get_submodule(self.name)
         handle = layer.register_forward_hook(lambda _m, _x, _out: features.clone())
         try:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from causalcf.errors import ExplanationError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.query import Found, Query, Trail
 from causalcf.explainers.search import Evaluation, Proximal, search
@@ -49,16 +50,20 @@ class ElasticSearch(Explainer):
     untargeted: ClassVar[bool] = True
     sign: ClassVar[Literal[-1, 0, 1]] = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.c_steps < 1:
+            raise ExplanationError(f"{type(self).__name__} needs at least one round: c_steps={self.c_steps}.")
+
     def _find(self, query: Query, *, stream: bool) -> Found:
         c = query.start.new_full((query.rows,), self.c)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
-        best = None
-        for _ in range(self.c_steps):
-            found = self._round(query.given(c=c), stream=stream)
-            best = found if best is None else self._better(query, best, found)
+        found = best = self._round(query.given(c=c), stream=stream)
+        for _ in range(1, self.c_steps):
             low, high = torch.where(found.reached, low, c), torch.where(found.reached, c, high)
             c = torch.where(high.isfinite(), (low + high) / 2, 10 * c)
-        assert best is not None
+            found = self._round(query.given(c=c), stream=stream)
+            best = self._better(query, best, found)
         return best
 
     def _better(self, query: Query, a: Found, b: Found) -> Found:

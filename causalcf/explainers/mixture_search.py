@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from causalcf.errors import MechanismError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.path import follow, line
@@ -64,8 +62,7 @@ class MixtureSearch(Explainer):
         return ("z",)
 
     def _find(self, query: Query, *, stream: bool) -> Found:
-        assert isinstance(self.mechanism, MixtureAE)
-        means: Tensor = self.mechanism.means
+        means = self.mechanism.get_parameter("means")
         classes = query.members.shape[2]
         if len(means) != classes:
             raise MechanismError(

@@ -241,7 +241,8 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         ExplanationError: Rows that are in their target already, or a target per row for another number of rows.
     """
     variable, rows, device = explained.variable, members.shape[1], members.device
-    assert variable is not None
+    if variable is None:
+        raise ExplanationError("What the classifier gives is not known before it has seen a row: check(node, x) first.")
     if target is None:
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
     if not isinstance(target, Tensor):

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from causalcf.errors import ExplanationError
 from causalcf.explainers.query import REASONS, Found, Query, Trail
 
 __all__ = ["Adam", "Descent", "Evaluate", "Evaluation", "GreedyCoordinate", "Proximal", "Sign", "Update", "search"]
@@ -292,7 +293,8 @@ class _Run:
         if keep == "first":
             better |= going & said.met
         elif keep == "best":
-            assert said.cost is not None
+            if said.cost is None:
+                raise ExplanationError('keep="best" keeps the cheapest code: give its cost, Evaluation(..., cost=...).')
             cheaper = going & said.met & (said.cost < self.cheapest)
             better = cheaper | (better & ~self.cheapest.isfinite())
             self.cheapest = torch.where(cheaper, said.cost.detach(), self.cheapest)

@@ -99,10 +99,9 @@ class MixtureAE(Mechanism):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if "classifier" in self._modules:  # a copy, kept out of the submodules: it is neither trained nor saved
-            f = copy.deepcopy(self._modules.pop("classifier"))
-            assert f is not None
-            self.__dict__["classifier"] = f.requires_grad_(False).eval()
+        f = self._modules.pop("classifier", None)
+        if f is not None:  # a copy, kept out of the submodules: it is neither trained nor saved
+            self.__dict__["classifier"] = copy.deepcopy(f).requires_grad_(False).eval()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -145,7 +144,7 @@ class MixtureAE(Mechanism):
         return logits.shape[1] if logits.ndim == 2 and logits.shape[1] > 1 else 2
 
     def build(self) -> None:
-        assert self.classes is not None
+        classes: Any = self.classes  # known since `validate`
         self.context = ParentEncoder(self.parents)
         image = isinstance(self.variable, Image)
         inward, outward = (ImageEncoder, ImageDecoder) if image else (TableEncoder, TableDecoder)
@@ -153,15 +152,15 @@ class MixtureAE(Mechanism):
         self.encoder = inward(variable, self.latent, self.context.width)
         self.encoder_u = inward(variable, self.irrelevant, self.context.width)
         self.decoder = outward(variable, self.latent + self.irrelevant, self.context.width)
-        self.adversary = mlp([self.irrelevant, 64, 64, self.classes])
-        self.means = nn.Parameter(torch.randn(self.classes, self.latent))
-        self.log_scales = nn.Parameter(torch.zeros(self.classes, self.latent))
+        self.adversary = mlp([self.irrelevant, 64, 64, classes])
+        self.means = nn.Parameter(torch.randn(classes, self.latent))
+        self.log_scales = nn.Parameter(torch.zeros(classes, self.latent))
         self.likelihood = self.likelihood_weight if self.likelihood_weight is not None else (0.1 if image else 0.5)
         self.class_weights: Tensor
         self.u_mean: Tensor
         self.u_tril: Tensor
         self.log_sigma: Tensor
-        self.register_buffer("class_weights", torch.full((self.classes,), 1 / self.classes))
+        self.register_buffer("class_weights", torch.full((classes,), 1 / classes))
         self.register_buffer("u_mean", torch.zeros(self.irrelevant))
         self.register_buffer("u_tril", torch.eye(self.irrelevant))
         shape = (self.variable.event_shape[0], 1, 1) if image else self.variable.event_shape

@@ -14,7 +14,7 @@ from causalcf.plots.style import CUT, GREY, INK, WORLDS, new_figure, styled
 from causalcf.variables import Image
 
 if TYPE_CHECKING:
-    from causalcf.explainers import Explanation
+    from causalcf.explainers import Explanation, Stream
 
 __all__ = ["plot_explanation"]
 
@@ -65,8 +65,8 @@ def plot_explanation(explanation: Explanation, rows: int = 6, frames: int = 6) -
         axes[i, len(columns) - 2].set_xlabel(
             said if reached else f"{said}\n{ended}", color=INK if reached else CUT, fontsize=7
         )
-        if curves:
-            _curve(axes[i, -1], explanation, i, first=i == 0, last=i == count - 1)
+        if explanation.stream is not None:
+            _curve(axes[i, -1], explanation.stream, i, first=i == 0, last=i == count - 1)
     return figure
 
 
@@ -92,10 +92,8 @@ def _show(axis: Any, pixels: Tensor, *, signed: bool) -> None:
         spine.set_visible(False)
 
 
-def _curve(axis: Any, explanation: Explanation, row: int, *, first: bool, last: bool) -> None:
+def _curve(axis: Any, stream: Stream, row: int, *, first: bool, last: bool) -> None:
     """The probability of the target along the search, with the epistemic uncertainty where there is an ensemble."""
-    stream = explanation.stream
-    assert stream is not None
     length = int(stream.lengths[row])
     axis.plot(stream.probability[row, :length].cpu(), color=WORLDS[0])
     if float(stream.epistemic.abs().max()) > 1e-6:

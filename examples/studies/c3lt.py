@@ -30,7 +30,21 @@ from typing import Annotated
 import matplotlib as mpl
 import torch
 import typer
-from setting import Scores, Setting, grid, published, reference_images, summary, table, write
+from setting import (
+    Data,
+    Model,
+    Networks,
+    Out,
+    Scores,
+    Seed,
+    Setting,
+    grid,
+    published,
+    reference_images,
+    summary,
+    table,
+    write,
+)
 from torch import Tensor
 
 from causalcf import explainers, metrics
@@ -242,8 +256,8 @@ def draw_frames(found: Mapping[str, Explanation], count: int = 8) -> mpl.figure.
 
 
 def main(
-    data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
-    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("runs/c3lt"),
+    data: Data = "mnist",
+    out: Out = Path("runs/c3lt"),
     n: Annotated[int, typer.Option(help="Queries of each of the six directions.")] = 500,
     slow: Annotated[int, typer.Option(help="Queries that CEM and CVE are asked, of all directions.")] = 60,
     rows: Annotated[int | None, typer.Option(help="Training rows of the learned methods, at most.")] = None,
@@ -254,9 +268,9 @@ def main(
     steps: Annotated[int, typer.Option(help="Steps of CEM (a round) and PGD.")] = 1000,
     rounds: Annotated[int, typer.Option(help="Rounds of CEM's bisection.")] = 9,
     epochs: Annotated[int | None, typer.Option(help="Passes of judges and generators.")] = None,
-    seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
-    model: Annotated[str, typer.Option(help="Generator of MNIST's images: a name or a file.")] = "mnist-vae",
-    networks: Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")] = None,
+    seed: Seed = 0,
+    model: Model = "mnist-vae",
+    networks: Networks = None,
 ) -> None:
     """The paper's protocol, ours beside theirs."""
     setting = Setting(data, out, epochs, seed, model, networks)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import torch
 import typer
-from setting import Scores, Setting, grid, summary, table, write
+from setting import Data, Epochs, Model, Networks, Out, Scores, Seed, Setting, Steps, grid, summary, table, write
 from torch import Tensor
 
 import causalcf as ccf
@@ -89,17 +89,17 @@ def ask(
 
 
 def main(
-    data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
-    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("runs/clarity"),
+    data: Data = "mnist",
+    out: Out = Path("runs/clarity"),
     n: Annotated[int, typer.Option(help="Queries.")] = 500,
     members: Annotated[int, typer.Option(help="Latent classifiers in Clarity's ensemble.")] = 50,
     image_members: Annotated[int, typer.Option(help="Image classifiers in an ensemble.")] = 50,
     rows: Annotated[int, typer.Option(help="Training rows of the ensemble of image classifiers.")] = 20_000,
-    epochs: Annotated[int | None, typer.Option(help="Passes of what is trained here.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps after which a search fails.")] = 500,
-    seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
-    model: Annotated[str, typer.Option(help="Generator of MNIST's images: a name or a file.")] = "mnist-vae",
-    networks: Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")] = None,
+    epochs: Epochs = None,
+    steps: Steps = 500,
+    seed: Seed = 0,
+    model: Model = "mnist-vae",
+    networks: Networks = None,
 ) -> None:
     """The paper's methods on the same queries, in numbers and in pictures."""
     setting = Setting(data, out, epochs, seed, model, networks)

@@ -27,7 +27,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 import typer
-from setting import Setting, published, summary, table, write
+from setting import Data, Epochs, Model, Networks, Out, Seed, Setting, Steps, published, summary, table, write
 from torch import Tensor
 
 import causalcf as ccf
@@ -162,15 +162,15 @@ def trajectories(explanation: ccf.explainers.Explanation, count: int = 6) -> mpl
 
 
 def main(
-    data: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
-    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("runs/losocs"),
+    data: Data = "mnist",
+    out: Out = Path("runs/losocs"),
     n: Annotated[int, typer.Option(help="Streams; cohorts have half as many.")] = 1000,
     frames: Annotated[int, typer.Option(help="Frames of a stream in even steps.")] = 24,
-    epochs: Annotated[int | None, typer.Option(help="Passes of what is trained here.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps after which a search fails.")] = 500,
-    seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
-    model: Annotated[str, typer.Option(help="Generator of MNIST's images: a name or a file.")] = "mnist-vae",
-    networks: Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")] = None,
+    epochs: Epochs = None,
+    steps: Steps = 500,
+    seed: Seed = 0,
+    model: Model = "mnist-vae",
+    networks: Networks = None,
 ) -> None:
     """The paper's protocol, ours beside theirs."""
     setting = Setting(data, out, epochs, seed, model, networks, perceptron=True)

@@ -30,7 +30,7 @@ import networkx as nx
 import numpy as np
 import torch
 import typer
-from setting import Scores, published, reference_images, table, write_table
+from setting import Out, Scores, Seed, Steps, published, reference_images, table, write_table
 from torch import Tensor, nn
 
 import causalcf as ccf
@@ -345,16 +345,16 @@ def draw(repeat: Repeat, asked: Methods, out: Path, record: Mapping[str, object]
 
 def main(
     data: Annotated[str, typer.Option(help="mnist, digits or adult.")] = "mnist",
-    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("runs/mixture"),
+    out: Out = Path("runs/mixture"),
     n: Annotated[int, typer.Option(help="Queries a repeat.")] = 1000,
     slow: Annotated[int, typer.Option(help="Of these, how many CFProto is asked.")] = 50,
     repeats: Annotated[int, typer.Option(help="Splits.")] = 5,
     full: Annotated[int, typer.Option(help="Of these, in how many CFProto and CFRL are asked.")] = 1,
     rows: Annotated[int | None, typer.Option(help="Training rows at most.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes of the autoencoders.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps after which a search fails.")] = 1000,
+    steps: Steps = 1000,
     actor_steps: Annotated[int, typer.Option(help="Training steps of CFRL.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="What every random choice follows from.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """The paper's protocol, ours beside theirs."""
     problem = Problem.of(data)

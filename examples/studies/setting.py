@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import matplotlib as mpl
 import torch
+import typer
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_model, save_model
@@ -26,6 +27,15 @@ from causalcf.nn import mlp
 from causalcf.provenance import provenance
 from causalcf.report import write_csv, write_json
 from causalcf.training import recipe_of
+
+# Options of the studies' commands.
+Out = Annotated[Path, typer.Option(help="Folder for tables and figures.")]
+Data = Annotated[str, typer.Option(help="mnist or digits.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes of what is trained here.")]
+Steps = Annotated[int, typer.Option(help="Steps after which a search fails.")]
+Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
+Model = Annotated[str, typer.Option(help="Generator of MNIST's images: a name or a file.")]
+Networks = Annotated[Path | None, typer.Option(help="Folder of judges, to share them between studies.")]
 
 Scores = Mapping[str, tuple[float, float]]
 """Name of a score -> its mean and its standard deviation over rows."""
@@ -317,9 +327,16 @@ def write_table(out: Path, name: str, lines: Mapping[str, Scores], record: Mappi
 
 
 __all__ = [
+    "Data",
+    "Epochs",
     "Judge",
+    "Model",
+    "Networks",
+    "Out",
     "Scores",
+    "Seed",
     "Setting",
+    "Steps",
     "grid",
     "published",
     "reference_images",

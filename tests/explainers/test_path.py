@@ -32,7 +32,7 @@ def _query(n: int = 40) -> Query:
     x = images(scm, n)
     explainer = ccf.explainers.REVISE(scm, classifier=f)
     x = x[explainer.predict(x) == 0]
-    query = explainer._query(scm.abduct({"image": x}), 1)
+    query = explainer._query(*explainer._abducted({"image": x}, 0), 1)
     return query.given(end=query.start + torch.eye(LATENT, dtype=x.dtype)[0] * 2)
 
 

@@ -26,7 +26,8 @@ def _query(n: int = 6, *, node: bool = False) -> Query:
     scm, f = linear_scm(), linear_classifier()
     x = images(scm, n)
     kind = ccf.explainers.ImageGradient if node else ccf.explainers.REVISE
-    return kind(scm, classifier=f)._query(scm.abduct({"image": x}), targets(f, x))
+    explainer = kind(scm, classifier=f)
+    return explainer._query(*explainer._abducted({"image": x}, 0), targets(f, x))
 
 
 def _bowl(query: Query, code: Tensor) -> Evaluation:
