@@ -571,7 +571,10 @@ OwnFiles = Annotated[
 Again = Annotated[list[str] | None, typer.Option(help="Compute this row again, even if it is there.")]
 Retrain = Annotated[
     list[str] | None,
-    typer.Option(help="Fit this model again, by the command in its file, to OUT/models, and compute its row."),
+    typer.Option(
+        help="Make this model again in OUT/models, by the commands in its file (a fit, or a fit and a fine-tuning), and"
+        " compute its row."
+    ),
 ]
 Rows = Annotated[int, typer.Option(help="Test rows; 0 for all.")]
 Judges = Annotated[Path | None, typer.Option(help="Folder of the judges; by default those that come along.")]
@@ -673,10 +676,10 @@ def _benchmark(
     if unknown:
         raise DataError(f"--retrain: there are no models {unknown}. There are: {list(files)}.")
     for name in retrain:
-        command = str(load_model(files[name], "cpu").provenance.get("command", ""))
+        record = load_model(files[name], "cpu").provenance
         device = compared["device"]
         moved = device if device != "cpu" else ""
-        files[name] = str(refit(command, out / "models" / f"{name}.safetensors", root=root, device=moved))
+        files[name] = str(refit(record, out / "models" / f"{name}.safetensors", root=root, device=moved))
     benchmark = load_benchmark(data, root, list(files.values()), mechanism or [], out, **compared)
     progress = (lambda _text: None) if quiet else (lambda text: typer.echo(text, err=True))
     typer.echo(run(benchmark, out, n=n or None, only=[*again, *retrain], progress=progress, **options))

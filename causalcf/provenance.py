@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -35,6 +36,7 @@ def provenance(*, seed: int | None, device: torch.device | str = "cpu", **facts:
         "device": str(device),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),  # that torchrun has started
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

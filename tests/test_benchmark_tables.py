@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,9 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import benchmark_tables, cli, predictors
+from causalcf import benchmark_tables, predictors
 from causalcf.benchmark_tables import Benchmark, truth_row
 from causalcf.benchmark_tables.page import findings
-from causalcf.benchmark_tables.retrain import refit_arguments
 from causalcf.benchmark_tables.tables import number
 from causalcf.datasets.bars import Bars
 from causalcf.errors import DataError, DensityError, MissingFileError
@@ -194,41 +192,6 @@ def test_other_settings_are_not_kept(bench: Benchmark, out: Path, monkeypatch: p
     ):
         with pytest.raises(InterruptedError):
             benchmark_tables.run(other, out, n=n)
-
-
-def test_a_model_is_made_again_by_its_own_command(tmp_path: Path) -> None:
-    old, new = tmp_path / "old.safetensors", tmp_path / "models" / "new.safetensors"
-    graph, table = tmp_path / "graph.json", tmp_path / "table.csv"
-    ccf.CausalGraph([("x", "y")], {"x": ccf.Real(), "y": ccf.Real()}).save(graph)
-    table.write_text("x,y\n" + "".join(f"{i % 7},{i % 5 + i % 7}\n" for i in range(60)))
-    command = f"causalcf fit {graph} --data {table} --mechanism y=Flow --epochs 1 --threads 1 --quiet --out {old}"
-    cli.app(shlex.split(command)[1:], prog_name="causalcf", standalone_mode=False)
-    benchmark_tables.refit(command, new)
-    first, again = ccf.SCM.load(old), ccf.SCM.load(new)
-    assert again.provenance["command"].startswith("causalcf fit")
-    weights = first.state_dict()
-    assert all(torch.equal(value, weights[key]) for key, value in again.state_dict().items())
-
-
-def test_what_no_fit_made_is_not_made_again(tmp_path: Path) -> None:
-    for command in ("", "python train.py", "causalcf demo", "rm -r ."):
-        with pytest.raises(DataError, match="not made by `causalcf fit` or `finetune` but by"):
-            benchmark_tables.refit(command, tmp_path / "m.safetensors")
-
-
-def test_a_fine_tuned_model_is_tuned_again() -> None:
-    command = "causalcf finetune morphomnist-vae --data morphomnist --out=runs/tuned.safetensors --resume --seed 3"
-    assert refit_arguments(command, "m.safetensors", root="data", device="cuda") == [
-        *("finetune", "morphomnist-vae", "--data", "morphomnist", "--seed", "3"),
-        *("--out", "m.safetensors", "--root", "data", "--device", "cuda"),
-    ]
-
-
-def test_every_reference_model_can_be_made_again(tmp_path: Path) -> None:
-    for name in ccf.pretrained_names():
-        words = refit_arguments(ccf.pretrained(name).provenance["command"], tmp_path / f"{name}.safetensors")
-        assert words[0] in ("fit", "finetune")
-        assert words[-2:] == ["--out", str(tmp_path / f"{name}.safetensors")]
 
 
 def test_the_floors_of_the_truth(bench: Benchmark) -> None:
