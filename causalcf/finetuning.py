@@ -81,6 +81,7 @@ class Tuning(Trainable):
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
+        self._pretrained = [type(mechanism).__name__, mechanism.config]  # which preparing it may change
         at: dict[str, Any] = {"device": mechanism.device, "dtype": mechanism.dtype}
         self.log_multiplier = nn.Parameter(torch.tensor(log(start), **at))
         # Two pretrained levels, of rows that are trained on and of rows that are not.
@@ -95,7 +96,7 @@ class Tuning(Trainable):
     @property
     def config(self) -> dict[str, Any]:
         return {
-            "mechanism": [type(self.mechanism).__name__, self.mechanism.config],
+            "mechanism": self._pretrained,
             "predictors": [predictor.identity for predictor in self._predictors.values()],
             "slack": self.slack,
             "actions": self.actions,
@@ -237,8 +238,6 @@ def finetune(
         start=start,
         ascent=ascent,
     )
-    mechanisms[node].prepare_finetuning(train[node], {name: train[name] for name in graph.parents(node)})
-    tuning.measure(train, validation, node, seed)
     variables = {name: graph.variables[name] for name in (*ancestors, node)}
     job = training.Fit(
         CausalGraph([(ancestor, node) for ancestor in ancestors], variables),
@@ -249,6 +248,9 @@ def finetune(
         checkpoint=checkpoint,
         progress=progress,
     )
+    training.check(job, train, validation, resume=resume)
+    mechanisms[node].prepare_finetuning(train[node], {name: train[name] for name in graph.parents(node)})
+    tuning.measure(train, validation, node, seed)
     started = time.perf_counter()
     training.fit(job, train, validation, resume=resume)
     mechanisms[node].requires_grad_(False).eval()

@@ -213,7 +213,7 @@ class StructuralCausalModel(nn.Module):
         chosen = self._chosen(nodes)
         stages = self._stages(epochs, recipes or {})
         train, held_out = self._read_split(data, validation, seed, dtype, device)
-        self._initialise(chosen, seed, device, dtype)
+        self.to(device=device, dtype=dtype)
         train, held_out = self._with_noiseless(train), self._with_noiseless(held_out)
         job = training.Fit(
             self.graph,
@@ -225,6 +225,8 @@ class StructuralCausalModel(nn.Module):
             compile=compile,
             progress=progress,
         )
+        training.check(job, train, held_out, resume=resume)
+        self._initialise(chosen, seed, device, dtype)
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
         self.history = [record for record in self.history if record["node"] not in chosen] + job.history

@@ -217,11 +217,23 @@ def test_bad_input_is_refused_before_anything_moves() -> None:
     _refused("give weights >= 0", DataError, scm, [reader], actions={"image": 1.0})
 
 
-def test_what_training_refuses_leaves_the_model_alone(tmp_path: Path) -> None:
+def test_what_training_refuses_leaves_the_model_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scm, reader = _model(), _reader()
+    checkpoint = tmp_path / "run.checkpoint"
+    _tuned(_model(), checkpoint=checkpoint)
+
+    def worked(*_: Any) -> None:
+        raise InterruptedError
+
+    # Refused before any work is done.
+    monkeypatch.setattr(VAE, "prepare_finetuning", worked)
+    monkeypatch.setattr(finetuning.Tuning, "measure", worked)
     _refused("There is no precision '16'", TrainingError, scm, [reader], precision="16")
-    (tmp_path / "run.checkpoint").write_bytes(b"")
-    _refused("exists already", CheckpointError, scm, [reader], checkpoint=tmp_path / "run.checkpoint")
+    _refused("exists already", CheckpointError, scm, [reader], checkpoint=checkpoint)
+    other = {"checkpoint": checkpoint, "resume": True, "slack": 0.05, "seed": 1}
+    _refused("its seed, data differ", CheckpointError, scm, [reader], **other)
+    checkpoint.write_bytes(b"")
+    _refused("exists already", CheckpointError, scm, [reader], checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TrainingError])

@@ -1,5 +1,6 @@
 """Fitting: one split, steps that act as promised, and runs that survive being killed."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -588,6 +589,11 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     scm.fit(data, seed=0, checkpoint=path, progress=False)
     with pytest.raises(CheckpointError, match=r"run\.safetensors exists already. Pass resume=True to go on from it"):
         scm.fit(data, seed=0, checkpoint=path, progress=False)
+    fitted = copy.deepcopy(scm.state_dict())
+    with pytest.raises(CheckpointError, match="its seed, data differ"):
+        scm.fit(data, seed=1, checkpoint=path, resume=True, progress=False)
+    assert all(torch.equal(tensor, fitted[name]) for name, tensor in scm.state_dict().items()), "nothing is lost"
+    assert scm.sample(2, seed=0).rows == 2
 
     def refused(what: str, other: ccf.SCM, rows: dict[str, Tensor] = data, **options: Any) -> None:
         with pytest.raises(CheckpointError, match=rf"belongs to another run: its {what} differ"):

@@ -5,6 +5,7 @@ alone, so a run that is killed and resumed gives the same bits as one that is no
 """
 
 from causalcf.training.processes import agree, join
+from causalcf.training.resume import check
 from causalcf.training.run import Fit, Recipes, dtype_of, fit, plan, recipe_of, split
 from causalcf.training.trainer import MAX_SKIPPED, Trainer, schedule
 
@@ -14,6 +15,7 @@ __all__ = [
     "Recipes",
     "Trainer",
     "agree",
+    "check",
     "dtype_of",
     "fit",
     "join",

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from causalcf.training.trainer import Trainer, prefixed, stripped
 if TYPE_CHECKING:
     from causalcf.training.run import Fit
 
-__all__ = ["State", "fingerprint", "read_state", "write_state"]
+__all__ = ["State", "check", "fingerprint", "read_state", "write_state"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,34 @@ def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
     path = job.checkpoint
     if path is None or not path.exists():
         return State()
+    header, tensors = _read(path, identity, resume=resume)
+    job.history[:] = header["history"]
+    for node in {name.split(".")[1] for name in tensors if name.startswith("node.")}:
+        load_tensors(job.mechanisms[node], stripped(f"node.{node}", tensors), path, f"node '{node}'")
+        if node in header["done"]:
+            job.mechanisms[node].requires_grad_(False).eval()
+    return State(tuple(header["done"]), stripped("trainer", tensors), header["trainer"])
+
+
+def check(job: Fit, train: Batch, validation: Batch, *, resume: bool) -> None:
+    """Refuse a checkpoint that is not this run's, before anything is touched.
+
+    Args:
+        job: What will be fitted.
+        train: Training rows.
+        validation: Validation rows.
+        resume: Whether the run is to go on from the checkpoint.
+
+    Raises:
+        CheckpointError: It belongs to another run, or exists and `resume` is false.
+    """
+    if job.checkpoint is not None and job.checkpoint.exists():
+        _read(job.checkpoint, fingerprint(job, train, validation) if resume else {}, resume=resume)
+
+
+def _read(path: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not resume:
-        raise CheckpointError(f"{path} exists already. Pass resume=True to go on from it, or remove it.")
+        raise CheckpointError(f"{path} exists already. Pass resume=True to go on from it (--resume), or remove it.")
     header, tensors = read_file(path)
     if header.get("kind") != "training":
         raise CheckpointError(f"{path} is not the checkpoint of a training run. Load models with SCM.load.")
@@ -82,12 +109,7 @@ def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
             f"{path} belongs to another run: its {', '.join(different)} differ. Use the settings it was"
             " started with, or another checkpoint file."
         )
-    job.history[:] = header["history"]
-    for node in {name.split(".")[1] for name in tensors if name.startswith("node.")}:
-        load_tensors(job.mechanisms[node], stripped(f"node.{node}", tensors), path, f"node '{node}'")
-        if node in header["done"]:
-            job.mechanisms[node].requires_grad_(False).eval()
-    return State(tuple(header["done"]), stripped("trainer", tensors), header["trainer"])
+    return header, tensors
 
 
 def _as_json(value: Any) -> Any:
