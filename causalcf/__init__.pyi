@@ -18,6 +18,7 @@ from .records import Record as Record
 from .records import Records as Records
 from .reference import pretrained as pretrained
 from .reference import pretrained_names as pretrained_names
+from .residual import Fading as Fading
 from .scm import SCM as SCM
 from .scm import StructuralCausalModel as StructuralCausalModel
 from .variables import Boolean as Boolean

@@ -23,6 +23,7 @@ from causalcf.arguments import (
     parse_epochs,
     parse_explainer,
     parse_mechanisms,
+    parse_residual,
     parse_target,
     parse_weights,
     slice_rows,
@@ -57,6 +58,14 @@ DataName = Annotated[
 ]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Residuals = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--residual",
+        help="A residual to score, again for another: a scale, 1 being abduction, or lengths over which it fades,"
+        " thickness=1,digit=0. By default 1 and 0; for MorphoMNIST's tables also the lengths above.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")]
@@ -362,7 +371,12 @@ def counterfactual(
     split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
     rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "6",
     out: Out = Path("counterfactual"),
-    residual: Annotated[float, typer.Option(help="Scale of the residual noise; 1 is abduction.")] = 1.0,
+    residual: Annotated[
+        str,
+        typer.Option(
+            help="Scale of the residual noise, 1 being abduction, or lengths over which it fades: thickness=1,digit=0."
+        ),
+    ] = "1",
     num_samples: Annotated[int | None, typer.Option(help="Draws of a random counterfactual.")] = None,
     abduction: Annotated[str, typer.Option(help="mean or sample of amortised posteriors.")] = "mean",
     clip: Annotated[bool, typer.Option(help="Clip generated actions to the support instead of refusing.")] = False,
@@ -380,7 +394,7 @@ def counterfactual(
     cf = scm.counterfactual(
         x,
         worlds if len(worlds) > 1 else worlds[0],
-        residual=residual,
+        residual=parse_residual(residual),
         num_samples=num_samples,
         abduction=abduction,  # type: ignore[arg-type]
         out_of_support="clip" if clip else "raise",
@@ -414,6 +428,7 @@ def evaluate(
     vgg: Annotated[
         Path | None, typer.Option(help="VGG-16's file, vgg.pth beside it, for LPIPS; by default $CAUSALCF_WEIGHTS.")
     ] = None,
+    residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -434,7 +449,7 @@ def evaluate(
             f"'{data}' has no known truth. Data sets that have one: digits, morphomnist. Name scores that need"
             " none: --metric composition."
         )
-    records = all_scores(scm, table, data, root, names, predictors, vgg, do=do, n=n, seed=seed)
+    records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
     print_records(records, title=f"{model} on {data}:{split}")
     if out is not None:
         facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
@@ -451,7 +466,8 @@ def explain(
     data: DataName,
     target: Annotated[str, typer.Option(help="The class (or the value of a regression) to reach.")],
     method: Annotated[
-        str, typer.Option(help="REVISE, Clarity, LoSoCs, C3LT, ...: 'Name' or 'Name(key=value)'.")
+        str,
+        typer.Option(help="REVISE, Clarity, LoSoCs, C3LT, ...: 'Name', 'Name(key=value)', or a file made by --save."),
     ] = "REVISE",
     classifier: Annotated[
         str | None,
@@ -466,6 +482,9 @@ def explain(
     rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "12",
     train_rows: Annotated[
         int | None, typer.Option(help="Train the method on the first rows of the train split.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="File (.safetensors) for what the method learned; give it as --method later.")
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Keep and show every step.")] = False,
     out: Out = Path("explanation"),
@@ -487,8 +506,10 @@ def explain(
     explainer = parse_explainer(method, scm, node=node, classifier=asked, variable=variable)
     wanted = parse_target(target, variable)
     x = slice_rows(load_data(data, root, split), rows)
-    if explainer.trains:
+    if not explainer.fitted:
         explainer.fit(first_rows(load_data(data, root, "train"), train_rows), seed=seed)
+    if save is not None:
+        explainer.save(save)
     away = torch.nonzero(explainer.predict(x) != wanted)[:, 0].cpu()
     if not len(away):
         raise DataError(f"--target {target}: the classifier puts all of these rows there already. Ask for others.")
@@ -601,6 +622,7 @@ def benchmark_morphomnist(
     predictors: Judges = None,
     latents: Latents = None,
     vgg: Vgg = None,
+    residual: Residuals = None,
     n: Rows = 1000,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -612,7 +634,7 @@ def benchmark_morphomnist(
     Writes one HTML page, a CSV, a JSON and a Markdown file. Rows that are there already are kept, so that a
     killed run goes on where it stopped.
     """
-    compared = {"judges": predictors, "latents": latents, "vgg": vgg, "device": device}
+    compared = {"judges": predictors, "latents": latents, "vgg": vgg, "residuals": residual, "device": device}
     options = {"n": n, "seed": seed, "workers": workers, "quiet": quiet}
     _benchmark("morphomnist", out, root, model, mechanism, again or [], retrain or [], compared, **options)
 
@@ -634,6 +656,7 @@ def benchmark_celeba(
     predictors: Judges = None,
     latents: Latents = None,
     vgg: Vgg = None,
+    residual: Residuals = None,
     n: Rows = 1000,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -646,7 +669,7 @@ def benchmark_celeba(
     """
     if graph not in ("celeba", "celeba-complex"):
         raise DataError(f"--graph {graph}: choose celeba or celeba-complex.")
-    compared = {"judges": predictors, "latents": latents, "vgg": vgg, "device": device}
+    compared = {"judges": predictors, "latents": latents, "vgg": vgg, "residuals": residual, "device": device}
     options = {"n": n, "seed": seed, "workers": 1, "quiet": quiet}
     _benchmark(graph, out, root, model, mechanism, again or [], retrain or [], compared, **options)
 

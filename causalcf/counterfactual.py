@@ -21,6 +21,7 @@ from causalcf.errors import InterventionError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.prediction import Recompute, World, predict
+from causalcf.residual import Residual
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ class Counterfactual(Mapping[str, Tensor]):
         flat_noise: The noise all worlds share, in the same rows.
         do: The actions as they were asked for.
         seed: What the random part was drawn with; None if nothing was random.
-        residual: Scale of the residual noise; anything but 1 is not abduction.
+        residual: Scale of the residual noise; anything but 1 is not abduction. `Fading` where it fades.
         recompute: Which mechanisms ran: "descendants" or "all".
         listed: Whether there is a W axis.
         num_samples: Length of the S axis, None if there is none.
@@ -59,7 +60,7 @@ class Counterfactual(Mapping[str, Tensor]):
     flat_noise: Noise = field(repr=False)
     do: Dos
     seed: int | None
-    residual: float
+    residual: Residual
     recompute: Recompute = "descendants"
     listed: bool = False
     num_samples: int | None = None
@@ -112,6 +113,11 @@ class Counterfactual(Mapping[str, Tensor]):
         return self.flat_noise.abduction
 
     @property
+    def temperatures(self) -> Mapping[str, float]:
+        """Node -> temperature that its latents were drawn at; empty where the posterior's mean was taken."""
+        return self.flat_noise.temperatures
+
+    @property
     def noise(self) -> Mapping[str, Tensor]:
         """The exogenous noise all worlds share, with the draws of stochastic actions as `"node.do"`.
 
@@ -157,16 +163,10 @@ class Counterfactual(Mapping[str, Tensor]):
             raise IndexError(f"Sample {j} of {self.num_samples}.")
         start = (j % self.num_samples) * self.rows
         rows = slice(start, start + self.rows)
-        noise = self.flat_noise
         return replace(
             self,
             worlds=tuple(_rows_of(world, rows) for world in self.worlds),
-            flat_noise=Noise(
-                {name: value[rows] for name, value in noise.items()},
-                self.factual,
-                seed=noise.seed,
-                abduction=noise.abduction,
-            ),
+            flat_noise=self.flat_noise.of_rows(rows),
             num_samples=None,
         )
 
@@ -219,7 +219,7 @@ def counterfactual(
     *,
     num_samples: int | None = None,
     abduction: Abduction = "mean",
-    residual: float = 1.0,
+    residual: Residual = 1.0,
     recompute: Recompute = "descendants",
     out_of_support: OutOfSupport = "raise",
     seed: seeding.Seed = None,
@@ -250,7 +250,7 @@ def predict_worlds(
     noise: Noise,
     do: Dos,
     *,
-    residual: float = 1.0,
+    residual: Residual = 1.0,
     recompute: Recompute = "descendants",
     out_of_support: OutOfSupport = "raise",
     project: bool = True,

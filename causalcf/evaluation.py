@@ -25,6 +25,7 @@ from causalcf.metrics.features import evaluating
 from causalcf.predictors import Predictor, Predictors
 from causalcf.provenance import lineage
 from causalcf.records import Record, Records
+from causalcf.residual import Fading, Residual
 from causalcf.scm import StructuralCausalModel
 from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, classifier_of, residuals_of
 from causalcf.variables import Image
@@ -57,7 +58,7 @@ def evaluate(
     do: Sequence[str] | None = None,
     n: int | None = 1000,
     seed: int = 0,
-    residuals: Sequence[float] = (1.0, 0.0),
+    residuals: Sequence[Residual] = (1.0, 0.0),
     abduction: Abduction = "mean",
     optional: bool = False,
     cache: str | Path | None = None,
@@ -85,7 +86,7 @@ def evaluate(
             have descendants.
         n: Rows, drawn by `seed`; None for all, in order.
         seed: Selects rows, values, noise and resamples.
-        residuals: Scales of the residual noise to score; 1 is abduction.
+        residuals: Scales of the residual noise to score; 1 is abduction. Or how it fades: `Fading(thickness=1.0)`.
         abduction: "mean" or "sample" of amortised posteriors.
         optional: Leave out scores of `metrics` that cannot be computed, with the reason in the result's `missing`.
         cache: Folder to keep true counterfactuals in, which take long to draw.
@@ -159,7 +160,7 @@ def _inquiry(
     do: Sequence[str] | None,
     n: int | None,
     seed: int,
-    residuals: Sequence[float],
+    residuals: Sequence[Residual],
     abduction: Abduction,
 ) -> Inquiry:
     table = data if isinstance(data, Batch) else Batch(dict(data))
@@ -307,7 +308,7 @@ def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
                 n=len(score.value) if isinstance(score.value, Tensor) else inquiry.x.rows,
                 seed=inquiry.seed,
                 device=str(inquiry.scm.device),
-                residual=score.residual,
+                residual=str(score.residual) if isinstance(score.residual, Fading) else score.residual,
                 abduction=inquiry.abduction,
                 judge=score.judge,
             )

@@ -14,6 +14,7 @@ from causalcf.action import Action, Actions, OutOfSupport
 from causalcf.errors import InterventionError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Classifier, Mechanism
+from causalcf.residual import Fading, Residual, check_residual
 from causalcf.variables import Variable
 
 __all__ = ["Recompute", "World", "predict"]
@@ -45,7 +46,7 @@ def predict(
     actions: Actions,
     *,
     recompute: Recompute = "descendants",
-    residual: float = 1.0,
+    residual: Residual = 1.0,
     out_of_support: OutOfSupport = "raise",
     project: bool = True,
 ) -> World:
@@ -57,13 +58,13 @@ def predict(
         noise: Abducted or sampled noise.
         actions: The actions, read for `noise.rows` rows.
         recompute: "descendants" of what was acted on, or "all"; noise without a factual needs all.
-        residual: Scale of the residual noise of amortised mechanisms; 1 is abduction, anything else
-            is not.
+        residual: Scale of the residual noise of amortised mechanisms; 1 is abduction, another number is
+            not, `Fading` lets go of it as the parents move.
         out_of_support: What to do with generated actions that leave the support.
         project: Project what mechanisms give onto the support; turn off to differentiate.
 
     Raises:
-        InterventionError: An action needs a factual and there is none.
+        InterventionError: An action needs a factual and there is none, or the residual fades with what is no parent.
         SupportError: A generated action leaves the support in some rows.
     """
     if actions.needs_factual and noise.factual is None:
@@ -71,6 +72,7 @@ def predict(
             "given_factual needs an observed row, and this noise was not abducted from one."
             " Use counterfactual(x, do=...), or a function of the parents alone."
         )
+    check_residual(residual, graph, mechanisms)
     # Values that no action can reach, which stay as observed.
     kept: Mapping[str, Tensor] = {}
     if recompute == "descendants" and noise.factual is not None:
@@ -111,18 +113,28 @@ def _acted_noise(
     noise: Noise,
     actions: Actions,
     pa: Mapping[str, Tensor],
-    residual: float,
+    residual: Residual,
 ) -> dict[str, Tensor]:
     """The node's noise, with actions on its latent sites carried out and the residual scaled."""
     u = noise.of(node, mechanism)
     if residual != 1.0:
-        u |= {suffix: residual * u[suffix] for suffix in mechanism.residual_sites}
+        scale = _residual_scale(mechanism, noise, pa, residual)
+        u |= {suffix: _column(scale, u[suffix]) * u[suffix] for suffix in mechanism.residual_sites}
     for suffix, value in u.items():
         action: Action | None = actions.get(site(node, suffix))
         if action is not None:
             acted = action.apply(lambda value=value: value, pa, noise.factual)
             u[suffix], _ = _inside(site(node, suffix), action.variable, acted, "raise")
     return u
+
+
+def _residual_scale(mechanism: Mechanism, noise: Noise, pa: Mapping[str, Tensor], residual: Residual) -> Tensor:
+    """What the residual is multiplied by, for all rows or one number a row."""
+    if not isinstance(residual, Fading):
+        return torch.tensor(residual, dtype=mechanism.dtype, device=mechanism.device)
+    if noise.factual is None:  # drawn from the prior: it was observed nowhere else
+        return torch.ones((), dtype=mechanism.dtype, device=mechanism.device)
+    return residual.share(mechanism.parents, noise.factual, pa).to(mechanism.dtype)
 
 
 def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfSupport) -> tuple[Tensor, int]:
@@ -134,5 +146,5 @@ def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfS
     return value, 0
 
 
-def _column(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (like.ndim - 1))
+def _column(per_row: Tensor, like: Tensor) -> Tensor:
+    return per_row.reshape(-1, *[1] * (like.ndim - 1))

@@ -34,7 +34,8 @@ class Record:
         n: Rows.
         seed: Selected rows and values.
         device: Where the model ran.
-        residual: Scale of the residual noise; None where the score does not depend on it.
+        residual: Scale of the residual noise, or the lengths over which it fades, such as "thickness=1"; None where the
+            score does not depend on it.
         abduction: "mean" or "sample" of amortised posteriors.
         judge: Which predictor, feature extractor or latent space the score depends on.
     """
@@ -53,7 +54,7 @@ class Record:
     n: int
     seed: int
     device: str
-    residual: float | None
+    residual: float | str | None
     abduction: str
     judge: str
 

@@ -14,6 +14,7 @@ from causalcf.checkpoint import write_atomically, write_file
 from causalcf.counterfactual import Counterfactual, listed_worlds
 from causalcf.data import scalar_columns
 from causalcf.provenance import provenance
+from causalcf.residual import Fading, residual_label
 
 if TYPE_CHECKING:
     from causalcf.explainers import Explanation
@@ -45,7 +46,7 @@ def print_records(records: Records, *, title: str = "") -> None:
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("node", overflow="fold")
-    models = [f"residual\n{residual:g}" for residual in residuals] or ["model"]
+    models = [_stacked(residual_label(residual)) for residual in residuals] or ["model"]
     for heading in (*models, *besides):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("unit")
@@ -70,9 +71,14 @@ def print_records(records: Records, *, title: str = "") -> None:
         console.print(f"{name} is left out: {why.rstrip('.')}.", style="dim", markup=False)
 
 
-def _questions(records: Records) -> dict[tuple[str, str, str], dict[float | None, Record]]:
+def _stacked(label: str) -> str:
+    """A label in as many lines as it has words, for a narrow column."""
+    return label.replace(" (", "\n").replace(")", "").replace(", ", "\n").replace(" ", "\n")
+
+
+def _questions(records: Records) -> dict[tuple[str, str, str], dict[float | str | None, Record]]:
     """(metric, acted node, scored node) -> residual -> record."""
-    lines: dict[tuple[str, str, str], dict[float | None, Record]] = {}
+    lines: dict[tuple[str, str, str], dict[float | str | None, Record]] = {}
     for record in records:
         lines.setdefault((record.metric, record.do, record.node), {})[record.residual] = record
     return lines
@@ -189,8 +195,9 @@ def write_counterfactual(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     asked = {
-        "residual": cf.residual,
+        "residual": str(cf.residual) if isinstance(cf.residual, Fading) else cf.residual,
         "abduction": cf.abduction,
+        "temperatures": dict(cf.temperatures),
         "num_samples": cf.num_samples,
         "recompute": cf.recompute,
     }

@@ -36,6 +36,7 @@ from causalcf.mechanisms import MECHANISMS, Classifier, Mechanism, Recipe, Stage
 from causalcf.prediction import Recompute
 from causalcf.predictors import Predictor, Predictors
 from causalcf.provenance import provenance
+from causalcf.residual import Residual
 from causalcf.variables import Boolean, Categorical, Variable
 
 __all__ = ["SCM", "ActedSCM", "StructuralCausalModel"]
@@ -408,7 +409,7 @@ class StructuralCausalModel(nn.Module):
         n: int,
         do: Do | None = None,
         *,
-        residual: float = 1.0,
+        residual: Residual = 1.0,
         out_of_support: OutOfSupport = "raise",
         seed: seeding.Seed = None,
     ) -> Batch:
@@ -462,7 +463,7 @@ class StructuralCausalModel(nn.Module):
         do: Dos = None,
         *,
         recompute: Recompute = "descendants",
-        residual: float = 1.0,
+        residual: Residual = 1.0,
         out_of_support: OutOfSupport = "raise",
         project: bool = True,
         seed: seeding.Seed = None,
@@ -474,7 +475,7 @@ class StructuralCausalModel(nn.Module):
             do: Actions, or a list of them for several worlds that share the noise.
             recompute: "descendants" of what is acted on, the rest from the factual bit for bit; or
                 "all" mechanisms.
-            residual: Scale of the residual noise of amortised mechanisms.
+            residual: Scale of the residual noise of amortised mechanisms: a number, or `Fading`.
             out_of_support: What to do with generated actions that leave the support.
             project: Project what mechanisms give onto the support; turn off to differentiate.
             seed: What actions that are distributions are drawn with.
@@ -499,7 +500,7 @@ class StructuralCausalModel(nn.Module):
         *,
         num_samples: int | None = None,
         abduction: Abduction = "mean",
-        residual: float = 1.0,
+        residual: Residual = 1.0,
         recompute: Recompute = "descendants",
         out_of_support: OutOfSupport = "raise",
         seed: seeding.Seed = None,
@@ -516,7 +517,8 @@ class StructuralCausalModel(nn.Module):
             num_samples: Number of draws of a random counterfactual; adds an axis.
             abduction: "mean" or "sample" of amortised posteriors.
             residual: Scale of an image's residual noise in x* = mu* + residual sigma* (x - mu)/sigma;
-                1 is abduction, anything else is not, and the result says so.
+                1 is abduction, another number is not, and the result says so. `Fading(thickness=1.0)` lets go
+                of it as the parents move.
             recompute: "descendants" of what is acted on, or "all" mechanisms.
             out_of_support: "raise" or "clip" generated actions that leave the support.
             seed: What the random part is drawn with; recorded in the result.

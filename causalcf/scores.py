@@ -22,6 +22,7 @@ from causalcf.errors import DataError, GraphError
 from causalcf.metrics import Estimate
 from causalcf.metrics.features import Extractor
 from causalcf.predictors import Predictor, Predictors
+from causalcf.residual import Residual
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Boolean, Categorical, Image, Variable
 
@@ -75,7 +76,7 @@ class Score:
         unit: Of the value.
         better: "lower", "higher" or empty.
         do: The node acted upon.
-        residual: Scale of the residual noise.
+        residual: Scale of the residual noise, or how it fades.
         judge: The predictor, extractor or latent space it depends on.
     """
 
@@ -86,7 +87,7 @@ class Score:
     unit: str
     better: str = "lower"
     do: str = ""
-    residual: float | None = None
+    residual: Residual | None = None
     judge: str = ""
 
 
@@ -96,13 +97,13 @@ class Candidate:
 
     Args:
         kind: Whose answer.
-        residual: Scale of the residual noise, of the model's answers.
+        residual: Scale of the residual noise, or how it fades, of the model's answers.
         values: node -> tensor (N, ...).
         asked: What the image should show: the acted value, and what follows from it.
     """
 
     kind: Kind
-    residual: float | None
+    residual: Residual | None
     values: Mapping[str, Tensor]
     asked: Mapping[str, Tensor]
 
@@ -117,7 +118,7 @@ class Inquiry:
         data: The data they come from, for marginals and the truth.
         nodes: Nodes to act on, one at a time.
         seed: Decides the values asked for.
-        residuals: Scales of the residual noise.
+        residuals: Scales of the residual noise, or how it fades.
         abduction: Of amortised posteriors.
         predictors: Judges of effectiveness.
         features: Extractor of FID and KID; by default the features of a classifier among the judges.
@@ -132,7 +133,7 @@ class Inquiry:
     data: Mapping[str, Tensor]
     nodes: Sequence[str]
     seed: int
-    residuals: Sequence[float]
+    residuals: Sequence[Residual]
     abduction: Abduction = "mean"
     predictors: Predictors | None = None
     features: Any = None
@@ -176,9 +177,9 @@ class Inquiry:
     # ------------------------------------------------------------------ the answers
 
     @cached_property
-    def answers(self) -> dict[tuple[str, float], dict[str, Tensor]]:
+    def answers(self) -> dict[tuple[str, Residual], dict[str, Tensor]]:
         """(node acted upon, residual) -> the model's answer; every row is abducted once."""
-        parts: dict[tuple[str, float], list[Mapping[str, Tensor]]] = {
+        parts: dict[tuple[str, Residual], list[Mapping[str, Tensor]]] = {
             (node, residual): [] for node in self.nodes for residual in self.residuals
         }
         for start in range(0, self.x.rows, BATCH):
@@ -196,7 +197,7 @@ class Inquiry:
     def _joined(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {node: torch.cat([part[node].cpu() for part in parts]) for node in self.scm.graph.nodes}
 
-    def cycled(self, residual: float, cycles: int) -> Iterator[dict[str, Tensor]]:
+    def cycled(self, residual: Residual, cycles: int) -> Iterator[dict[str, Tensor]]:
         """The rows after 1, 2, ... null interventions, every mechanism recomputed."""
         current: Mapping[str, Tensor] = dict(self.x)
         for cycle in range(cycles):
@@ -208,7 +209,7 @@ class Inquiry:
             current = self._joined(parts)
             yield dict(current)
 
-    def undone(self, node: str, residual: float) -> dict[str, Tensor]:
+    def undone(self, node: str, residual: Residual) -> dict[str, Tensor]:
         """The rows after acting on a node, and acting back."""
         there, parts = self.answers[node, residual], []
         for start in range(0, self.x.rows, BATCH):
@@ -394,7 +395,7 @@ def composition(inquiry: Inquiry) -> Iterator[Score]:
         yield from _drift(inquiry, f"composition({cycle})", "noise", None, inquiry.noise[image])
 
 
-def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: float | None, images: Tensor) -> Iterator[Score]:
+def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, images: Tensor) -> Iterator[Score]:
     image, x = inquiry.image, inquiry.x[inquiry.image]
     yield Score(name, image, kind, metrics.grey_level_error(images, x), "grey levels", residual=residual)
     if inquiry.predictors:
@@ -453,7 +454,7 @@ def _set_distances(
     name, image = metrics.metric_name(metric, inquiry.extractor), inquiry.image
     generator = torch.Generator().manual_seed(seeding.derive(inquiry.seed, "which action"))
     chosen = torch.randint(len(inquiry.nodes), (inquiry.x.rows,), generator=generator)
-    mixed: dict[tuple[Kind, float | None], list[Tensor]] = {}
+    mixed: dict[tuple[Kind, Residual | None], list[Tensor]] = {}
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
             found = inquiry.featured(candidate.values[image])
@@ -473,7 +474,7 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
     _check_images(inquiry, "sample fid")
     name, image = metrics.metric_name("sample fid", inquiry.extractor), inquiry.image
     judge = inquiry.extractor.name
-    sets: dict[tuple[Kind, float | None], Tensor] = {
+    sets: dict[tuple[Kind, Residual | None], Tensor] = {
         ("identity", None): inquiry.featured(inquiry.x[image]),
         ("noise", None): inquiry.featured(inquiry.noise[image]),
     }
@@ -631,7 +632,7 @@ def other_values(variable: Variable, own: Tensor, marginal: Tensor, seed: int) -
     return metrics.draw_other_bin(own, marginal, seed=seed)
 
 
-def residuals_of(scm: StructuralCausalModel, residuals: Sequence[float]) -> tuple[float, ...]:
+def residuals_of(scm: StructuralCausalModel, residuals: Sequence[Residual]) -> tuple[Residual, ...]:
     """The scales of the residual noise to ask about; only 1 where a model has none, since nothing would differ."""
     return tuple(residuals) if any(m.residual_sites for m in scm.mechanisms.values()) else (1.0,)
 

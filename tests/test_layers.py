@@ -16,7 +16,7 @@ ORDER = [
     {"datasets", "metrics"},
     {"mechanisms"},
     {"abduction"},
-    {"action"},
+    {"action", "residual"},
     {"prediction", "density", "program", "training", "plots", "check"},
     {"counterfactual", "predictors", "classifiers"},
     {"finetuning"},

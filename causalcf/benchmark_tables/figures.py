@@ -13,6 +13,7 @@ from causalcf.benchmark_tables.setup import Benchmark
 from causalcf.data import Batch
 from causalcf.errors import InterventionError
 from causalcf.evaluation import select_rows
+from causalcf.residual import residual_label
 from causalcf.scm import StructuralCausalModel
 from causalcf.scores import other_values, residuals_of
 from causalcf.variables import Boolean, Categorical, Variable
@@ -31,15 +32,15 @@ def figures(benchmark: Benchmark, name: str, scm: StructuralCausalModel, seed: i
         variable = scm.variables[node]
         values = other_values(variable, x[node], benchmark.test[node], seed)
         columns = {"factual": x["image"]}
-        for residual in residuals_of(scm, (1.0, 0.0)):
+        for residual in residuals_of(scm, benchmark.residuals):
             answer = scm.counterfactual(x, {node: values}, residual=residual, seed=seed)["image"].cpu()
-            columns[f"ours, residual {residual:g}"] = answer
+            columns[f"ours, {residual_label(residual)}"] = answer
         true = _true_images(benchmark.test, x, node, values)
         note = f"The data do not tell the true counterfactual of do({node})."
         if true is not None:
             note = "In differences red is too bright, blue too dark."
             columns["truth"] = true
-            columns["ours - truth"] = columns["ours, residual 1"] - columns["truth"]
+            columns["ours - truth"] = columns[f"ours, {residual_label(benchmark.residuals[0])}"] - columns["truth"]
         shown = [_value(variable, value) for value in values]
         made.append(
             {

@@ -44,7 +44,8 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
         " code: they show the scale, and are not comparable in their last digits.",
         "The residual is what a model's latents could not explain of an image. With residual 1 it is carried over"
         " whole, as abduction asks; then composition is perfect for any model, trained or not. With residual 0 it is"
-        " dropped. Models without a residual have one line.",
+        " dropped. Fading, it is let go of as the parents named move by the lengths given. Models without a residual"
+        " have one line.",
         "Arrows say which way is better. A dash: not known, or not defined for this model; why is said at the end.",
     ]
     return environment.get_template("benchmark.html").render(

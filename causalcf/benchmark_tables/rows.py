@@ -78,7 +78,14 @@ def run(
     out = Path(out)
     rows: dict[str, dict[str, Any]] = {}
     data = [fingerprint(benchmark.train), fingerprint(benchmark.test)]
-    shared = {"n": n, "seed": seed, "data": data, "nodes": list(benchmark.nodes), "judges": _judges(benchmark)}
+    shared = {
+        "n": n,
+        "seed": seed,
+        "data": data,
+        "nodes": list(benchmark.nodes),
+        "judges": _judges(benchmark),
+        "residuals": [str(residual) for residual in benchmark.residuals],
+    }
     for name, load in benchmark.models.items():
         path, scm = out / "rows" / f"{name}.json", load()
         settings = shared | {"model": identity(scm), "file": benchmark.files.get(name, "")}
@@ -125,6 +132,7 @@ def _row(
         do=benchmark.nodes,
         n=n,
         seed=seed,
+        residuals=benchmark.residuals,
         cache=out / "truth",
         workers=workers,
         progress=lambda step: progress(f"{name}: {step}"),

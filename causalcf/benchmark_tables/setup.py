@@ -9,6 +9,7 @@ from typing import Any
 
 from causalcf.data import Batch
 from causalcf.predictors import Predictors
+from causalcf.residual import Residual
 from causalcf.scm import StructuralCausalModel
 
 __all__ = ["Benchmark", "fingerprint"]
@@ -28,6 +29,7 @@ class Benchmark:
         latents: Latent space of CLD.
         perception: Network of LPIPS, if its weights are at hand.
         features: Extractor of FID; by default the last hidden layer of a classifier among the judges.
+        residuals: Scales of the residual noise to score, or how it fades; the first is what differences are drawn of.
         files: Name -> digest of the Python file that defines the model, where one does.
     """
 
@@ -40,6 +42,7 @@ class Benchmark:
     latents: StructuralCausalModel | None = None
     perception: Any = None
     features: Any = None
+    residuals: Sequence[Residual] = (1.0, 0.0)
     files: Mapping[str, str] = field(default_factory=dict)
 
 

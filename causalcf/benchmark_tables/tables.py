@@ -9,6 +9,7 @@ from typing import Any
 
 from causalcf.benchmark_tables.setup import Benchmark
 from causalcf.records import Record, Records
+from causalcf.residual import residual_label
 
 __all__ = ["Table", "number", "shown", "tables"]
 
@@ -111,7 +112,7 @@ def _summary_table(
     for name, found in records.items():
         for residual in _residuals(found):
             cells = [_mean_cell(found, column.questions, "value", residual) for column in columns]
-            line = Line(f"{name}, residual {residual:g}", [*cells, *_costs(rows[name].get("facts", {}))], "ours")
+            line = Line(f"{name}, {residual_label(residual)}", [*cells, *_costs(rows[name].get("facts", {}))], "ours")
             lines.append(line)
     for key, name in BESIDES.items():
         cells = [_mean_cell(_some(records, column.questions), column.questions, key) for column in columns]
@@ -159,7 +160,9 @@ def _costs(facts: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def _mean_cell(found: Records, questions: Sequence[Mapping[str, str]], key: str, residual: float | None = None) -> Cell:
+def _mean_cell(
+    found: Records, questions: Sequence[Mapping[str, str]], key: str, residual: float | str | None = None
+) -> Cell:
     """The mean of a score over some questions; why there is none, if the model could not be asked."""
     values = []
     for question in questions:
@@ -192,7 +195,7 @@ def _metric_of(records: Mapping[str, Records], score: str) -> str:
     return next((r.metric for found in records.values() for r in found if r.metric.split("[")[0] == score), "")
 
 
-def _residuals(found: Records) -> list[float]:
+def _residuals(found: Records) -> list[float | str]:
     return list(dict.fromkeys(r.residual for r in found if r.residual is not None))
 
 
@@ -384,7 +387,7 @@ def _lines(records: Mapping[str, Records], wanted: Sequence[Mapping[str, str]], 
         for residual in _residuals(found):
             asked = [(question, found.select(residual=residual, **question)) for question in wanted]
             cells = [_cell(hits) if len(hits) else _absent(found, question) for question, hits in asked]
-            lines.append(Line(f"{name}, residual {residual:g}", cells, "ours"))
+            lines.append(Line(f"{name}, {residual_label(residual)}", cells, "ours"))
     for key, name in BESIDES.items():
         if key == "truth" and not truth:
             continue

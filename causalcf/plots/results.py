@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from causalcf.errors import DataError
+from causalcf.residual import Fading
 
 if TYPE_CHECKING:
     from causalcf.counterfactual import Counterfactual
@@ -76,7 +77,9 @@ def row_labels(cf: Counterfactual, count: int) -> list[str]:
 def notes_of(cf: Counterfactual) -> list[str]:
     """What a reader must know about a result, a sentence each."""
     notes = []
-    if cf.residual != 1.0:
+    if isinstance(cf.residual, Fading):
+        notes.append(f"Residual noise fades as parents move ({cf.residual}).")
+    elif cf.residual != 1.0:
         notes.append(f"Residual noise scaled by {cf.residual:g}: not abduction.")
     if cf.recompute == "all" and cf.factual is not None:
         notes.append("Every mechanism was recomputed, not only the descendants of what was acted on.")
