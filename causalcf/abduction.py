@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class Noise(Mapping[str, Tensor]):
         factual: The observation they were abducted from; None for noise drawn from its prior.
         seed: What the random part was drawn with.
         abduction: How amortised latents were abducted: "mean", "sample", or "prior" for none.
+        temperatures: node -> temperature that its latents were drawn at; empty where none were drawn.
 
     Example:
         >>> import torch
@@ -42,11 +44,13 @@ class Noise(Mapping[str, Tensor]):
         *,
         seed: int | None = None,
         abduction: str = "prior",
+        temperatures: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._values = dict(values)
         self.factual = factual
         self.seed = seed
         self.abduction = abduction
+        self.temperatures = MappingProxyType(dict(temperatures))
         self.rows: int = factual.rows if factual is not None else next(iter(values.values())).shape[0]
 
     def __getitem__(self, name: str) -> Tensor:
@@ -64,7 +68,15 @@ class Noise(Mapping[str, Tensor]):
 
     def replace(self, values: Mapping[str, Tensor]) -> Noise:
         """The same noise with some sites set or added."""
-        return Noise({**self._values, **values}, self.factual, seed=self.seed, abduction=self.abduction)
+        return self._like({**self._values, **values}, self.factual)
+
+    def of_rows(self, rows: slice) -> Noise:
+        """The noise of some rows."""
+        factual = None if self.factual is None else self.factual[rows]
+        return self._like({name: value[rows] for name, value in self.items()}, factual)
+
+    def _like(self, values: Mapping[str, Tensor], factual: Batch | None) -> Noise:
+        return Noise(values, factual, seed=self.seed, abduction=self.abduction, temperatures=self.temperatures)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.items())
@@ -96,7 +108,14 @@ def abduct(
             for suffix, u in mechanism.abduct(values[node], pa, sample=sample).items():
                 noise[site(node, suffix)] = u
     factual = Batch({node: values[node] for node in graph.nodes}, x.index)
-    return Noise(noise, factual, seed=seed, abduction="sample" if sample else "mean")
+    drawn = [node for node in graph.nodes if sample and mechanisms[node].is_random(sample=True)]
+    return Noise(
+        noise,
+        factual,
+        seed=seed,
+        abduction="sample" if sample else "mean",
+        temperatures=_temperatures(mechanisms, drawn),
+    )
 
 
 def sample_noise(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int, *, seed: int | None = None) -> Noise:
@@ -105,7 +124,12 @@ def sample_noise(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int
     with _drawing(mechanisms, seed):
         for node in graph.nodes:
             values |= {site(node, suffix): u for suffix, u in mechanisms[node].sample_noise(n).items()}
-    return Noise(values, seed=seed)
+    return Noise(values, seed=seed, temperatures=_temperatures(mechanisms, graph.nodes))
+
+
+def _temperatures(mechanisms: Mapping[str, Mechanism], drawn: Iterable[str]) -> dict[str, float]:
+    """Of the nodes whose noise was drawn, those that have latents."""
+    return {node: mechanisms[node].temperature for node in drawn if mechanisms[node].latents}
 
 
 def _drawing(mechanisms: Mapping[str, Mechanism], seed: int | None) -> AbstractContextManager[None]:

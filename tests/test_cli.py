@@ -404,6 +404,7 @@ def test_counterfactual_samples_residual_and_clipping(run, model, tmp_path):
     assert "First of 3 samples" in text
     record = json.loads((out / "counterfactual.json").read_text())
     assert (record["residual"], record["abduction"], record["num_samples"]) == (0.0, "sample", 3)
+    assert record["temperatures"] == {"image": 1.0}
     assert record["clipped"] == {"intensity": 6}
     _, tensors = read_file(out / "counterfactual.safetensors")
     assert tensors["counterfactual.image"].shape == (3, 2, 1, 32, 32)

@@ -77,6 +77,8 @@ class Mechanism(Trainable, ABC):
     kind: ClassVar[Kind]
     latents: ClassVar[tuple[str, ...]] = ()
     """Noise sites with a prior of their own in the Pyro program (amortised mechanisms)."""
+    temperature = 1.0
+    """Standard deviation of drawn latents as a share of the model's own."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Children that only training needs, such as a discriminator: a saved model leaves them out."""
     holds_code: ClassVar[bool] = False

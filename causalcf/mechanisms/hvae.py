@@ -60,7 +60,8 @@ class HVAE(ImageMechanism):
         sigma: Standard deviation of pixels before the gain, or None to learn one per channel.
         exogenous_prior: Whether the prior of z is independent of the parents too, not that of u alone.
         temperature: Standard deviation of drawn latents as a share of the model's own: in `sample_noise`, in
-            abduction by sample, and in the Pyro program. It is part of the configuration, so a file records it.
+            abduction by sample, and in the Pyro program. It is part of the configuration, so a file records it,
+            and answers whose latents were drawn have it in `temperatures`.
         gain_only: Parents known to do no more than brighten the image: the gain alone hears of them, and acting on
             one of them multiplies the image by a number.
         size: The only height and width it takes, for presets made for one; None for any,

@@ -1,5 +1,6 @@
 """The HVAE: its bound, its noise, its hierarchy, its presets, and that do() is never absorbed."""
 
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -150,6 +151,24 @@ def test_an_action_is_never_absorbed_by_the_abducted_latents(exogenous: bool) ->
         cf = scm.counterfactual(rows, {"t": 0.9}, abduction=abduction, residual=0.0, seed=0)["image"]
         truth = _square(torch.full((50,), 0.9))
         assert (cf - truth).abs().mean() < 0.4 * (rows["image"] - truth).abs().mean()
+
+
+def test_an_answer_says_at_what_temperature_its_latents_were_drawn(tmp_path: Path) -> None:
+    t = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    rows = {"t": t, "image": _square(t)}
+    variables = {"t": ccf.Interval(-0.01, 1.01), "image": ccf.Image(1, 8, 8)}
+    scm = ccf.SCM([("t", "image")], variables, {"image": HVAE(**TINY, temperature=0.25)})
+    scm.fit(rows, epochs=1, seed=0, progress=False).save(tmp_path / "cool.safetensors")
+    for model in (scm, ccf.SCM.load(tmp_path / "cool.safetensors")):
+        drawn = model.counterfactual(rows, [{"t": 0.9}, {}], abduction="sample", num_samples=2, seed=0)
+        world = drawn.world(0).sample(1)
+        assert drawn.temperatures == world.temperatures == world.noise.temperatures == {"image": 0.25}
+        assert torch.equal(world.noise["image.z0"], drawn.noise["image.z0"][1])
+        assert model.predict(world.noise, {"t": 0.1}).temperatures == {"image": 0.25}
+        assert model.counterfactual(rows, {"t": 0.9}).temperatures == {}, "the posterior's mean knows none"
+    warm = ccf.SCM([("t", "image")], variables, {"image": ccf.mechanisms.VAE(latent=2, widths=(8, 8, 8))})
+    warm.fit(rows, epochs=1, seed=0, progress=False)
+    assert warm.abduct(rows, abduction="sample", seed=0).temperatures == {"image": 1.0}
 
 
 def test_temperature_scales_what_is_drawn_and_is_recorded() -> None:
