@@ -308,6 +308,13 @@ def finetune(
         float | None,
         typer.Option(help="How far the image's own objective may end above its level (VAE: nats per pixel)."),
     ] = None,
+    residual: Annotated[
+        str | None,
+        typer.Option(
+            help="The residual to tune with: a scale, or lengths over which it fades, thickness=1,digit=0. By default"
+            " half of the rows carry it whole, and half go without."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     rows: FirstRows = None,
     validation: Validation = 0.1,
@@ -338,6 +345,7 @@ def finetune(
         pretrained(data if folder else given, which="tune", folder=folder, device=device),
         node=node,
         actions=parse_weights(do or []),
+        residual=None if residual is None else parse_residual(residual),
         epochs=epochs,
         validation=validation,
         seed=seed,

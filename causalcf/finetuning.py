@@ -23,6 +23,7 @@ from causalcf.errors import DataError, GraphError, MechanismError, NotFittedErro
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
 from causalcf.predictors import Predictors
+from causalcf.residual import Fading, Residual, check_residual
 from causalcf.variables import Image, Variable
 
 __all__ = ["Tuning", "finetune", "tuned_node"]
@@ -59,6 +60,8 @@ class Tuning(Trainable):
         actions: Ancestor -> how often it is acted on, in proportion.
         start: The first value of the multiplier.
         ascent: Peak learning rate of its logarithm.
+        residual: What of the residual the counterfactuals carry over: a scale, or how it fades. None for all of it in
+            half of the rows and nothing in the others, since either may be asked for.
     """
 
     mixed_precision: ClassVar[bool] = True
@@ -78,6 +81,7 @@ class Tuning(Trainable):
         actions: Mapping[str, float],
         start: float,
         ascent: float,
+        residual: Residual | None = None,
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
@@ -89,7 +93,7 @@ class Tuning(Trainable):
         self.register_buffer("sums", torch.zeros(3, **at), persistent=False)
         # In plain mappings, what does not move is no part of the module: neither averaged nor written.
         self._ancestors, self._predictors = dict(ancestors), dict(predictors)
-        self.slack, self.start, self.ascent = slack, start, ascent
+        self.slack, self.start, self.ascent, self.residual = slack, start, ascent, residual
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
         self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
 
@@ -102,6 +106,7 @@ class Tuning(Trainable):
             "actions": self.actions,
             "start": self.start,
             "ascent": self.ascent,
+            "residual": str(self.residual),
         }
 
     @property
@@ -146,8 +151,19 @@ class Tuning(Trainable):
         for predictor in self._predictors.values():
             predictor.train(self.training)  # images are moved and brightened in training: harder to fool
         own_parents = {parent: pa[parent] for parent in self.mechanism.parents}
-        own, surprise = self.mechanism.finetune_loss(x, own_parents, self.imagine(pa), self._predictors)
+        pa_star = self.imagine(pa)
+        carried = self._carried(own_parents, pa_star, len(x)).to(x)
+        own, surprise = self.mechanism.finetune_loss(x, own_parents, pa_star, self._predictors, carried)
         return (own - self.level[0 if self.training else 1]) / self.slack - 1, surprise
+
+    def _carried(self, pa: Mapping[str, Tensor], pa_star: Mapping[str, Tensor], rows: int) -> Tensor:
+        """What is left of each row's residual in the other world."""
+        if isinstance(self.residual, Fading):
+            return self.residual.share(self.mechanism.parents, pa, pa_star)
+        device = self.level.device
+        if self.residual is None:
+            return (torch.rand(rows, device=device) < 0.5).to(self.level)
+        return torch.full((rows,), self.residual, device=device)
 
     def settle(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
         self.mechanism.settle(x, {parent: pa[parent] for parent in self.mechanism.parents})
@@ -219,6 +235,7 @@ def finetune(
     actions: Mapping[str, float] | None,
     start: float,
     ascent: float,
+    residual: Residual | None,
     recipe: Recipe | None,
     epochs: int | None,
     precision: str,
@@ -228,6 +245,8 @@ def finetune(
 ) -> Tuned:
     """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
     _check(graph, mechanisms[node], predictors, node, slack, actions)
+    if residual is not None:
+        check_residual(residual, graph, mechanisms)
     ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
     tuning = Tuning(
         mechanisms[node],
@@ -237,6 +256,7 @@ def finetune(
         actions=actions or dict.fromkeys(predictors, 1.0),
         start=start,
         ascent=ascent,
+        residual=residual,
     )
     variables = {name: graph.variables[name] for name in (*ancestors, node)}
     job = training.Fit(
@@ -261,6 +281,7 @@ def finetune(
         "level": tuning.level.tolist(),
         "multiplier": float(tuning.log_multiplier.detach().exp()),
         "actions": tuning.actions,
+        "residual": str(residual),
         "seconds": round(time.perf_counter() - started, 1),
     }
     return Tuned(job.history, facts)

@@ -254,6 +254,7 @@ class StructuralCausalModel(nn.Module):
         actions: Mapping[str, float] | None = None,
         start: float = 0.3,
         ascent: float = 1e-2,
+        residual: Residual | None = None,
         recipe: Recipe | None = None,
         epochs: int | None = None,
         validation: float | Any = 0.1,
@@ -283,6 +284,8 @@ class StructuralCausalModel(nn.Module):
             start: First value of the multiplier, for an excess counted in slacks: a small one lets the mechanism
                 unlearn first.
             ascent: Peak learning rate of the multiplier's logarithm.
+            residual: What of the residual the counterfactuals carry over: tune with what will be asked for, such as
+                `Fading(thickness=1.0)`. By default half of the rows carry all of it, and half nothing.
             recipe: Training settings instead of `finetuning.Tuning.default_recipe`.
             epochs: Passes over the data instead of the recipe's.
             validation: Share of the rows to validate on, or other data.
@@ -328,6 +331,7 @@ class StructuralCausalModel(nn.Module):
             actions=actions,
             start=start,
             ascent=ascent,
+            residual=residual,
             recipe=recipe,
             epochs=epochs,
             precision=precision,

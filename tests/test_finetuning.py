@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import causalcf as ccf
 from causalcf import finetuning, predictors, training
@@ -14,6 +15,7 @@ from causalcf.errors import (
     CheckpointError,
     DataError,
     GraphError,
+    InterventionError,
     MechanismError,
     NotFittedError,
     TrainingError,
@@ -21,6 +23,7 @@ from causalcf.errors import (
 )
 from causalcf.mechanisms import GAN, HVAE, VAE, Diffusion, Generator, Mechanism, Recipe
 from causalcf.predictors import Ensemble, Predictor, Predictors
+from causalcf.residual import Fading, Residual
 
 BARS = ccf.datasets.Bars(600)
 SMALL: dict[str, Any] = {"widths": (8, 8, 16, 16), "hidden": 32}
@@ -110,6 +113,39 @@ def test_effects_follow_and_nothing_else() -> None:
     assert not torch.equal(imagined["width"], known["width"])
     expected = scm.counterfactual(BARS[:50], {"width": imagined["width"]})["brightness"]
     torch.testing.assert_close(imagined["brightness"], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("residual", [None, 0.25, Fading(width=2.0, side=0)])
+def test_counterfactuals_carry_the_residual_asked_for(
+    residual: Residual | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scm = _model()
+    image, shares = scm.mechanisms["image"], []
+    told = type(image).finetune_loss
+
+    def listen(self: Mechanism, x: Tensor, pa: Any, pa_star: Any, readers: Any, carried: Tensor) -> Any:
+        shares.append((pa, pa_star, carried))
+        return told(self, x, pa, pa_star, readers, carried)
+
+    monkeypatch.setattr(type(image), "finetune_loss", listen)
+    _tuned(scm, residual=residual, recipe=Recipe(epochs=1, batch_size=64))
+    for pa, pa_star, carried in shares:
+        assert carried.shape == pa["side"].shape
+        if residual is None:
+            assert set(carried.tolist()) <= {0.0, 1.0}
+        elif isinstance(residual, Fading):
+            faded = (-(pa["width"] - pa_star["width"]).abs() / 2.0).exp() * (pa["side"] == pa_star["side"])
+            torch.testing.assert_close(carried, faded)
+        else:
+            assert (carried == residual).all()
+    everything = torch.cat([carried for *_, carried in shares])
+    assert residual == 0.25 or everything.unique().numel() > 1
+    assert scm.provenance["tuned"]["residual"] == str(residual)
+
+
+def test_a_residual_that_would_fade_with_nothing_is_refused() -> None:
+    with pytest.raises(InterventionError, match="nowhere"):
+        _tuned(_model(), residual=Fading(nowhere=1.0))
 
 
 def test_the_multiplier_hears_of_every_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:

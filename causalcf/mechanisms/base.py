@@ -147,7 +147,7 @@ class Mechanism(Trainable, ABC):
         """What can be mended in closed form, before fine-tuning; by default nothing."""
 
     def finetune_loss(
-        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable]
+        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What counterfactual fine-tuning weighs against each other: its own objective, and how the predictors err.
 
@@ -158,27 +158,29 @@ class Mechanism(Trainable, ABC):
             pa: Observed parents.
             pa_star: Parents in another world, with whatever else the predictors read.
             predictors: target -> predictor, whose `loss(target, {node: x, ...})` is taken.
+            carried: What the residual is multiplied by in the other world, one number a row.
 
         Returns:
             `loss(x, pa)`, and the sum of the predictors' losses on f(abduct(x, pa), pa_star); two scalars.
         """
-        return self.loss(x, pa), self.disobedience(self.abduct(x, pa, sample=True), pa_star, predictors)
+        return self.loss(x, pa), self.disobedience(self.abduct(x, pa, sample=True), pa_star, predictors, carried)
 
-    def disobedience(self, u: Mapping[str, Tensor], pa_star: Parents, predictors: Mapping[str, Trainable]) -> Tensor:
+    def disobedience(
+        self, u: Mapping[str, Tensor], pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
+    ) -> Tensor:
         """The sum of the predictors' losses on counterfactual values, a scalar.
 
-        Half of the rows keep their residual and half go without, since either may be asked for. No gradient
-        passes through it: it belongs to the row, and an easier one is not to be learned.
+        No gradient passes through the residual: it belongs to the row, and an easier one is not to be learned.
 
         Args:
             u: Noise, as `abduct` gives it.
             pa_star: Parents in another world, with whatever else the predictors read.
             predictors: target -> predictor.
+            carried: What the residual is multiplied by, one number a row.
         """
         u = dict(u)
         for suffix in self.residual_sites:
-            kept = torch.rand(u[suffix].shape[0], device=u[suffix].device) < 0.5
-            u[suffix] = u[suffix].detach() * kept.reshape(-1, *[1] * (u[suffix].ndim - 1))
+            u[suffix] = u[suffix].detach() * carried.reshape(-1, *[1] * (u[suffix].ndim - 1))
         shown = {**pa_star, self.node: self.predict(u, pa_star)}
         losses = [predictor.loss(pa_star[target], shown) for target, predictor in predictors.items()]
         return torch.stack(losses).sum()

@@ -254,10 +254,10 @@ class HVAE(ImageMechanism):
         return self._bound(x, pa)[0]
 
     def finetune_loss(
-        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable]
+        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
     ) -> tuple[Tensor, Tensor]:
         loss, u = self._bound(x, pa)
-        return loss, self.disobedience(u, pa_star, predictors)
+        return loss, self.disobedience(u, pa_star, predictors, carried)
 
     def _bound(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
         """The training objective, and the noise drawn for it."""

@@ -312,7 +312,7 @@ def test_fine_tuning_weighs_the_bound_against_what_the_predictors_say() -> None:
     loss = hvae.loss(x, pa)
     torch.manual_seed(0)
     pa_star = {"t": pa["t"] + 1}
-    own, disobedience = hvae.finetune_loss(x, pa, pa_star, {"t": Reader()})
+    own, disobedience = hvae.finetune_loss(x, pa, pa_star, {"t": Reader()}, torch.ones(len(x)))
     assert own.item() == pytest.approx(loss.item(), abs=1e-12)
     assert torch.isfinite(disobedience)
     assert seen[0]["image"].shape == x.shape
