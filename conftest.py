@@ -1,4 +1,4 @@
-"""What the examples of the explainers' docstrings speak of: a model, a classifier, images, and data to fit on."""
+"""What the examples of the explainers' docstrings speak of: a model, a classifier, images, data to fit on, a folder."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _explained(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
+def _explained(
+    request: pytest.FixtureRequest, doctest_namespace: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     if "explainers" not in request.path.parts or "causalcf" not in request.path.parts or "scm" in doctest_namespace:
         return
     from explainers.models import images, linear_classifier, linear_scm
@@ -17,4 +19,10 @@ def _explained(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]
     scm, f = linear_scm(), linear_classifier()
     x, train = images(scm, 12), {"image": images(scm, 600, seed=5)}
     train["label"] = f(train["image"]).argmax(1)
-    doctest_namespace |= {"scm": scm, "f": f, "x": x[f(x).argmax(1) == 0][:2], "train": train}
+    doctest_namespace |= {
+        "folder": tmp_path_factory.mktemp("explainers"),
+        "scm": scm,
+        "f": f,
+        "x": x[f(x).argmax(1) == 0][:2],
+        "train": train,
+    }

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from causalcf.errors import CheckpointError
 
-__all__ = ["FORMAT", "load_tensors", "read_file", "write_atomically", "write_file"]
+__all__ = ["FORMAT", "fingerprint", "load_tensors", "read_file", "write_atomically", "write_file"]
 
 FORMAT = 1
 """Version of the file format; a file of another version is refused."""
@@ -88,6 +88,24 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
             " It belongs to another architecture."
         )
     module.load_state_dict(dict(tensors))
+
+
+def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
+    """Eight digits that tell networks apart, whether their weights are stored in full or in half precision.
+
+    Args:
+        tensors: A network's state.
+        facts: JSON-able; what else makes it what it is.
+
+    Example:
+        >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})
+        True
+    """
+    digest = hashlib.sha256(b"" if facts is None else json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

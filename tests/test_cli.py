@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -700,6 +701,25 @@ def test_explain_refuses_in_one_line(run, model, tmp_path, options, said):
     assert said in err
     assert err.count("\n") == 1
     assert not (tmp_path / "e").exists()
+
+
+def test_explain_keeps_what_a_method_learned(run, model, tmp_path):
+    code, file = tmp_path / "classifier.py", tmp_path / "prototypes.safetensors"
+    code.write_text(CLASSIFIER)
+    classes = runpy.run_path(str(code))["classifier"](ccf.datasets.Digits("train")["image"][:100]).argmax(1)
+    target = min(classes.tolist(), key=classes.tolist().count)  # one that not all rows are in
+    command = ["explain", model, "--data", "digits", "--classifier", code, "--target", target, "--rows", "20:26"]
+    settings = "CFProto(max_steps=5, c_steps=1, autoencoder_weight=1.0, prototype_weight=0.1)"
+    learning = ["--method", settings, "--train-rows", "100", "--save", file, "--out", tmp_path / "a"]
+    exit_code, _, err = run(*command, *learning)
+    assert exit_code == 0, err
+    exit_code, _, err = run(*command, "--method", file, "--out", tmp_path / "b")
+    assert exit_code == 0, err
+    (_, first), (_, again) = (read_file(tmp_path / name / "explanation.safetensors") for name in "ab")
+    assert torch.equal(first["counterfactual.image"], again["counterfactual.image"])
+    exit_code, _, err = run(*command, "--method", "PGD(max_steps=2)", "--save", file, "--out", tmp_path / "c")
+    assert exit_code == 2
+    assert "PGD learns nothing that could be saved" in err
 
 
 def test_explain_needs_a_classifier_where_none_comes_along(run, model, tmp_path):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from causalcf import seeding
 from causalcf.abduction import Noise
+from causalcf.checkpoint import read_file, write_file
 from causalcf.data import Batch, columns
-from causalcf.errors import DataError, ExplanationError, MechanismError, NotFittedError
+from causalcf.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
+from causalcf.explainers.learned import identity_of_classifier, identity_of_mechanism, packed, unpacked
 from causalcf.explainers.query import Found, Query, read_target
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
@@ -33,6 +36,9 @@ __all__ = ["Explainer"]
 
 AGREEMENT = 0.9
 """Share of rows on which a parent and the classifier must agree to be taken for the same thing."""
+
+OUTSIDE = ("scm", "classifier", "fitted")
+"""Attributes that no file holds."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -113,7 +119,14 @@ class Explainer(ABC):
         return tuple(suffix for suffix in self.mechanism.sites if suffix not in residual)
 
     def _fit(self, data: Any, seed: int, **options: Any) -> None:
-        """Train what the method needs; runs under the seed. Methods that only search have nothing to do."""
+        """Train what the method needs; runs under the seed. Methods that only search have nothing to do.
+
+        What it learns goes into public attributes, which `save` writes; private ones are made again by `_restored`.
+        """
+        return
+
+    def _restored(self) -> None:
+        """Make what follows from what was learned, after `load`; most methods need nothing more."""
         return
 
     @abstractmethod
@@ -181,7 +194,104 @@ class Explainer(ABC):
         with seeding.seeded(seed, self.scm.device):
             self._fit(data, seed, **options)
         self.fitted = True
+        if self.trains:
+            self._fitted_on = self._identities()
         return self
+
+    def save(self, path: str | Path) -> None:
+        """Write settings and what `fit` learned to one safetensors file, atomically.
+
+        Model and classifier stay outside: the file has their digests only.
+
+        Args:
+            path: Where.
+
+        Raises:
+            NotFittedError: Nothing was learned yet.
+            ExplanationError: The method only searches: its settings are all there is to it.
+            CheckpointError: It learned something that a file cannot hold.
+        """
+        if not self.trains:
+            raise ExplanationError(
+                f"{type(self).__name__} learns nothing that could be saved: make it again, with the same settings."
+            )
+        self._require_fit()
+        tensors: dict[str, Tensor] = {}
+        state = {name: value for name, value in vars(self).items() if name not in OUTSIDE and name[0] != "_"}
+        code = [f.name for f in fields(self) if callable(state.get(f.name))]
+        header = {
+            "kind": "explainer",
+            "type": type(self).__name__,
+            "of": self._fitted_on,
+            "code": code,
+            "state": {name: packed(value, tensors, name) for name, value in state.items() if name not in code},
+        }
+        write_file(path, header, tensors)
+
+    @classmethod
+    def load(cls, path: str | Path, scm: StructuralCausalModel, *, classifier: Any = None, **code: Any) -> Self:
+        """Read an explainer written by `save`, for the model and the classifier that it was fitted on.
+
+        Args:
+            path: The file.
+            scm: The model.
+            classifier: The classifier.
+            code: Settings that a file cannot hold: functions, such as C3LT's `perception`.
+
+        Returns:
+            A fitted explainer, of the method that the file names: `Explainer.load` reads any.
+
+        Raises:
+            CheckpointError: The file is damaged or holds something else, or is of another model or classifier; or
+                a setting is missing.
+
+        Example:
+            >>> from causalcf.explainers import CFProto
+            >>> explainer = CFProto(scm, classifier=f, max_steps=50).fit({"image": train["image"]})
+            >>> explainer.save(folder / "prototypes.safetensors")
+            >>> Explainer.load(folder / "prototypes.safetensors", scm, classifier=f).explain(x, target=2, seed=0)
+            Explanation(CFProto, 2 rows, 2 reached)
+        """
+        header, tensors = read_file(path)
+        if header.get("kind") != "explainer":
+            raise CheckpointError(f"{path} holds a {header.get('kind')}, not an explainer.")
+        made = {method.__name__: method for method in cls._methods()}.get(header["type"])
+        if made is None:
+            raise CheckpointError(f"{path} holds a {header['type']}, not a {cls.__name__}. Explainer.load reads any.")
+        if code.keys() != set(header["code"]):
+            raise CheckpointError(
+                f"{path} needs the settings {header['code']}, which it cannot hold, and no others; got {sorted(code)}."
+            )
+        tensors = {name: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for name, t in tensors.items()}
+        state = {name: unpacked(value, tensors) for name, value in header["state"].items()}
+        settings = {f.name: state.pop(f.name) for f in fields(made) if f.name in state}
+        explainer = made(scm, classifier=classifier, **settings, **code)
+        explainer._require_same(header["of"], path)
+        vars(explainer).update(state)
+        explainer._restored()
+        explainer.fitted = True
+        return explainer
+
+    @classmethod
+    def _methods(cls) -> Iterator[type[Self]]:
+        """The class itself and all that derive from it."""
+        yield cls
+        for other in cls.__subclasses__():
+            yield from other._methods()
+
+    def _identities(self) -> dict[str, str]:
+        """What was learned holds for these alone."""
+        of_classifier = identity_of_classifier(self.classifier)
+        return {"model": identity_of_mechanism(self.mechanism), "classifier": of_classifier}
+
+    def _require_same(self, fitted_on: Mapping[str, str], path: str | Path) -> None:
+        self._fitted_on = self._identities()
+        for what, identity in self._fitted_on.items():
+            if identity != fitted_on[what]:
+                raise CheckpointError(
+                    f"{path} was fitted on another {what}, {fitted_on[what] or 'none'}; this is {identity or 'none'}."
+                    f" Give the {what} that it was fitted on, or fit it anew."
+                )
 
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:

@@ -72,7 +72,10 @@ class Clarity(GradientSearch):
         network = Perceptrons([codes.shape[1], *self.hidden, classes], size=self.members).to(codes)
         fit_classifier(network, codes, labels, adversarial=self.adversarial, epochs=self.epochs, seed=seed, **options)
         self.ensemble = network
-        self._explained = Explained(network, self.variable, device=self.scm.device, dtype=self.scm.dtype)
+        self._restored()
+
+    def _restored(self) -> None:
+        self._explained = Explained(self.ensemble, self.variable, device=self.scm.device, dtype=self.scm.dtype)
 
     def _update(self) -> Update:
         return Adam(self.lr)

@@ -72,7 +72,7 @@ class CVE(Explainer):
         images = scm.variables[self.node].read(self.node, values[self.node], scm.dtype, scm.device)
         explained = self._explained
         explained.check(self.node, images[: self.batch_size])
-        self._split = _Split(self.classifier, self.layer, scm)
+        self._restored()
         self._split.require_whole(images[:4])
         with torch.no_grad():
             said = torch.cat([explained.predicted(explained.members(part)) for part in images.split(self.batch_size)])
@@ -81,6 +81,9 @@ class CVE(Explainer):
         self.images = {
             code: images[order[said[order] == code][: self.distractors]] for code in range(explained.classes)
         }
+
+    def _restored(self) -> None:
+        self._split = _Split(self.classifier, self.layer, self.scm)
 
     def _find(self, query: Query, *, stream: bool) -> Found:
         lacking = [code for code in query.target.unique().tolist() if not len(self.images[code])]

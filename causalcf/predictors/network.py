@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.checkpoint import load_tensors, read_file, write_file
+from causalcf.checkpoint import fingerprint, load_tensors, read_file, write_file
 from causalcf.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.mechanisms import Recipe, Trainable
 from causalcf.metrics.features import evaluating
@@ -227,11 +226,7 @@ class Predictor(Trainable):
     @property
     def identity(self) -> str:
         """Its law and a digest of its weights: what a score has to name."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
-        return f"{self.name}#{digest.hexdigest()[:8]}"
+        return f"{self.name}#{fingerprint(self.state_dict())}"
 
     # ------------------------------------------------------------------ reading images
 

@@ -4,8 +4,9 @@ All run on a linear generator of 8 x 8 images and linear classifiers of them, in
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from explainers.models import (
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError, MechanismError, NotFittedError, SupportError
+from causalcf.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError, SupportError
 from causalcf.explainers import EXPLAINERS, REASONS, Explainer, Explanation
 
 N = 256
@@ -269,6 +270,51 @@ def test_float32(name: str) -> None:
     e = explainer.explain(rows, target, seed=0)
     assert e.counterfactual.dtype == torch.float32
     assert torch.equal(scm.counterfactual(rows, do=e.do)["image"], e.counterfactual)
+
+
+# ---------------------------------------------------------------------- files
+
+
+@every_explainer
+def test_a_saved_explainer_explains_as_before(name: str, tmp_path: Path) -> None:
+    explainer, row = _explainer(name), ROWS[name]
+    if not explainer.trains:
+        with pytest.raises(ExplanationError, match=f"{name} learns nothing that could be saved"):
+            explainer.save(tmp_path / "it")
+        return
+    explainer.save(tmp_path / "it")
+    again = Explainer.load(tmp_path / "it", _scm(name), classifier=row.classifier())
+    assert type(again) is EXPLAINERS[name]
+    assert all(getattr(again, f.name) == getattr(explainer, f.name) for f in fields(again) if f.name in row.settings)
+    rows, target, _ = _explained(name)
+    x = rows["image"][:40]
+    before, after = (e.explain(x, target[:40], seed=4, stream=row.streams) for e in (explainer, again))
+    assert torch.equal(before.counterfactual, after.counterfactual)
+    assert torch.equal(before.probability, after.probability)
+    assert before.reason == after.reason
+    if before.stream is not None and after.stream is not None:
+        assert torch.equal(before.stream.image, after.stream.image)
+    again.save(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "it").read_bytes()
+
+
+@every_explainer
+def test_files_of_other_models_and_classifiers_are_refused(name: str, tmp_path: Path) -> None:
+    row = ROWS[name]
+    if not _explainer(name).trains:
+        pytest.skip("it learns nothing")
+    with pytest.raises(NotFittedError, match=f"{name} is not fitted"):
+        EXPLAINERS[name](_scm(name), classifier=row.classifier(), **row.settings).save(tmp_path / "it")
+    assert not (tmp_path / "it").exists()
+    _explainer(name).save(tmp_path / "it")
+    with pytest.raises(CheckpointError, match="fitted on another classifier"):
+        EXPLAINERS[name].load(tmp_path / "it", _scm(name), classifier=row.classifier(2))
+    with pytest.raises(CheckpointError, match="fitted on another model"):
+        EXPLAINERS[name].load(tmp_path / "it", _scm(name, conditional=True), classifier=row.classifier())
+    with pytest.raises(CheckpointError, match=rf"holds a {name}, not a REVISE. Explainer.load reads any"):
+        EXPLAINERS["REVISE"].load(tmp_path / "it", _scm(name), classifier=row.classifier())
+    with pytest.raises(CheckpointError, match=r"needs the settings \[\].* got \['perception'\]"):
+        EXPLAINERS[name].load(tmp_path / "it", _scm(name), classifier=row.classifier(), perception=torch.relu)
 
 
 # ---------------------------------------------------------------------- what is refused
