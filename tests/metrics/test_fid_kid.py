@@ -85,6 +85,18 @@ def test_kid_subsets():
     assert kid(x, bank, subsets=20, subset_size=50, seed=1) == found
 
 
+def test_standardised_kid_does_not_depend_on_the_scale_of_features(sets):
+    x, y = sets
+    options = {"subsets": 5, "subset_size": 100, "standardise": True}
+    plain, scaled = kid(x, y, **options), kid(1000 * x + 3, 1000 * y + 3, **options)
+    assert scaled.value == pytest.approx(plain.value, rel=1e-9)
+    assert kid(1000 * x, 1000 * y, subsets=5, subset_size=100).value > 1e6 * abs(plain.value)
+    # What is standard already stays as it is; a feature that is constant does no harm.
+    z = (x - x.mean(0)) / x.std(0, unbiased=False)
+    assert kid(z, y, **options).value == pytest.approx(kid(z, y, subsets=5, subset_size=100).value, rel=1e-9)
+    assert kid(torch.full_like(x, 2.0), torch.full_like(y, 2.0), **options).value == 0
+
+
 def test_moments_do_for_features(sets):
     x, y = sets
     moments = FeatureMoments().update(x[:100]).update(x[100:])
