@@ -106,7 +106,7 @@ class Setting:
             return self._fitted(
                 "perceptron", nn.Sequential(nn.Flatten(), mlp([pixels, 128, 64, 10], nn.ReLU)), self.train
             )
-        return predictors.pretrained("mnist")["digit"] if self.data == "mnist" else self._small("cnn", self.train)
+        return predictors.pretrained("mnist")["digit"] if self.data == "mnist" else self.small("cnn", self.train)
 
     @cached_property
     def judge(self) -> Judge:
@@ -117,7 +117,7 @@ class Setting:
     def rigged(self) -> nn.Module:
         """A classifier that never saw a 9."""
         others = without_class(self.train, "digit", 9)
-        return self._predictor("rigged", others) if self.data == "mnist" else self._small("rigged", others)
+        return self._predictor("rigged", others) if self.data == "mnist" else self.small("rigged", others)
 
     def kept(self, name: str) -> Path:
         """The file of a network that is trained here."""
@@ -125,7 +125,7 @@ class Setting:
         self.networks.mkdir(parents=True, exist_ok=True)
         return self.networks / f"{self.data}.{name}.safetensors"
 
-    def _small(self, name: str, data: Mapping[str, Tensor]) -> nn.Module:
+    def small(self, name: str, data: Mapping[str, Tensor]) -> nn.Module:
         """A small convolutional classifier, for few images."""
         cells = (data["image"].shape[2] // 4) * (data["image"].shape[3] // 4)
         network = nn.Sequential(
