@@ -88,13 +88,14 @@ def fool(fake: Tensor) -> Tensor:
 
 
 def vagueness(mask: Tensor) -> Tensor:
-    """Mean entropy of a mask's values in [0, 1], in nats: 0 where each is 0 or 1 (ExplainGAN's entropy prior)."""
-    p = mask.clamp(1e-6, 1 - 1e-6)
-    return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
+    """Mean entropy of a mask's values in [0, 1], in nats, (N,): 0 where each is 0 or 1 (ExplainGAN's entropy prior)."""
+    p = mask.clamp(1e-6, 1 - 1e-6).flatten(1)
+    return -(p * p.log() + (1 - p) * (1 - p).log()).mean(1)
 
 
 def unevenness(mask: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours, down and across (ExplainGAN's smoothness prior); 0 for vectors."""
+    """Mean absolute difference of neighbours, down and across, (N,) (ExplainGAN's smoothness prior); 0 for vectors."""
     if mask.ndim != 4:
-        return mask.new_zeros(())
-    return mask.diff(dim=-1).abs().mean() + mask.diff(dim=-2).abs().mean()
+        return mask.new_zeros(len(mask))
+    down, across = (mask.diff(dim=side).abs().flatten(1).mean(1) for side in (-2, -1))
+    return down + across
