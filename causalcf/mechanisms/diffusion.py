@@ -39,8 +39,8 @@ class Diffusion(ImageMechanism):
     velocity of the straight line :math:`y(t) = t x + (1 - (1 - \sigma) t) u` (Lipman et al. 2023, eqs. 20-23).
     The mechanism is the flow in `steps` steps of Euler's method, a bijection of u and x as long as no step is too
     long for the slope of v, and abduction inverts that very map, each step by Anderson's iteration. So with nothing
-    done nothing changes: the worst pixel of 100 test images of MorphoMNIST comes back within .001 grey levels in 16 steps
-    or more, .01 in 8 and .4 in 4.
+    done nothing changes: the worst pixel of 100 test images of MorphoMNIST comes back within .001 grey levels in 16
+    steps or more, .01 in 8 and .4 in 4.
 
     Parents modulate every block of the network, and brighten the whole image by a gain outside of it (see
     `Gain`). The line ends in an image with noise :math:`\sigma u`, without which the flow would have no
