@@ -7,12 +7,14 @@ import c3lt
 import clarity
 import losocs
 import mixture_search
+import peers
 import pytest
 import torch
 import typer
 from setting import Setting
 from typer.testing import CliRunner
 
+import causalcf as ccf
 from causalcf.variables import Categorical, Interval, Table
 
 SMALL = ["--data", "digits", "--epochs", "1", "--steps", "4"]
@@ -50,6 +52,21 @@ def test_clarity_asks_every_method_the_same_queries(tmp_path):
     assert {"Schut", "REVISE-E", "latent classifier", "Clarity", "noise"} <= set(lines)
     assert all(lines[name]["steps"] <= 4 for name in ("image gradient", "REVISE", "Clarity"))
     assert (tmp_path / "methods.png").stat().st_size > 10_000
+
+
+def test_peers_are_compared_where_they_are_installed(tmp_path, monkeypatch):
+    black = peers.Peer("a peer", "math", lambda task: torch.zeros_like(task.x))
+    absent = peers.Peer("nowhere-to-be-found", "nowhere_to_be_found", peers.our_pgd)
+    same = peers.Peer("pytest", "pytest", peers.our_pgd)
+    monkeypatch.setitem(peers.ALGORITHMS, "PGD", (peers.our_pgd, [black, absent, same]))
+    said = _run(peers, tmp_path, "--n", "6", "--repeats", "1")
+    lines = _table(tmp_path / "PGD.csv")
+    assert set(lines) == {f"causalcf {ccf.__version__}", "a peer", f"pytest {pytest.__version__}"}
+    assert lines[f"pytest {pytest.__version__}"]["images equal to ours"] == 1
+    assert lines["a peer"]["images equal to ours"] == 0
+    assert lines["a peer"]["times ours"] < 1
+    assert "nowhere-to-be-found" in said.splitlines()[-1]
+    assert {"elastic-net.csv", "pertinent-negatives.json"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_references_are_what_they_say():
