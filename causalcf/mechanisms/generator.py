@@ -119,10 +119,10 @@ class Generator(ImplicitImage):
         """The image (N, C, H, W) that G gives, in [0, 1].
 
         Raises:
-            MechanismError: It has another shape.
+            MechanismError: It has another shape, or cannot be called so.
         """
         low, high = self.span
-        image = self.G(z, *self._told(pa))
+        image = self._ask("G", z, pa)
         expected = (z.shape[0], *self.variable.event_shape)
         if tuple(image.shape) != expected:
             raise MechanismError(
@@ -135,14 +135,14 @@ class Generator(ImplicitImage):
         """Latents (N, latent) that explain images: of the encoder, of descent, or of the one and then the other.
 
         Raises:
-            MechanismError: The encoder gives another shape.
+            MechanismError: The encoder gives another shape, or cannot be called so.
         """
         n = x.shape[0]
         if self.E is None:
             starts = self._starts().to(x)
             return self._invert(x, pa, starts[:, None].expand(-1, n, -1), 200 if self.refine is None else self.refine)
         low, high = self.span
-        z = self.E(low + (high - low) * x, *self._told(pa))
+        z = self._ask("E", low + (high - low) * x, pa)
         if tuple(z.shape) != (n, self.latent):
             raise MechanismError(
                 f"The encoder of '{self.node}' must give latents of shape {(n, self.latent)}, got {tuple(z.shape)}."
@@ -158,10 +158,21 @@ class Generator(ImplicitImage):
         if self.D is None:
             raise MechanismError(f"The generator of '{self.node}' came without a discriminator: Generator(G, D=...).")
         low, high = self.span
-        return self.D(low + (high - low) * x, *self._told(pa))
+        return self._ask("D", low + (high - low) * x, pa)
 
-    def _told(self, pa: Parents) -> tuple[Tensor, ...]:
-        return self.adapt(pa) if self.adapt else tuple(pa[name] for name in self.parents)
+    def _ask(self, name: str, x: Tensor, pa: Parents) -> Tensor:
+        """What one of the networks gives, told of the parents."""
+        told = self.adapt(pa) if self.adapt else tuple(pa[parent] for parent in self.parents)
+        try:
+            return getattr(self, name)(x, *told)
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, RuntimeError) as error:
+            shapes = [tuple(value.shape) for value in (x, *told)]
+            raise MechanismError(
+                f"{name} of '{self.node}' cannot be called with tensors of shapes {shapes}: {error}. Set latent= to the"
+                f" width that it takes, and adapt= to what it is to be told of the parents {list(self.parents)}."
+            ) from error
 
     def _starts(self) -> Tensor:
         """Where descent begins, (starts, latent): the same points in every call."""

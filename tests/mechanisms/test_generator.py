@@ -175,6 +175,14 @@ def test_networks_that_do_not_fit_are_named() -> None:
     reads = Generator(_linear(), nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), latent=3)
     with pytest.raises(MechanismError, match=r"encoder of 'image' must give latents of shape \(2, 3\), got \(2, 5\)"):
         reads.bind("image", ccf.Image(1, 8, 8), {}).encode(x, {})
+    wide = Generator(_linear(3), latent=5).bind("image", ccf.Image(1, 8, 8), {})
+    with pytest.raises(
+        MechanismError, match=r"G of 'image' cannot be called with .*\[\(2, 5\)\].* Set latent="
+    ):
+        wide.decode(torch.zeros(2, 5), {})
+    told = Generator(_linear(3), latent=3).bind("image", ccf.Image(1, 8, 8), {"t": ccf.Real()})
+    with pytest.raises(MechanismError, match=r"\[\(2, 3\), \(2,\)\]: .*adapt= to what .* parents \['t'\]"):
+        told.decode(torch.zeros(2, 3), {"t": torch.zeros(2)})
     with pytest.raises(MechanismError, match="'image' came without a discriminator"):
         reads.realism(x, {})
     with pytest.raises(MechanismError, match="as G, got int"):
