@@ -25,7 +25,7 @@ from causalcf.data import Batch, columns
 from causalcf.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
-from causalcf.explainers.learned import identity_of_classifier, identity_of_mechanism, packed, unpacked
+from causalcf.explainers.files import identity_of_classifier, identity_of_mechanism, packed, unpacked
 from causalcf.explainers.query import Found, Query, read_target
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
