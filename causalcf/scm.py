@@ -250,7 +250,7 @@ class StructuralCausalModel(nn.Module):
         predictors: Mapping[str, Predictor] | Sequence[Predictor],
         *,
         node: str | None = None,
-        slack: float = 0.01,
+        slack: float = 0.03,
         actions: Mapping[str, float] | None = None,
         start: float = 0.3,
         ascent: float = 1e-2,
@@ -278,7 +278,8 @@ class StructuralCausalModel(nn.Module):
                 result: `ccf.evaluate` refuses them.
             node: The image to fine-tune; by default the only one.
             slack: How far the mechanism's own objective may end above its pretrained level, in its own unit: nats
-                per pixel of VAEs.
+                per pixel of VAEs. Too small a slack is used up by the first steps: the weights lie where annealing left
+                them, any step raises the objective a little, and the multiplier then drowns the predictors.
             actions: Ancestor of the image -> how often it is acted on in training, in proportion; by default those
                 that are predicted, equally often.
             start: First value of the multiplier, for an excess counted in slacks: a small one lets the mechanism
