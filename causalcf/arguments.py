@@ -152,15 +152,15 @@ def parse_residual(text: str) -> Residual:
 
 
 def parse_mechanisms(options: Sequence[str]) -> dict[str, Any]:
-    """Mechanisms from `node=Name` or `node=Name(key=value, ...)`."""
+    """Mechanisms from `node=Name`, `node=Name(key=value, ...)` or `node=HVAE.preset('32', ...)`."""
     from causalcf.mechanisms import MECHANISMS
 
     chosen: dict[str, Any] = {}
     for option in options:
         node, _, call = option.partition("=")
-        name, arguments = _parse_call(option, call, "mechanism", MECHANISMS)
+        made = _parse_call(option, call, "mechanism", MECHANISMS)
         try:
-            chosen[node] = MECHANISMS[name](**arguments)
+            chosen[node] = made()
         except TypeError as error:
             raise DataError(f"--mechanism {option}: {error}.") from None
     return chosen
@@ -181,26 +181,30 @@ def parse_explainer(option: str, scm: StructuralCausalModel, **arguments: Any) -
 
     if option.endswith(".safetensors"):
         return Explainer.load(option, scm, classifier=arguments["classifier"])
-    name, options = _parse_call(option, option, "method", EXPLAINERS)
+    made = _parse_call(option, option, "method", EXPLAINERS)
     try:
-        return EXPLAINERS[name](scm, **arguments, **options)
+        return made(scm, **arguments)
     except TypeError as error:
         raise DataError(f"--method {option}: {error}.") from None
 
 
-def _parse_call(option: str, text: str, what: str, known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and keyword arguments of `Name` or `Name(key=value, ...)`; values are Python literals."""
+def _parse_call(option: str, text: str, what: str, known: Mapping[str, Any]) -> partial[Any]:
+    """What `Name`, `Name(key=value, ...)` or `Name.preset('name', ...)` would call; values are Python literals."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        name, keywords = (tree.func, tree.keywords) if isinstance(tree, ast.Call) else (tree, [])
-        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
-        kind = name.id if isinstance(name, ast.Name) else ""
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        values = [ast.literal_eval(value) for value in call.args]
+        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):
         prefix = "" if text == option else "node="
         raise DataError(f"--{what} {option}: expected {prefix}Name or '{prefix}Name(key=value)'.") from None
+    kind, _, preset = ast.unparse(call.func).partition(".")
     if kind not in known:
         raise DataError(f"--{what} {option}: there is no {what} '{kind}'. Known: {list(known)}.")
-    return kind, arguments
+    made = getattr(known[kind], "preset", None) if preset == "preset" else known[kind]
+    if made is None or preset not in ("", "preset"):
+        raise DataError(f"--{what} {option}: {kind} has no '{preset}'.")
+    return partial(made, *values, **arguments)
 
 
 def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Variable | None]:

@@ -222,7 +222,9 @@ def fit(
     root: Root = None,
     mechanism: Annotated[
         list[str] | None,
-        typer.Option(help="node=Name, for example image=VAE or 'image=VAE(latent=32)'; the rest follow."),
+        typer.Option(
+            help="node=Name, such as image=VAE, 'image=VAE(latent=32)' or \"image=HVAE.preset('32')\"; the rest follow."
+        ),
     ] = None,
     epochs: Annotated[
         list[str] | None, typer.Option(help="Passes over the data: a number for all nodes, or node=number.")

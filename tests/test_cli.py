@@ -224,6 +224,9 @@ def test_a_bad_question_ends_with_one_line(run, model, tmp_path, arguments, mess
         ("image=VAE(", "expected node=Name"),
         ("image=Diffuser", "there is no mechanism 'Diffuser'. Known: ['Flow'"),
         ("image=VAE(depth=3)", "unexpected keyword argument 'depth'"),
+        ("image=VAE.preset('32')", "VAE has no 'preset'"),
+        ("image=HVAE.preset('128')", "HVAE has no preset '128'"),
+        ("image=HVAE.build()", "HVAE has no 'build'"),
         ("picture=VAE", "Mechanisms are given for ['picture']"),
     ],
 )
@@ -341,6 +344,13 @@ def test_a_killed_fit_resumes_only_when_told(run, table, tmp_path):
     code, _, err = run(*arguments, "--resume")
     assert code == 2
     assert "is damaged" in err
+
+
+def test_mechanisms_are_named_with_their_settings_or_by_their_preset():
+    asked = ["a=VAE", "b=VAE(8, beta=2.0)", "c=HVAE.preset('32', beta=3.0)"]
+    made = arguments.parse_mechanisms(asked)
+    assert (made["a"].config, made["b"].latent, made["b"].beta) == (ccf.mechanisms.VAE().config, 8, 2.0)
+    assert made["c"].config == ccf.mechanisms.HVAE.preset("32", beta=3.0).config
 
 
 def test_epochs_are_a_number_or_by_node(run, tmp_path):
