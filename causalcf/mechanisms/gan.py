@@ -207,7 +207,10 @@ class GAN(ImplicitImage, ImageMechanism):
         acted = {}
         for i, (name, value) in enumerate(pa.items()):
             moved = (kind == 1) | ((kind == 2) & (which == i))
-            acted[name] = torch.where(moved.reshape(n, *[1] * (value.ndim - 1)), value[other], value)
+            shape = (n, *[1] * (value.ndim - 1))
+            # Not value[other]: torch 2.13 fails to compile an index that randperm drew.
+            others = value.gather(0, other.reshape(shape).expand_as(value))
+            acted[name] = torch.where(moved.reshape(shape), others, value)
         return z, acted, ((kind < 2) | (not pa)).to(z.dtype)
 
 
