@@ -166,7 +166,8 @@ def test_a_few_losses_that_are_not_finite_are_skipped_and_counted(what: float) -
 def test_many_losses_that_are_not_finite_stop_the_run() -> None:
     scm = _one(_toy(_failing({*range(2, 30)})))
     with pytest.raises(
-        TrainingError, match=r"'x': the loss or its gradient was NaN or infinite in \d+ steps \(epoch 2"
+        TrainingError,
+        match=r"'x': the loss or its gradient was NaN .* steps \(epoch 2\)\. .* at the data\.$",
     ):
         scm.fit(_data(), seed=0, progress=False)
     with pytest.raises(NotFittedError, match=r"The mechanisms of \['x', 'y'\] are not fitted"):
@@ -335,7 +336,7 @@ def test_a_loss_that_is_not_finite_in_any_turn_is_skipped_and_counted(tmp_path: 
 
     scm = _one(Falling(recipe=Recipe(epochs=4, batch_size=25, warmup=0)))
     path = tmp_path / "run.safetensors"
-    with pytest.raises(TrainingError, match=r"'x both': the loss or its gradient was NaN or infinite in \d+ steps"):
+    with pytest.raises(TrainingError, match=r"'x both': the loss .* run\.safetensors holds the epochs before"):
         scm.fit(_data(), seed=0, checkpoint=path, progress=False)
     header, tensors = read_file(path)
     assert header["trainer"]["epoch"] == len(header["history"]) > 0, "the last checkpoint is kept"

@@ -170,9 +170,11 @@ class Trainer:
 
     def _check_skipped(self) -> None:
         if int(self.skipped) > MAX_SKIPPED:
+            path = self.job.checkpoint
+            kept = f" {path} holds the epochs before." if path is not None and path.exists() else ""
             raise TrainingError(
                 f"'{self.name}': the loss or its gradient was NaN or infinite in {int(self.skipped)} steps"
-                f" (epoch {self.epoch + 1}). Lower the learning rate or look at the data; the last checkpoint is kept."
+                f" (epoch {self.epoch + 1}). Lower the learning rate or look at the data.{kept}"
             )
 
     # ------------------------------------------------------------------ validation
