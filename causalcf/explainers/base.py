@@ -29,6 +29,7 @@ from causalcf.explainers.files import identity_of_classifier, identity_of_mechan
 from causalcf.explainers.query import Found, Query, read_target
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
+from causalcf.provenance import provenance
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Categorical, Variable
 
@@ -196,10 +197,11 @@ class Explainer(ABC):
         self.fitted = True
         if self.trains:
             self._fitted_on = self._identities()
+            self.provenance = provenance(seed=seed, device=self.scm.device)
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write settings and what `fit` learned to one safetensors file, atomically.
+        """Write settings, what `fit` learned and how (`provenance`) to one safetensors file, atomically.
 
         Model and classifier stay outside: the file has their digests only.
 

@@ -285,6 +285,8 @@ def test_a_saved_explainer_explains_as_before(name: str, tmp_path: Path) -> None
     explainer.save(tmp_path / "it")
     again = Explainer.load(tmp_path / "it", _scm(name), classifier=row.classifier())
     assert type(again) is EXPLAINERS[name]
+    assert again.provenance == explainer.provenance
+    assert again.provenance["seed"] == 0
     assert all(getattr(again, f.name) == getattr(explainer, f.name) for f in fields(again) if f.name in row.settings)
     rows, target, _ = _explained(name)
     x = rows["image"][:40]
