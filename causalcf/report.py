@@ -150,9 +150,19 @@ def _cell(value: Any) -> str:
 
 
 def write_json(path: str | Path, document: Mapping[str, Any]) -> Path:
-    """Write a JSON file, atomically."""
-    write_atomically(path, (json.dumps(document, indent=1, default=str) + "\n").encode())
+    """Write a JSON file, atomically; numbers that JSON has no word for, NaN and infinities, as null."""
+    text = json.dumps(_finite(document), indent=1, default=str, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
     return Path(path)
+
+
+def _finite(value: Any) -> Any:
+    """The value, with None for each number in it that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
 
 
 def write_csv(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> Path:

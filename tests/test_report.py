@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -114,6 +115,17 @@ def test_counterfactual_files(mixed, rows, tmp_path):
     record = json.loads(paths[3].read_text())
     assert record == header["provenance"]
     assert (record["seed"], record["model"], record["num_samples"], record["clipped"]) == (7, "mixed", 2, {})
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(tmp_path):
+    document = {"a": float("nan"), "b": [1.5, (float("inf"), {"c": np.float32("-inf")})], "d": "NaN"}
+    path = write_json(tmp_path / "a.json", document)
+
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    found = json.loads(path.read_text(), parse_constant=refuse)
+    assert found == {"a": None, "b": [1.5, [None, {"c": None}]], "d": "NaN"}
 
 
 def test_files_are_written_whole(tmp_path):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from causalcf.explainers.query import Said
 
-__all__ = ["cross_entropy", "l1", "l2", "log_odds", "logit", "margin", "squared_error", "squared_l2"]
+__all__ = ["cross_entropy", "l1", "log_odds", "logit", "margin", "squared_error", "squared_l2"]
 
 
 def cross_entropy(said: Said) -> Tensor:
@@ -54,8 +54,3 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
 def squared_l2(a: Tensor, b: Tensor) -> Tensor:
     """Sum of squared differences, (N,)."""
     return (a - b).square().flatten(1).sum(1)
-
-
-def l2(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance, (N,); its gradient at a = b is 0."""
-    return (squared_l2(a, b) + 1e-12).sqrt()
