@@ -43,7 +43,9 @@ def test_losocs_writes_its_tables_and_figures(tmp_path):
     assert set(cohorts) <= set(losocs.COHORTS)
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("streams.png", "trajectories.png"))
     assert "even steps" in said
-    assert json.loads((tmp_path / "streams.json").read_text())["provenance"]["seed"] == 0
+    text = (tmp_path / "streams.json").read_text()
+    assert json.loads(text)["provenance"]["seed"] == 0
+    assert "NaN" not in text
 
 
 def test_clarity_asks_every_method_the_same_queries(tmp_path):
@@ -80,6 +82,19 @@ def test_references_are_what_they_say():
     assert found["the factual"]["proximity"].sum() == 0
     assert found["the factual"]["valid"].sum() == 0
     assert found["noise"]["proximity"].mean() > found["real images of the target"]["proximity"].mean()
+
+
+def test_networks_of_other_settings_are_not_taken(tmp_path):
+    def bias(epochs, seed):
+        return Setting("digits", tmp_path, epochs=epochs, seed=seed).classifier[0].bias
+
+    first = bias(1, 0)
+    files = list(tmp_path.iterdir())
+    assert torch.equal(bias(1, 0), first)
+    assert list(tmp_path.iterdir()) == files
+    assert not torch.equal(bias(2, 0), first)
+    assert not torch.equal(bias(1, 7), first)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.slow  # half a minute: six methods are trained

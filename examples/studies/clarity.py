@@ -7,7 +7,7 @@ another classifier is asked as well, and autoencoders that had no part in making
 
 Run it: python examples/studies/clarity.py --out runs/clarity
 A small one: python examples/studies/clarity.py --data digits --n 20 --epochs 2 --members 3 --image-members 3 \
-             --out runs/clarity
+             --out runs/clarity-small
 """
 
 from __future__ import annotations

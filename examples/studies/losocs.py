@@ -15,7 +15,7 @@ linear nor even: `frames=` shows the way of the log odds in even steps. `plausib
 numbers" pay for what the generator cannot recognise.
 
 Run it: python examples/studies/losocs.py --out runs/losocs
-A small one: python examples/studies/losocs.py --data digits --n 40 --epochs 3 --out runs/losocs
+A small one: python examples/studies/losocs.py --data digits --n 40 --epochs 3 --out runs/losocs-small
 """
 
 from __future__ import annotations

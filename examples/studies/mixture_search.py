@@ -14,7 +14,7 @@ asked in the first repeats only (`--full`), CFProto about fewer rows (`--slow`).
 Run it: python examples/studies/mixture_search.py --out runs/mixture
         python examples/studies/mixture_search.py --data adult --out runs/mixture-adult
 A small one: python examples/studies/mixture_search.py --data digits --repeats 2 --epochs 2 --actor-steps 50 \
-             --steps 20 --n 20 --out runs/mixture
+             --steps 20 --n 20 --out runs/mixture-small
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ named. None is a dependency: `pip install captum foolbox torchattacks adversaria
 environment of its own, as it wants old versions of others, `pip install alibi tensorflow-cpu==2.14.1`.
 
 Run it: python examples/studies/peers.py --out runs/peers
-A small one: python examples/studies/peers.py --data digits --n 8 --steps 5 --repeats 1 --epochs 2 --out runs/peers
+A small one: python examples/studies/peers.py --data digits --n 8 --steps 5 --repeats 1 --epochs 2 \
+             --out runs/peers-small
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class Setting:
         epochs: Passes of everything that is trained here; None for its own recipe.
         seed: What every random choice follows from.
         model: The generator of MNIST's images: a reference model's name, or a file.
-        networks: Folder of the networks that are trained here; those that lie there are taken as they are, so that
-            studies with one folder have the same judges. By default `out`.
+        networks: Folder of the networks that are trained here. Those of the same data, epochs and seed that lie there
+            are taken as they are, so that studies with one folder have the same judges. By default `out`.
         perceptron: Explain a perceptron of three layers, trained here, instead of a convolutional network.
     """
 
@@ -120,10 +120,11 @@ class Setting:
         return self._predictor("rigged", others) if self.data == "mnist" else self.small("rigged", others)
 
     def kept(self, name: str) -> Path:
-        """The file of a network that is trained here."""
+        """The file of a network that is trained here, named by all that the network follows from."""
         assert self.networks is not None
         self.networks.mkdir(parents=True, exist_ok=True)
-        return self.networks / f"{self.data}.{name}.safetensors"
+        epochs = "own" if self.epochs is None else self.epochs
+        return self.networks / f"{self.data}.{name}.{epochs}-epochs.seed-{self.seed}.safetensors"
 
     def small(self, name: str, data: Mapping[str, Tensor]) -> nn.Module:
         """A small convolutional classifier, for few images."""
