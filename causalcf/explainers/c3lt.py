@@ -43,10 +43,10 @@ class C3LT(Explainer):
 
     over g and h, and D on real rows against counterfactuals. The paper does not say what its norms are summed over.
     They are means here, as in the authors' program (github.com/khorrams/c3lt), and the cycle's are averaged as there:
-    the image's with those of the features, these with the code's. Proximity is `IMAGE` times its means: the published
-    weight balances means only at the end of the authors' 200 passes, this one within a few. The model, f and the
-    features :math:`\phi` stay frozen. Without data, `fit(None)` takes codes from the model's prior, as the paper does
-    for generators without an encoder.
+    the image's with those of the features, these with the code's. Proximity is `IMAGE` times its means: with a third
+    of that a short training ends further from the image, at no better COUT. The model, f and the features :math:`\phi`
+    stay frozen. Without data, `fit(None)` takes codes from the model's prior, as the paper does for generators without
+    an encoder.
 
     References:
         Khorram and Fuxin, "Cycle-Consistent Counterfactuals by Latent Transformations", 2022, eq. 2 to 7 and 11.

@@ -34,12 +34,13 @@ class ExplainGAN(Explainer):
     where the decoder told the row's own class rebuilds it, and a discriminator for every class tells real images
     from composed ones. It acts by do(image = x'). The square and the 100 are ours. The published count loss is an
     excess times 1000: that shuts the masks, and keeps the image from changing by more than kappa, .05, where the
-    published change is .074. On the pairs of C3LT's study, 1000 times the square still keeps it at .03, and one query
-    in three fails; 100 times lets it change by .05, and one in ten does.
+    published change is .074. On the pairs of C3LT's study, after about 1,000 steps, 1000 times the square still keeps
+    it at .03, and one query in three fails; 100 times lets it change by .05, and one in ten does.
 
     References:
         Samangouei, Saeedi, Nakagawa, Silberman, "ExplainGAN: Model Explanation via Decision Boundary Crossing
-        Transformations", 2018, section 3. The weights are those found by Khorram and Fuxin, 2022, supplement A.
+        Transformations", 2018, section 3. The other weights are those found by Khorram and Fuxin, 2022,
+        supplement A.
 
     Args:
         pairs: Pairs of classes to learn, in both directions; None for all.
