@@ -163,12 +163,8 @@ def _inquiry(
     residuals: Sequence[Residual],
     abduction: Abduction,
 ) -> Inquiry:
-    table = data if isinstance(data, Batch) else Batch(dict(data))
-    lacks = [node for node in scm.graph.nodes if node not in table and scm.mechanisms[node].sites]
-    if lacks:
-        raise DataError(f"The data lack {lacks}. The model's nodes are {list(scm.graph.nodes)}.")
-    if not residuals:
-        raise DataError("No residual scale is given. Give residuals=(1.0,) for plain abduction.")
+    rows = scm.read(data)
+    table = Batch({node: value.cpu() for node, value in rows.items()}, rows.index)
     x = table[:] if n is None else select_rows(table, n, seed)  # type: ignore[arg-type]
     nodes = _default_nodes(scm) if do is None else list(do)
     for node in nodes:

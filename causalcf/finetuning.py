@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from causalcf import seeding, training
 from causalcf.data import Batch
-from causalcf.errors import DataError, GraphError, MechanismError, NotFittedError, UnknownNodeError
+from causalcf.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
 from causalcf.predictors import Predictors
@@ -246,7 +246,10 @@ def finetune(
     """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
     _check(graph, mechanisms[node], predictors, node, slack, actions)
     if residual is not None:
-        check_residual(residual, graph, mechanisms)
+        check_residual(residual, graph, {node: mechanisms[node]})
+        if not mechanisms[node].residual_sites:
+            kind = type(mechanisms[node]).__name__
+            raise InterventionError(f"residual={residual!r}: the {kind} of '{node}' has no residual. Leave it out.")
     ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
     tuning = Tuning(
         mechanisms[node],

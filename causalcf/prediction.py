@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -64,7 +64,8 @@ def predict(
         project: Project what mechanisms give onto the support; turn off to differentiate.
 
     Raises:
-        InterventionError: An action needs a factual and there is none, or the residual fades with what is no parent.
+        InterventionError: An action needs a factual and there is none, the residual is no number >= 0 or fades with
+            what is no parent, or `recompute` or `out_of_support` is none of their choices.
         SupportError: A generated action leaves the support in some rows.
     """
     if actions.needs_factual and noise.factual is None:
@@ -73,6 +74,12 @@ def predict(
             " Use counterfactual(x, do=...), or a function of the parents alone."
         )
     check_residual(residual, graph, mechanisms)
+    for name, given, choices in (
+        ("recompute", recompute, get_args(Recompute)),
+        ("out_of_support", out_of_support, get_args(OutOfSupport)),
+    ):
+        if given not in choices:
+            raise InterventionError(f"{name}={given!r}: choose one of {list(choices)}.")
     # Values that no action can reach, which stay as observed.
     kept: Mapping[str, Tensor] = {}
     if recompute == "descendants" and noise.factual is not None:
@@ -134,7 +141,7 @@ def _residual_scale(mechanism: Mechanism, noise: Noise, pa: Mapping[str, Tensor]
         return torch.tensor(residual, dtype=mechanism.dtype, device=mechanism.device)
     if noise.factual is None:  # drawn from the prior: it was observed nowhere else
         return torch.ones((), dtype=mechanism.dtype, device=mechanism.device)
-    return residual.share(mechanism.parents, noise.factual, pa).to(mechanism.dtype)
+    return residual.share(mechanism.parents, noise.factual, pa).to(mechanism.device, mechanism.dtype)
 
 
 def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfSupport) -> tuple[Tensor, int]:

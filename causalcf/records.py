@@ -97,6 +97,8 @@ class Records(Sequence[Record]):
         unknown = [name for name in wanted if name not in Record.__dataclass_fields__]
         if unknown:
             raise DataError(f"Records have no {unknown}. They have {list(Record.__dataclass_fields__)}.")
+        # What is no JSON, such as how a residual fades, is recorded by what it prints.
+        wanted = {k: v if v is None or isinstance(v, str | int | float) else str(v) for k, v in wanted.items()}
         found = tuple(r for r in self.records if all(getattr(r, name) == value for name, value in wanted.items()))
         return Records(found, self.seconds, self.missing)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,10 @@ from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Image, Variable
 
-__all__ = ["Fading", "Residual", "check_residual", "residual_label"]
+__all__ = ["Fading", "Residual", "check_residual", "read_residual", "residual_label"]
+
+ROUNDING = 1e-4
+"""Share of a value by which mechanisms computed again may move it: that is no distance."""
 
 
 @dataclass(frozen=True, init=False)
@@ -59,11 +64,11 @@ class Fading:
         if not lengths:
             raise InterventionError("Fading needs a length for a parent at least, as in Fading(thickness=1.0).")
         for parent, length in lengths.items():
-            if not (isinstance(length, int | float) and isfinite(length) and length >= 0):
+            if not (_is_number(length) and length >= 0):
                 raise InterventionError(
                     f"Fading({parent}={length!r}): the length must be a number >= 0, in {parent}'s unit."
                 )
-        object.__setattr__(self, "lengths", tuple(lengths.items()))
+        object.__setattr__(self, "lengths", tuple((parent, float(length)) for parent, length in lengths.items()))
 
     def share(self, parents: Mapping[str, Variable], factual: Mapping[str, Tensor], pa: Mapping[str, Tensor]) -> Tensor:
         """What is left of the residual, one number in [0, 1] a row.
@@ -91,13 +96,38 @@ Residual = float | Fading
 """Scale of the residual noise of amortised mechanisms: a number (1 is abduction), or one that fades."""
 
 
-def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[str, Mechanism]) -> None:
-    """Refuse a fading that would do nothing.
+def read_residual(residual: Any) -> Residual:
+    """A number as a float, a `Fading` as it is.
 
     Raises:
-        InterventionError: A length's node is no parent of a mechanism with a residual, or it is an image.
+        InterventionError: It is neither, or no finite number >= 0.
+
+    Example:
+        >>> read_residual(1), read_residual(Fading(thickness=1))
+        (1.0, Fading(thickness=1))
     """
-    if not isinstance(residual, Fading):
+    if isinstance(residual, Fading):
+        return residual
+    if not (_is_number(residual) and residual >= 0):
+        raise InterventionError(
+            f"residual={residual!r}: expected a number >= 0, 1 being abduction, or how it fades, such as"
+            " Fading(thickness=1.0)."
+        )
+    return float(residual)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[str, Mechanism]) -> None:
+    """Refuse what is no residual, and a fading that would do nothing.
+
+    Raises:
+        InterventionError: Neither a number >= 0 nor a `Fading`; or a length's node is no parent of a mechanism with a
+            residual, or it is an image.
+    """
+    if not isinstance(read_residual(residual), Fading):
         return
     parents = {p for node, mechanism in mechanisms.items() if mechanism.residual_sites for p in graph.parents(node)}
     parents -= {parent for parent in parents if isinstance(graph.variables[parent], Image)}
@@ -109,15 +139,18 @@ def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[s
         )
 
 
-def residual_label(residual: float | str | Fading) -> str:
+def residual_label(residual: Residual | str) -> str:
     """A residual's name in tables and pictures: `residual 0`, `residual fading (thickness=1)`."""
     return f"residual {residual:g}" if isinstance(residual, int | float) else f"residual fading ({residual})"
 
 
 def _distance(variable: Variable, factual: Tensor, value: Tensor) -> Tensor:
-    """How far a parent has moved, one number a row; 1 for another category."""
-    moved = (value != factual).to(torch.get_default_dtype()) if variable.discrete else (value - factual).abs()
-    return moved.flatten(1).norm(dim=1) if moved.ndim > 1 else moved
+    """How far a parent has moved, one number a row; 1 for another category, 0 for what rounding does."""
+    if variable.discrete:
+        return (value != factual).to(torch.get_default_dtype())
+    moved = (value - factual).flatten(1).norm(dim=1) if value.ndim > 1 else (value - factual).abs()
+    size = factual.flatten(1).norm(dim=1) if factual.ndim > 1 else factual.abs()
+    return torch.where(moved <= ROUNDING * size, 0.0, moved)
 
 
 def _kept(distance: Tensor, length: float) -> Tensor:

@@ -146,6 +146,18 @@ class StructuralCausalModel(nn.Module):
             )
         return mechanisms
 
+    def read(self, x: Any) -> Batch:
+        """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
+
+        Args:
+            x: Mapping of arrays or tensors, data set or data frame, in data units.
+
+        Raises:
+            DataError: A node is missing, a value is not of its kind, or there are no rows.
+        """
+        self._fitted()
+        return self._with_noiseless(self._read(x))
+
     def _read(self, x: Any, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Batch:
         """Observed rows, checked, by default as the model holds them; noiseless nodes may be missing."""
         noiseless = frozenset(node for node, mechanism in self.mechanisms.items() if not mechanism.sites)
@@ -688,8 +700,8 @@ class StructuralCausalModel(nn.Module):
             device: Where the model goes.
 
         Raises:
-            CheckpointError: The file is damaged, of another program or version, or needs mechanisms
-                that are not given.
+            CheckpointError: The file is damaged, of another program or version, needs mechanisms that are not given, or
+                they are given with other settings than the file's.
         """
         header, tensors = read_file(path)
         if header.get("kind") != "scm":
@@ -698,7 +710,7 @@ class StructuralCausalModel(nn.Module):
         for node, record in header["mechanisms"].items():
             if node not in given:
                 given[node] = _from_record(path, node, record)
-            elif given[node].holds_code:
+            else:
                 _require_settings(path, node, record, given[node])
         scm = cls(CausalGraph.from_json(header["graph"]), mechanisms=given).to(getattr(torch, header["dtype"]))
         for node, mechanism in scm.mechanisms.items():

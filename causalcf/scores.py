@@ -22,7 +22,7 @@ from causalcf.errors import DataError, GraphError
 from causalcf.metrics import Estimate
 from causalcf.metrics.features import Extractor
 from causalcf.predictors import Predictor, Predictors
-from causalcf.residual import Residual
+from causalcf.residual import Residual, read_residual
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Boolean, Categorical, Image, Variable
 
@@ -633,8 +633,16 @@ def other_values(variable: Variable, own: Tensor, marginal: Tensor, seed: int) -
 
 
 def residuals_of(scm: StructuralCausalModel, residuals: Sequence[Residual]) -> tuple[Residual, ...]:
-    """The scales of the residual noise to ask about; only 1 where a model has none, since nothing would differ."""
-    return tuple(residuals) if any(m.residual_sites for m in scm.mechanisms.values()) else (1.0,)
+    """The residuals to ask about, each once; only 1 where a model has none, since nothing would differ.
+
+    Raises:
+        DataError: There is none, or it is no sequence.
+        InterventionError: One is neither a number >= 0 nor a `Fading`.
+    """
+    if not isinstance(residuals, Sequence) or isinstance(residuals, str) or not residuals:
+        raise DataError(f"residuals={residuals!r}: give a sequence, such as (1.0,) for plain abduction.")
+    read = dict.fromkeys(read_residual(residual) for residual in residuals)
+    return tuple(read) if any(m.residual_sites for m in scm.mechanisms.values()) else (1.0,)
 
 
 def error_of(variable: Variable, x: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import networkx as nx
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -428,7 +429,7 @@ def test_bad_input(test: Bars, train: Bars, judges: Predictors, latents: ccf.SCM
         ccf.evaluate(scm, test, do=["image"], n=20)
     with pytest.raises(DataError, match=r"The data lack \['side'\]"):
         ccf.evaluate(scm, {k: v for k, v in test.items() if k != "side"}, n=20)
-    with pytest.raises(DataError, match="No residual scale"):
+    with pytest.raises(DataError, match=r"residuals=\(\): give a sequence"):
         ccf.evaluate(scm, test, residuals=(), n=20)
     other = Predictor("digit", ccf.Categorical(10), ccf.Image(1, 32, 32), widths=(4,), hidden=4)
     with pytest.raises(GraphError, match=r"q\(digit \| image\) is for another graph: \['digit'\]"):
@@ -437,3 +438,34 @@ def test_bad_input(test: Bars, train: Bars, judges: Predictors, latents: ccf.SCM
         ccf.evaluate(scm, test, latents=scm, n=20)
     with pytest.raises(DataError, match=r"true counterfactual of do\(\) is not known"):
         ccf.evaluate(scm, test, ["truth error"], do=[], n=20)
+
+
+def test_data_are_read_as_fit_reads_them(test: Bars) -> None:
+    """A data frame, arrays, lists; a node that follows from others may be missing."""
+    scm = _tabular()
+    rows = {node: test[node] for node in ("width", "brightness", "side")}
+    expected = ccf.evaluate(scm, rows, ["unchanged"], n=50)
+    for data in (
+        pd.DataFrame({node: value.numpy() for node, value in rows.items()}),
+        {node: value.numpy() for node, value in rows.items()},
+        {node: value.tolist() for node, value in rows.items()},
+    ):
+        assert ccf.evaluate(scm, data, ["unchanged"], n=50) == expected
+
+
+def _tabular() -> ccf.SCM:
+    bars = Bars(200)
+    rows = {node: bars[node] for node in ("width", "brightness", "side")}
+    edges = [("width", "brightness"), ("side", "brightness"), ("width", "area")]
+    variables = {node: bars.variables[node] for node in rows} | {"area": ccf.Real()}
+    area = ccf.mechanisms.Deterministic(lambda pa: pa["width"].square())
+    return ccf.SCM(edges, variables, {"area": area}).fit(rows, epochs=1, seed=0, progress=False)
+
+
+def test_a_model_in_double_precision_is_judged(test: Bars, judges: Predictors) -> None:
+    scm = _scm(ccf.mechanisms.VAE(latent=4, widths=(8, 8, 8)))
+    scm.fit(test, epochs=1, seed=0, progress=False)
+    single = ccf.evaluate(scm, test, ["effectiveness", "composition"], predictors=judges, n=20)
+    double = ccf.evaluate(scm.double(), test, ["effectiveness", "composition"], predictors=judges, n=20)
+    for a, b in zip(single, double, strict=True):
+        assert a.value == pytest.approx(b.value, rel=0.02, abs=0.02)

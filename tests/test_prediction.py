@@ -5,7 +5,7 @@ import torch
 
 import causalcf as ccf
 from causalcf.abduction import Noise
-from causalcf.errors import DataError
+from causalcf.errors import DataError, InterventionError
 
 
 def test_what_is_not_reached_is_the_factual_tensor_itself(mixed: ccf.SCM, rows: ccf.Batch) -> None:
@@ -106,3 +106,12 @@ def test_an_observed_row_must_be_whole(mixed: ccf.SCM, rows: ccf.Batch) -> None:
 
 def _small_vae() -> ccf.mechanisms.VAE:
     return ccf.mechanisms.VAE(latent=3, widths=(8, 8, 8))
+
+
+@pytest.mark.parametrize("options", [{"recompute": "decendants"}, {"out_of_support": "ignore"}])
+def test_a_misspelled_choice_is_refused(options: dict[str, str]) -> None:
+    scm = ccf.SCM([("a", "b")], {"a": ccf.Real(), "b": ccf.Real()})
+    rows = {"a": torch.randn(50), "b": torch.randn(50)}
+    scm.fit(rows, epochs=1, seed=0, progress=False)
+    with pytest.raises(InterventionError, match="choose one of"):
+        scm.counterfactual(rows, {"a": 1.0}, **options)  # type: ignore[arg-type]

@@ -1,14 +1,16 @@
 """A residual that fades between its two ends, 1 and 0."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import causalcf as ccf
-from causalcf.errors import InterventionError
+from causalcf.errors import DataError, InterventionError
 from causalcf.residual import Fading, residual_label
 from causalcf.variables import Categorical, Image, Positive
 
@@ -110,6 +112,42 @@ def test_double_precision_stays(scm: ccf.SCM, x: dict) -> None:
 def test_bad_lengths_are_refused(lengths: dict) -> None:
     with pytest.raises(InterventionError, match="length"):
         Fading(lengths)
+
+
+def test_a_parent_computed_again_has_not_moved() -> None:
+    """Null interventions give a recomputed parent back but for rounding: with a length of 0 that must not count."""
+    bars = ccf.datasets.Bars(200)
+    vae = ccf.mechanisms.VAE(latent=4, widths=(8, 8, 8))
+    scm = ccf.SCM(bars.graph, mechanisms={"image": vae}).fit(bars, epochs={"image": 0}, seed=0, progress=False)
+    for do in ({}, {"width": bars["width"]}):
+        cf = scm.counterfactual(bars, do, recompute="all", residual=Fading(brightness=0), seed=0)
+        assert float((cf["image"] - bars["image"]).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("residual", [float("nan"), float("inf"), -1, True, None, "1", torch.ones(N), {"t": 1.0}])
+def test_what_is_no_residual_is_refused(scm: ccf.SCM, x: dict, residual: Any) -> None:
+    with pytest.raises(InterventionError, match="residual="):
+        scm.counterfactual(x, {"t": 2.0}, residual=residual)
+    with pytest.raises(InterventionError, match="residual="):
+        ccf.evaluate(scm, x, ["composition"], n=N, residuals=(residual,))
+
+
+@pytest.mark.parametrize("residuals", [(), "1", 1.0])
+def test_residuals_are_a_sequence(scm: ccf.SCM, x: dict, residuals: Any) -> None:
+    with pytest.raises(DataError, match="residuals="):
+        ccf.evaluate(scm, x, ["composition"], n=N, residuals=residuals)
+
+
+def test_numbers_of_other_libraries_are_numbers(scm: ccf.SCM, x: dict) -> None:
+    assert Fading(t=np.float32(0.5), k=np.int64(1)) == Fading(t=0.5, k=1)
+    found = ccf.evaluate(scm, x, ["composition"], n=N, residuals=(1, np.float32(1.0), Fading(t=np.float32(1))))
+    assert {record.residual for record in found} == {1.0, "t=1"}  # each asked once, and JSON
+    assert found.one(metric="composition(1)", residual=Fading(t=1)).value < 1e-3
+
+
+def test_a_mechanism_without_the_parent_keeps_its_residual() -> None:
+    kept = Fading(t=1).share({}, {}, {})
+    assert torch.equal(kept, torch.ones(()))
 
 
 @pytest.mark.parametrize("node", ["image", "nowhere"])

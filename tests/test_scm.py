@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -15,6 +16,7 @@ import causalcf as ccf
 from causalcf.abduction import Noise
 from causalcf.errors import (
     CausalCFError,
+    CheckpointError,
     DataError,
     DensityError,
     GraphError,
@@ -372,3 +374,13 @@ def test_cpu_and_gpu_agree(mixed: ccf.SCM, rows: ccf.Batch) -> None:
         assert gpu[node].device.type == "cuda"
         assert torch.allclose(gpu[node].cpu().float(), here[node].float(), atol=0 if variable.discrete else 1e-4)
     assert there.counterfactual(rows, {"x": Normal(0.0, 1.0)}, seed=0)["v"].device.type == "cuda"
+
+
+def test_a_given_mechanism_must_have_the_settings_of_the_file(tmp_path: Path) -> None:
+    scm = ccf.SCM([("a", "b")], {"a": ccf.Real(), "b": ccf.Real()}, {"b": ccf.mechanisms.Flow(bins=4)})
+    scm.fit({"a": torch.randn(50), "b": torch.randn(50)}, epochs=1, seed=0, progress=False).save(
+        tmp_path / "m.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=r"was made with .*bins"):
+        ccf.SCM.load(tmp_path / "m.safetensors", mechanisms={"b": ccf.mechanisms.Flow(bins=6)})
+    ccf.SCM.load(tmp_path / "m.safetensors", mechanisms={"b": ccf.mechanisms.Flow(bins=4)})

@@ -97,7 +97,7 @@ class Generator(ImplicitImage):
     @property
     def config(self) -> dict[str, Any]:
         """The settings; networks of any make cannot be written, so `load` must be given them again, as they were."""
-        settings = ("span", "refine", "lr", "starts", "plausible", "carry")
+        settings = ("latent", "span", "refine", "lr", "starts", "plausible", "carry")
         return {name: getattr(self, name) for name in settings}
 
     def train(self, mode: bool = True) -> Self:

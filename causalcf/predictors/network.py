@@ -248,6 +248,7 @@ class Predictor(Trainable):
         """
         if image.shape[1:] != self.image.event_shape:
             raise DataError(f"{self.name} takes images {self.image.event_shape}, got {tuple(image.shape[1:])}.")
+        image = image.to(self.last.weight.dtype)  # a model in double precision may be judged in single
         peak = _peak(image)
         maps, parts = (image / peak[:, None, None, None] if self.proportional else image), []
         for i, layer in enumerate(self.convolutions):
