@@ -96,6 +96,9 @@ class Explainer(ABC):
             )
         self.fitted = not self.trains
         self._explained = self._what()
+        self._identity = identity_of_classifier(self.classifier)
+        if self.classifier is not None:
+            self.classifier = self._explained.f  # the copy: the caller may train on
 
     def _what(self) -> Explained:
         """What is explained; by default the classifier given."""
@@ -283,8 +286,7 @@ class Explainer(ABC):
 
     def _identities(self) -> dict[str, str]:
         """What was learned holds for these alone."""
-        of_classifier = identity_of_classifier(self.classifier)
-        return {"model": identity_of_mechanism(self.mechanism), "classifier": of_classifier}
+        return {"model": identity_of_mechanism(self.mechanism), "classifier": self._identity}
 
     def _require_same(self, fitted_on: Mapping[str, str], path: str | Path) -> None:
         self._fitted_on = self._identities()

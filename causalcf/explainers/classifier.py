@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -30,13 +30,17 @@ class Explained:
             for one. A number (Real, Positive, Interval) makes it a regression.
         device: Where the copies go.
         dtype: Their floating type.
+
+    Attributes:
+        f: What is asked: the copies, stacked to one module where they are alike, and functions as they are.
     """
 
     def __init__(
         self, f: Any, variable: Variable | None, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
     ) -> None:
         self.variable = variable
-        self._ask = _members(f, device, dtype)
+        self.f = _copied(f, device, dtype)
+        self._ask = _members(self.f)
         self.regression = variable is not None and not isinstance(variable, Categorical | Boolean)
 
     @property
@@ -123,20 +127,27 @@ class Explained:
         return p[:, 0] if self.regression else p.argmax(-1)
 
 
-def _members(f: Any, device: torch.device | str, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
-    """x -> outputs of all members, stacked first."""
-    if isinstance(f, nn.ModuleList | Sequence):
+def _copied(f: Any, device: torch.device | str, dtype: torch.dtype | None) -> Any:
+    """Modules frozen, for evaluation; a list as one stack or, of several makes, as a list; functions as they are."""
+    if isinstance(f, nn.ModuleList | list | tuple):
         if not f:
             raise ExplanationError("classifier is an empty list: give at least one.")
         try:
             f = Stacked(list(f))  # one architecture: one vectorised call
         except (DataError, AttributeError):
-            asked = [_members(member, device, dtype) for member in f]
-            return lambda x: torch.cat([ask(x) for ask in asked])
+            return [_copied(member, device, dtype) for member in f]
     if isinstance(f, nn.Module):
-        f = deepcopy(f).requires_grad_(False).eval().to(device=device, dtype=dtype)
-    if isinstance(f, ClassifierEnsemble):
-        return f.members
+        return deepcopy(f).requires_grad_(False).eval().to(device=device, dtype=dtype)
     if not callable(f):
         raise ExplanationError(f"classifier must be a torch module, a function or a list of them, got {f!r}.")
+    return f
+
+
+def _members(f: Any) -> Callable[[Tensor], Tensor]:
+    """x -> outputs of all members, stacked first."""
+    if isinstance(f, list):
+        asked = [_members(member) for member in f]
+        return lambda x: torch.cat([ask(x) for ask in asked])
+    if isinstance(f, ClassifierEnsemble):
+        return f.members
     return lambda x: f(x)[None]

@@ -16,8 +16,8 @@ from causalcf import seeding
 from causalcf.data import columns
 from causalcf.errors import ExplanationError
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.classifier import Explained
 from causalcf.explainers.query import REASONS, Found, Query
-from causalcf.scm import StructuralCausalModel
 
 __all__ = ["CVE"]
 
@@ -60,10 +60,11 @@ class CVE(Explainer):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
     trains: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _what(self) -> Explained:
+        explained = super()._what()
         if not isinstance(self.classifier, nn.Module):
             raise ExplanationError("CVE edits what goes on inside a classifier: give a torch module, not a function.")
+        return explained
 
     def _fit(self, data: Any, seed: int, **options: Any) -> None:
         """Choose the distractors: rows of each class that f recognises."""
@@ -83,7 +84,7 @@ class CVE(Explainer):
         }
 
     def _restored(self) -> None:
-        self._split = _Split(self.classifier, self.layer, self.scm)
+        self._split = _Split(self.classifier, self.layer)
 
     def _find(self, query: Query, *, stream: bool) -> Found:
         lacking = [code for code in query.target.unique().tolist() if not len(self.images[code])]
@@ -176,8 +177,8 @@ class _Edit:
 class _Split:
     """A classifier in two parts: images to maps, and maps to logits."""
 
-    def __init__(self, f: nn.Module, layer: str | None, scm: StructuralCausalModel) -> None:
-        self.f = deepcopy(f).requires_grad_(False).eval().to(device=scm.device, dtype=scm.dtype)
+    def __init__(self, f: nn.Module, layer: str | None) -> None:
+        self.f = f
         layers = dict(self.f.named_modules())
         convolutions = [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
         if layer is None and not convolutions:

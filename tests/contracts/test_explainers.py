@@ -251,6 +251,25 @@ def test_networks_are_given_back_as_found(name: str) -> None:
 
 
 @every_explainer
+def test_a_classifier_that_is_trained_on_afterwards_is_another(name: str, tmp_path: Path) -> None:
+    scm, row, f = _scm(name), ROWS[name], ROWS[name].classifier()
+    explainer, same = (EXPLAINERS[name](scm, classifier=g, **row.settings) for g in (f, row.classifier()))
+    with torch.no_grad():
+        for parameter in f.parameters():
+            parameter.neg_()
+    for one in (explainer, same):
+        one.fit(_rows(name, 200, seed=9), seed=0, **dict(row.fit))
+    rows, target = _asked(same, _rows(name, 3))
+    first, second = (one.explain(rows, target, seed=0) for one in (explainer, same))
+    assert torch.equal(first.counterfactual, second.counterfactual)
+    if explainer.trains:
+        explainer.save(tmp_path / "it")
+        assert Explainer.load(tmp_path / "it", scm, classifier=row.classifier()).fitted
+        with pytest.raises(CheckpointError, match="fitted on another classifier"):
+            Explainer.load(tmp_path / "it", scm, classifier=f)
+
+
+@every_explainer
 def test_grad_mode_does_not_matter(name: str) -> None:
     rows, target, e = _explained(name)
     with torch.no_grad():

@@ -293,3 +293,5 @@ def test_classifiers_of_the_wrong_make_are_refused() -> None:
         Explained(lambda image: image, None).check("image", x)
     with pytest.raises(ExplanationError, match="empty list"):
         Explained([], None)
+    with pytest.raises(ExplanationError, match="must be a torch module, a function or a list of them, got 'mnist'"):
+        Explained("mnist", None)
