@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -122,9 +123,10 @@ class Explainer(ABC):
         residual = self.mechanism.residual_sites
         return tuple(suffix for suffix in self.mechanism.sites if suffix not in residual)
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int) -> None:
         """Train what the method needs; runs under the seed. Methods that only search have nothing to do.
 
+        Options of `fit` are keyword-only arguments of the method's own.
         What it learns goes into public attributes, which `save` writes; private ones are made again by `_restored`.
         """
         return
@@ -189,11 +191,15 @@ class Explainer(ABC):
         Args:
             data: Rows of the model, in data units.
             seed: What weights and the order of rows follow from.
-            options: The method's own.
+            options: The method's own, such as C3LT's `rows`; most have none.
 
         Returns:
             The explainer itself, fitted.
+
+        Raises:
+            ExplanationError: It has no such option.
         """
+        self._require_options(options)
         seed = seeding.resolve(seed)
         with seeding.seeded(seed, self.scm.device):
             self._fit(data, seed, **options)
@@ -343,6 +349,15 @@ class Explainer(ABC):
         return assemble(self.scm, factual, query, found, method=type(self).__name__, seed=seed, stream=stream)
 
     # ------------------------------------------------------------------ the question
+
+    def _require_options(self, options: Mapping[str, Any]) -> None:
+        taken = [name for name, its in signature(self._fit).parameters.items() if its.kind is its.KEYWORD_ONLY]
+        unknown = [name for name in options if name not in taken]
+        if unknown:
+            raise ExplanationError(
+                f"{type(self).__name__}.fit takes the options {taken}, got {unknown}. Settings are given when the"
+                f" explainer is made: {type(self).__name__}(scm, ...)."
+            )
 
     def _require_fit(self) -> None:
         if not self.fitted:

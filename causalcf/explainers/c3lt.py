@@ -97,15 +97,15 @@ class C3LT(Explainer):
 
     # ------------------------------------------------------------------ learning
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int, *, rows: int = 20_000) -> None:
         """Train the maps.
 
         Args:
             data: Rows of the model; None for draws from its prior.
             seed: What the maps' first weights and the order of rows follow from.
-            options: `rows`, how many codes to draw without data (20,000).
+            rows: How many codes to draw without data.
         """
-        everything = Rows.observed(self, data) if data is not None else Rows.drawn(self, options.pop("rows", 20_000))
+        everything = Rows.observed(self, data) if data is not None else Rows.drawn(self, rows)
         self.pairs_learned = Pairs.of(self.pairs, self._explained.classes, self.scm.device)
         training = self.pairs_learned.concerned(everything)
         training.require_images("C3LT")

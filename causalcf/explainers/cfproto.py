@@ -48,7 +48,7 @@ class CFProto(ElasticSearch):
 
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int) -> None:
         codes, labels = self._encoded(data)
         member = torch.nn.functional.one_hot(labels, self._explained.classes).to(codes)
         # A class without rows has no prototype: NaN, which asking for it reports.

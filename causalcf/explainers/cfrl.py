@@ -63,7 +63,7 @@ class CFRL(Explainer):
 
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int) -> None:
         rows = Rows.observed(self, data)
         width, classes = rows.code.shape[1], self._explained.classes
         self.scale = rows.code.abs().amax(0)

@@ -65,12 +65,16 @@ class Clarity(GradientSearch):
         # The members come with `fit`; until then nothing is asked.
         return super()._what() if self.classifier is not None else Explained(lambda codes: codes, self.variable)
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int, *, batch_size: int = 128, lr: float = 2e-3, balanced: bool = False) -> None:
+        """Train the members; the options are those of `classifiers.fit_classifier`."""
         self._explained = self._what()  # of an earlier fit, the members are forgotten
         codes, labels = self._encoded(data, self.label if self.classifier is None else None)
         classes = self._explained.classes or int(labels.max()) + 1
         network = Perceptrons([codes.shape[1], *self.hidden, classes], size=self.members).to(codes)
-        fit_classifier(network, codes, labels, adversarial=self.adversarial, epochs=self.epochs, seed=seed, **options)
+        fit_classifier(
+            network, codes, labels, epochs=self.epochs, batch_size=batch_size, lr=lr, adversarial=self.adversarial,
+            balanced=balanced, seed=seed,
+        )  # fmt: skip
         self.ensemble = network
         self._restored()
 

@@ -66,7 +66,7 @@ class CVE(Explainer):
             raise ExplanationError("CVE edits what goes on inside a classifier: give a torch module, not a function.")
         return explained
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int) -> None:
         """Choose the distractors: rows of each class that f recognises."""
         values, _ = columns(data)
         scm = self.scm

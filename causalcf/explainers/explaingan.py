@@ -75,7 +75,7 @@ class ExplainGAN(Explainer):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int, **options: Any) -> None:
+    def _fit(self, data: Any, seed: int) -> None:
         everything = Rows.observed(self, data)
         classes = self._explained.classes
         self.learned = Pairs.of(self.pairs, classes, self.scm.device)

@@ -391,6 +391,14 @@ def test_classifiers_that_do_not_fit_are_refused(name: str) -> None:
 
 
 @every_explainer
+def test_options_that_fit_does_not_have_are_refused(name: str) -> None:
+    explainer = EXPLAINERS[name](_scm(name), classifier=ROWS[name].classifier(), **ROWS[name].settings)
+    with pytest.raises(ExplanationError, match=rf"{name}.fit takes the options \[.*\], got \['epochs', 'rowz'\]"):
+        explainer.fit(_rows(name, 50), epochs=1, rowz=2)
+    assert explainer.fitted == (not explainer.trains)
+
+
+@every_explainer
 def test_explaining_before_fitting_is_refused(name: str) -> None:
     explainer = EXPLAINERS[name](_scm(name), classifier=ROWS[name].classifier(), **ROWS[name].settings)
     if not explainer.trains:
