@@ -164,24 +164,36 @@ class Explainer(ABC):
         """Codes (N, D) of training rows, and their classes (N,): a column of the data, or what the classifier says.
 
         Raises:
-            DataError: The data have no such column.
+            DataError: The data have no such column, or it holds no classes.
         """
         values, _ = columns(data)
         if label is not None and label not in values:
             raise DataError(f"The training data have no column '{label}'. They have {list(values)}.")
+        classes = None if label is None else self._classes(label, values[label])
         rows = {name: value for name, value in values.items() if name in self.scm.graph}
         codes, said = [], []
         for start in range(0, len(rows[self.node]), self.batch_size):
             part = {name: value[start : start + self.batch_size] for name, value in rows.items()}
             noise, factual = self._abducted(part, start)
             codes.append(self._joined(noise.of(self.node, self.mechanism)))
-            if label is None:
+            if classes is None:
                 said.append(self._explained.predicted(self._explained.check(self.node, factual[self.node])))
-        if label is None:
-            return torch.cat(codes), torch.cat(said)
-        labels = self.variable.read(label, values[label], self.scm.dtype, self.scm.device) if self.variable else None
-        labels = torch.as_tensor(values[label], device=self.scm.device) if labels is None else labels
-        return torch.cat(codes), labels.long()
+        return torch.cat(codes), torch.cat(said) if classes is None else classes
+
+    def _classes(self, label: str, values: Any) -> Tensor:
+        """Class codes (N,) of a column: as the variable reads it or, without one, whole numbers."""
+        if self.variable is not None:
+            return self.variable.read(label, values, self.scm.dtype, self.scm.device).long()
+        try:
+            codes = torch.as_tensor(values, device=self.scm.device)
+            if bool(((codes == codes.long()) & (codes >= 0)).all()):
+                return codes.long()
+        except (TypeError, ValueError):
+            pass  # text is no tensor
+        raise DataError(
+            f"The column '{label}' holds no class codes 0, 1, 2, ...: it begins with {values[:3]}. Say which categories"
+            f" it has: {type(self).__name__}(..., variable=ccf.Categorical([...]))."
+        )
 
     # ------------------------------------------------------------------ the verbs
 

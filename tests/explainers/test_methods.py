@@ -1,5 +1,6 @@
 """Each gradient-search method against what is known of its answers on a linear model."""
 
+import numpy as np
 import pytest
 import torch
 from explainers.models import CLASSES, columns, images, linear_classifier, linear_scm, targets
@@ -166,6 +167,23 @@ def test_clarity_learns_a_column_of_the_data() -> None:
         explainer.fit({"image": train})
     with pytest.raises(ExplanationError, match="needs to know the classes"):
         Clarity(scm)
+
+
+@pytest.mark.parametrize("values", [["left", "right"], np.array(["left", "right"], dtype=object), [0.5, 1.0], [-1, 1]])
+def test_clarity_refuses_a_column_without_class_codes(values: object) -> None:
+    scm = linear_scm()
+    with pytest.raises(DataError, match=r"column 'side' holds no class codes .* variable=ccf.Categorical"):
+        Clarity(scm, label="side", members=1).fit({"image": images(scm, 2), "side": values})
+
+
+def test_clarity_takes_the_options_of_its_training() -> None:
+    def bias(**options: object) -> Tensor:
+        explainer = Clarity(linear_scm(), classifier=linear_classifier(), members=1, epochs=1)
+        return explainer.fit({"image": images(linear_scm(), 100)}, seed=0, **options).ensemble.biases[0]
+
+    assert torch.equal(bias(lr=2e-3, batch_size=128, balanced=False), bias())
+    for options in ({"lr": 0.1}, {"batch_size": 10}, {"balanced": True}):
+        assert not torch.equal(bias(**options), bias())
 
 
 # ---------------------------------------------------------------------- image space
