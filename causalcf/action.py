@@ -372,6 +372,8 @@ def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
             f"do({target}) got {what}, {value!r}, but '{target}' is {variable.article}: expected numbers,"
             " shift, scale, a distribution or a function."
         )
+    if isinstance(variable, Categorical):
+        variable.require_codes(target)
     return torch.as_tensor(array)
 
 

@@ -6,6 +6,7 @@ import csv
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -203,8 +204,13 @@ def scalar_columns(values: Mapping[str, Tensor], variables: Mapping[str, Variabl
     return series
 
 
-def read_csv(path: str | Path) -> dict[str, np.ndarray]:
+def read_csv(path: str | Path, variables: Mapping[str, Variable] = MappingProxyType({})) -> dict[str, np.ndarray]:
     """The columns of a CSV file with a header line: numbers, booleans (true/false) or text.
+
+    Args:
+        path: The file.
+        variables: node -> variable, as far as they are declared; what a Categorical's column holds are names, and
+            stays text.
 
     Raises:
         MissingFileError: There is no such file.
@@ -225,7 +231,11 @@ def read_csv(path: str | Path) -> dict[str, np.ndarray]:
     ragged = [i for i, line in enumerate(lines, 2) if len(line) != len(header)]
     if ragged:
         raise DataError(f"{path}: line {ragged[0]} does not have {len(header)} fields as the header has.")
-    return {name: _parse([line[i] for line in lines]) for i, name in enumerate(header)}
+    texts = {name: [line[i] for line in lines] for i, name in enumerate(header)}
+    return {
+        name: np.array(column) if isinstance(variables.get(name), Categorical) else _parse(column)
+        for name, column in texts.items()
+    }
 
 
 def _parse(texts: list[str]) -> np.ndarray:

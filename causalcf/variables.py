@@ -79,6 +79,14 @@ def as_array(name: str, values: Any) -> np.ndarray:
         raise DataError(f"'{name}' is not an array: {error} Give every row the same shape.") from None
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def as_tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor, without torch's warning for read-only memory, which data frames give."""
     native = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -317,6 +325,9 @@ class Boolean(Variable):
 class Categorical(Variable):
     """One of k categories, given by their number or their names; held as codes 0..k-1 (long).
 
+    Text is read as names and numbers as codes. Where names are numbers other than their codes, as "1", "2", "3" are,
+    plain numbers could be either and are refused; a tensor always holds codes.
+
     Example:
         >>> colour = Categorical(["blue", "red"])
         >>> colour.read("colour", ["red", "blue"], torch.float32, torch.device("cpu"))
@@ -367,11 +378,20 @@ class Categorical(Variable):
             raise SupportError(f"'{name}' has no category '{category}'. It has {list(self.categories)}.")
         return self.categories.index(category)
 
+    def require_codes(self, name: str) -> None:
+        """Raise `DataError` if numbers could be names as well as codes, as with the names "1", "2", "3"."""
+        if any(_is_number(label) and float(label) != code for code, label in enumerate(self.categories)):
+            raise DataError(
+                f"'{name}' got numbers, which could be its categories {list(self.categories)} or their codes"
+                f" 0..{self.k - 1}. Give categories as text, or codes as a torch tensor."
+            )
+
     def _as_tensor(self, name: str, values: Any) -> Tensor:
         if isinstance(values, Tensor):
             return values
         array = as_array(name, values)
         if array.dtype.kind in "fiub":
+            self.require_codes(name)
             return as_tensor(array)
         labels, inverse = np.unique(array.astype(str), return_inverse=True)
         codes = np.array([self.code(name, label) for label in labels], dtype=np.int64)

@@ -35,6 +35,16 @@ def test_a_value_may_be_a_number_an_array_a_list_or_a_tensor(mixed: ccf.SCM, row
     assert act({"v": torch.arange(10.0).reshape(5, 2)})["v"].tolist() == torch.arange(10.0).reshape(5, 2).tolist()
 
 
+def test_a_number_that_could_be_a_name_or_a_code_is_refused() -> None:
+    data = {"c": ["1", "2", "3", "1"] * 5, "y": np.arange(20.0)}
+    linear = {"y": ccf.mechanisms.LinearGaussian()}
+    scm = ccf.SCM([("c", "y")], mechanisms=linear).fit(data, seed=0, progress=False)
+    x = {"c": ["1", "3"], "y": [1.0, 2.0]}
+    with pytest.raises(DataError, match=r"'c' got numbers, which could be its categories \['1', '2', '3'\] or"):
+        scm.counterfactual(x, do={"c": 2})
+    assert scm.counterfactual(x, do={"c": "2"})["c"].tolist() == [1, 1]
+
+
 def test_a_category_may_be_a_name_a_code_or_one_of_these_a_row(mixed: ccf.SCM, rows: ccf.Batch) -> None:
     act = _act(mixed, rows)
     names = ["red", "blue", "green", "red", "blue"]

@@ -197,6 +197,17 @@ def test_a_csv_file_gives_numbers_booleans_and_text(tmp_path):
     assert columns["name"].tolist() == ["bo", "anna"]
 
 
+def test_a_category_of_a_csv_file_is_a_name_even_if_it_looks_like_a_number(tmp_path):
+    path = tmp_path / "titanic.csv"
+    path.write_text("pclass,seen,age\n1,false,4\n3,true,5\n", "utf-8")
+    variables = {"pclass": Categorical(["1", "2", "3"]), "seen": Categorical(["true", "false"]), "age": Real()}
+    batch = read(read_csv(path, variables), variables)
+    assert batch["pclass"].tolist() == [0, 2]
+    assert batch["seen"].tolist() == [1, 0]
+    assert batch["age"].tolist() == [4.0, 5.0]
+    assert to_frame(batch, variables, batch.index)["pclass"].tolist() == ["1", "3"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("a,b\n1,2\n1\n", "line 3 does not have 2 fields"), ("", "is empty: expected a line")]
 )

@@ -109,6 +109,15 @@ def test_the_ends_of_an_interval_belong_to_it_and_zero_is_not_positive():
 # ---------------------------------------------------------------------- reading
 
 
+def test_numbers_are_refused_where_they_could_be_names_or_codes():
+    pclass = Categorical(["1", "2", "3"])
+    for numbers in ([1, 2], np.array([1.0, 2.0])):
+        with pytest.raises(DataError, match=r"could be its categories \['1', '2', '3'\] or their codes 0..2. Give"):
+            read(pclass, numbers)
+    assert read(pclass, ["1", "2"]).tolist() == read(pclass, torch.tensor([0, 1])).tolist() == [0, 1]
+    assert read(Categorical(["0", "1", "unknown"]), [0, 1, 2]).tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("variable", "values", "expected"),
     [
