@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from causalcf.data import read
-from causalcf.datasets.base import Dataset, file_in, find_folder
+from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.errors import DataError
 from causalcf.graph import load_graph
 from causalcf.variables import Categorical
@@ -36,10 +37,12 @@ class Adult(Dataset):
     Args:
         root: The folder of `adult.csv` (or `.csv.gz`), or a folder that holds it as `adult/`; by
             default the environment variable CAUSALCF_DATA.
+        split: `"all"` rows of the file, or those of `"train"` or `"test"`, a fifth that is drawn once for all: the
+            file has no split of its own.
 
     Raises:
         MissingFileError: The file was not found; says where it was looked for and how to get it.
-        DataError: The file lacks columns, or has a category that the graph does not know.
+        DataError: No such split, or the file lacks columns, or has a category that the graph does not know.
 
     References:
         Becker, Kohavi: Adult, UCI Machine Learning Repository, 1996.
@@ -49,7 +52,8 @@ class Adult(Dataset):
         torch.Size([32561])
     """
 
-    def __init__(self, root: str | Path | None = None) -> None:
+    def __init__(self, root: str | Path | None = None, split: Literal["all", "train", "test"] = "all") -> None:
+        check_split(split, ["all", "train", "test"])
         graph = load_graph("adult")
         folder = find_folder("Adult", root, ["adult.csv"], inside=["adult"], remedy=_REMEDY)
         columns = _read_columns(file_in(folder, "adult.csv"), list(graph.nodes))
@@ -57,7 +61,15 @@ class Adult(Dataset):
             node: columns[node] if isinstance(variable, Categorical) else _numbers(node, columns[node])
             for node, variable in graph.variables.items()
         }
-        super().__init__(read(raw, graph.variables), graph)
+        people = read(raw, graph.variables)
+        super().__init__(people if split == "all" else people[_drawn(people.rows, test=split == "test")], graph)
+
+
+def _drawn(rows: int, *, test: bool) -> torch.Tensor:
+    """Which rows are the test split's, or the train split's, in the file's order."""
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+    held_out = rows // 5
+    return (order[:held_out] if test else order[held_out:]).sort().values
 
 
 def _read_columns(path: Path, nodes: list[str]) -> dict[str, list[str]]:

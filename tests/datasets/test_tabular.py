@@ -34,6 +34,19 @@ def test_reads_blanks_and_missing_values(write):
     assert set(data) == set(data.graph.nodes)
 
 
+def test_train_and_test_rows_are_all_rows_once(write):
+    """A person is in one split, always the same."""
+    folder = write(
+        HEADER + "".join(ROWS.splitlines(keepends=True)[0].replace("39,", f"{age},", 1) for age in range(1, 101))
+    )
+    splits = [Adult(folder, split)["age"].tolist() for split in ("train", "test")]
+    assert [len(ages) for ages in splits] == [80, 20]
+    assert sorted(splits[0] + splits[1]) == Adult(folder)["age"].tolist() == list(range(1, 101))
+    assert splits == [Adult(folder, split)["age"].tolist() for split in ("train", "test")]
+    with pytest.raises(DataError, match="There is no split 'valid'"):
+        Adult(folder, "valid")
+
+
 def test_real_file(data_root):
     data = Adult(data_root)
     assert data.rows == 32_561
