@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +20,7 @@ from causalcf.errors import DataError, InterventionError
 if TYPE_CHECKING:
     from causalcf.benchmark_tables import Benchmark
     from causalcf.counterfactual import Counterfactual
+    from causalcf.data import Batch
     from causalcf.explainers import Explainer
     from causalcf.predictors import Predictors
     from causalcf.records import Records
@@ -26,14 +28,18 @@ if TYPE_CHECKING:
     from causalcf.scm import StructuralCausalModel
     from causalcf.variables import Variable
 
+Value = TypeVar("Value")
+
 __all__ = [
     "acted_values",
     "all_scores",
-    "first_rows",
     "load_benchmark",
     "load_classifier",
     "load_data",
     "load_model",
+    "load_split",
+    "named",
+    "parse_device",
     "parse_do",
     "parse_epochs",
     "parse_explainer",
@@ -63,6 +69,8 @@ def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
     """
     from causalcf.action import scale, shift
 
+    if not text.strip():
+        raise InterventionError("An action is empty. Write node=4, node+=1, node*=0.8 or node=name.")
     actions: dict[str, Any] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         match = re.fullmatch(r"([^=]+?)\s*([-+*]?=)\s*(\S.*)", part)
@@ -100,17 +108,42 @@ def _number(part: str, value: str) -> float:
         raise InterventionError(f"Cannot read the action '{part}': '{value}' is not a number.") from None
 
 
-def parse_epochs(options: Sequence[str]) -> int | dict[str, int] | None:
-    """`["20"]` for every node, or `["image=20", ...]` by node."""
-    by_node: dict[str, int] = {}
+def named(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Pairs of a name and what it stands for, as a mapping.
+
+    Raises:
+        DataError: Two have the same name, of which a mapping would lose one.
+
+    Example:
+        >>> named("--do", [("digit", 2), ("thickness", 1)])
+        {'digit': 2, 'thickness': 1}
+    """
+    found: dict[str, Value] = {}
+    for name, value in pairs:
+        if name in found:
+            raise DataError(f"{option}: '{name}' is given twice. Each may be given once, and no two may share a name.")
+        found[name] = value
+    return found
+
+
+def parse_epochs(options: Sequence[str], nodes: Sequence[str]) -> int | dict[str, int] | None:
+    """`["20"]` for every node, `["image=20", ...]` by node, or both: the first for the nodes that are not named.
+
+    Example:
+        >>> parse_epochs(["20"], ["x", "y"]), parse_epochs(["20", "y=3"], ["x", "y"])
+        (20, {'x': 20, 'y': 3})
+    """
+    pairs = []
     for option in options:
         node, _, number = option.rpartition("=")
         if not number.isdigit():
             raise DataError(f"--epochs {option}: expected a number, or node=number.")
-        if not node:
-            return int(number)
-        by_node[node] = int(number)
-    return by_node or None
+        pairs.append((node or "all nodes", int(number)))
+    by_node = named("--epochs", pairs)
+    default = by_node.pop("all nodes", None)
+    if default is None or not by_node:
+        return by_node or default
+    return dict.fromkeys(nodes, default) | by_node
 
 
 def parse_weights(options: Sequence[str]) -> dict[str, float] | None:
@@ -120,14 +153,14 @@ def parse_weights(options: Sequence[str]) -> dict[str, float] | None:
         >>> parse_weights(["digit=2", "thickness"])
         {'digit': 2.0, 'thickness': 1.0}
     """
-    weights = {}
+    pairs = []
     for option in options:
         node, _, weight = option.partition("=")
         try:
-            weights[node] = float(weight or 1)
+            pairs.append((node, float(weight or 1)))
         except ValueError:
             raise DataError(f"--do {option}: expected node, or node=weight.") from None
-    return weights or None
+    return named("--do", pairs) or None
 
 
 def parse_residual(text: str) -> Residual:
@@ -142,28 +175,29 @@ def parse_residual(text: str) -> Residual:
     try:
         if "=" not in text:
             return float(text)
-        parts = (part.split("=") for part in text.split(","))
-        return Fading({node.strip(): float(length) for node, length in parts})
+        parts = [part.split("=") for part in text.split(",")]
+        lengths = [(node.strip(), float(length)) for node, length in parts]
     except ValueError:
         raise InterventionError(
             f"--residual {text}: expected a number, 1 for abduction, or lengths over which the residual fades, such as"
             " thickness=1,digit=0."
         ) from None
+    return Fading(named(f"--residual {text}", lengths))
 
 
 def parse_mechanisms(options: Sequence[str]) -> dict[str, Any]:
     """Mechanisms from `node=Name`, `node=Name(key=value, ...)` or `node=HVAE.preset('32', ...)`."""
     from causalcf.mechanisms import MECHANISMS
 
-    chosen: dict[str, Any] = {}
+    chosen = []
     for option in options:
         node, _, call = option.partition("=")
         made = _parse_call(option, call, "mechanism", MECHANISMS)
         try:
-            chosen[node] = made()
+            chosen.append((node, made()))
         except TypeError as error:
             raise DataError(f"--mechanism {option}: {error}.") from None
-    return chosen
+    return named("--mechanism", chosen)
 
 
 def parse_explainer(option: str, scm: StructuralCausalModel, **arguments: Any) -> Explainer:
@@ -182,6 +216,8 @@ def parse_explainer(option: str, scm: StructuralCausalModel, **arguments: Any) -
     if option.endswith(".safetensors"):
         return Explainer.load(option, scm, classifier=arguments["classifier"])
     made = _parse_call(option, option, "method", EXPLAINERS)
+    if made.args:
+        raise DataError(f"--method {option}: settings have names, 'Name(key=value)'.")
     try:
         return made(scm, **arguments)
     except TypeError as error:
@@ -194,6 +230,8 @@ def _parse_call(option: str, text: str, what: str, known: Mapping[str, Any]) -> 
         tree = ast.parse(text.strip(), mode="eval").body
         call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
         values = [ast.literal_eval(value) for value in call.args]
+        if any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError("**")
         arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):
         prefix = "" if text == option else "node="
@@ -205,6 +243,28 @@ def _parse_call(option: str, text: str, what: str, known: Mapping[str, Any]) -> 
     if made is None or preset not in ("", "preset"):
         raise DataError(f"--{what} {option}: {kind} has no '{preset}'.")
     return partial(made, *values, **arguments)
+
+
+def parse_device(text: str) -> str:
+    """A device that this machine has.
+
+    Raises:
+        DataError: It has none of this name.
+
+    Example:
+        >>> parse_device("cpu")
+        'cpu'
+    """
+    import torch
+
+    try:
+        device = torch.device(text)
+        there = torch.get_device_module(device).device_count()
+    except RuntimeError:
+        device, there = torch.device("cpu"), 0
+    if (device.index or 0) >= there:
+        raise DataError(f"--device {text}: this machine has no such device. Name one it has: cpu, cuda, cuda:1, mps.")
+    return text
 
 
 def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Variable | None]:
@@ -267,24 +327,51 @@ def parse_target(text: str, variable: Variable | None) -> float:
     return int(value) if variable is None else value
 
 
-def load_data(name: str, root: Path | None, split: str) -> Any:
-    """A data set by its name, or a CSV file as columns."""
+def load_data(
+    name: str, root: Path | None, split: str, variables: Mapping[str, Variable] = MappingProxyType({})
+) -> Any:
+    """A data set by its name, or the columns of a CSV file as they are written.
+
+    Args:
+        name: A data set, or the path of a CSV file, which has no splits.
+        root: The folder of the data set.
+        split: Its split.
+        variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
+
+    Raises:
+        DataError: There is no such data set, or a root for a CSV file.
+    """
     from causalcf import datasets
-    from causalcf.data import read_csv
+    from causalcf.data import Batch, read_csv
 
     if name.endswith(".csv"):
-        return read_csv(name)
+        if root is not None:
+            raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
+        return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
     loaders = {
         "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
         "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
         "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
         "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
         "celeba-complex": lambda: datasets.CelebA(root, split, graph="celeba-complex"),  # type: ignore[arg-type]
-        "adult": lambda: datasets.Adult(root),
+        "adult": lambda: datasets.Adult(root, split),  # type: ignore[arg-type]
     }
     if name not in loaders:
         raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
     return loaders[name]()
+
+
+def load_split(name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable]) -> tuple[Any, str]:
+    """The rows to ask about, by default of the test split, and what they are in a record, such as `digits:test`.
+
+    Raises:
+        DataError: A split of a CSV file is asked for.
+    """
+    if not name.endswith(".csv"):
+        return load_data(name, root, split or "test", variables), f"{name}:{split or 'test'}"
+    if split is not None:
+        raise DataError(f"--split {split}: a CSV file has no splits. Name the file that holds these rows: --data.")
+    return load_data(name, root, "test", variables), name
 
 
 def load_model(name: str, device: str) -> StructuralCausalModel:
@@ -379,19 +466,19 @@ def load_benchmark(
             " --out model.safetensors, and name it: --model model.safetensors."
         )
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
-    makers: dict[str, Any] = {Path(name).stem: partial(load_model, name, device) for name in models}
+    makers: list[tuple[str, Any]] = [(Path(name).stem, partial(load_model, name, device)) for name in models]
     for path in files:
         found = read_mechanism_file(path)
         if not isinstance(found, Mechanism | StructuralCausalModel):
             raise DataError(f"{path}: the tables need `scm` or `mechanism`; functions enter `benchmark truth`.")
-        makers[path.stem] = partial(fitted_once, found, path, lambda: train, out / "models", device)
+        makers.append((path.stem, partial(fitted_once, found, path, lambda: train, out / "models", device)))
     space = latent_space(data, device=device) if latents is None else load_model(str(latents), device)
     return Benchmark(
         data,
         train,
         test,
         [node for node, variable in train.variables.items() if not variable.event_shape],
-        makers,
+        named("--model, --mechanism", makers),
         predictors.pretrained(data, folder=judges, device=device),
         space,
         _perception(vgg),
@@ -428,13 +515,6 @@ def _perception(vgg: Path | None) -> Any:
     return None
 
 
-def first_rows(table: Any, rows: int | None) -> Any:
-    """The first rows of a table, or all of them."""
-    if rows is None:
-        return table
-    return {name: column[:rows] for name, column in table.items()}
-
-
 def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
     """The true counterfactual of some rows of a data set."""
     if not hasattr(table, "truth"):
@@ -455,14 +535,9 @@ def acted_values(cf: Counterfactual, worlds: Sequence[Mapping[str, Any]]) -> lis
     ]
 
 
-def slice_rows(table: Any, rows: str) -> Any:
+def slice_rows(table: Batch, rows: str) -> Batch:
     """Rows `6` (the first six) or `10:20` of a table, with their row numbers."""
-    from causalcf.data import Batch
-
     start, _, stop = rows.rpartition(":")
     if not stop.isdigit() or (start and not start.isdigit()):
         raise DataError(f"--rows {rows}: expected a number, or start:stop.")
-    wanted = slice(int(start or 0), int(stop))
-    if isinstance(table, Batch):
-        return table[wanted]
-    return {name: column[wanted] for name, column in table.items()}
+    return table[int(start or 0) : int(stop)]

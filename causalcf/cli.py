@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,10 +16,12 @@ import typer
 from causalcf.arguments import (
     acted_values,
     all_scores,
-    first_rows,
     load_classifier,
     load_data,
     load_model,
+    load_split,
+    named,
+    parse_device,
     parse_do,
     parse_epochs,
     parse_explainer,
@@ -57,6 +60,7 @@ DataName = Annotated[
     str, typer.Option(help="A data set (digits, morphomnist, mnist, celeba, adult) or the path of a CSV file.")
 ]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]
+Split = Annotated[str | None, typer.Option(help="Which split of the data set; by default test.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Residuals = Annotated[
     list[str] | None,
@@ -66,11 +70,12 @@ Residuals = Annotated[
         " thickness=1,digit=0. By default 1 and 0; for MorphoMNIST's tables also the lengths above.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=parse_device)]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")]
 Validation = Annotated[float, typer.Option(help="Share of the rows to validate on.")]
-FirstRows = Annotated[int | None, typer.Option(help="Use only the first rows.")]
+FirstRows = Annotated[int | None, typer.Option(help="Use only the first rows.", min=1)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", min=0)]
 Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")]
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]
 
@@ -121,7 +126,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def demo(
     out: Out = Path("causalcf-demo"),
     seed: Seed = 0,
-    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.")] = 30,
+    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.", min=0)] = 30,
     quiet: Quiet = False,
 ) -> None:
     """From nothing to a scored counterfactual image in under two minutes; needs no download.
@@ -149,6 +154,11 @@ def graphs(
     from causalcf.variables import Categorical
 
     console = Console()
+    for option, given in (("--out", out), ("--do", do)):
+        if name is None and given:
+            raise DataError(f"{option}: which graph? Name one: causalcf graphs NAME --out FILE.")
+    if do and out is None:
+        raise DataError("--do: the graph is drawn after acting, to a file. Name it: --out FILE.png.")
     if name is None:
         table = Table("name", "nodes", "title")
         for known in graph_names():
@@ -188,7 +198,7 @@ def data_morphomnist(
     values: Annotated[
         Path | None, typer.Option(help="Folder of morpho.csv tables to take thickness and intensity from.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -243,13 +253,14 @@ def fit(
     from causalcf.scm import StructuralCausalModel
 
     _prepare_training(out, threads)
-    table = load_data(data, root, "train")
     scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
+    _check_half(scm, half)
+    table = load_data(data, root, "train", scm.variables)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
-        first_rows(table, rows),
+        table[:rows],
         validation=validation,
-        epochs=parse_epochs(epochs or []),
+        epochs=parse_epochs(epochs or [], scm.graph.nodes),
         seed=seed,
         device=device,
         precision=precision,
@@ -269,6 +280,12 @@ def _prepare_training(out: Path, threads: int | None) -> None:
         raise DataError(f"--out {out}: a model file ends in .safetensors.")
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def _check_half(scm: StructuralCausalModel, half: list[str] | None) -> None:
+    """Refuse to store what is not there in half precision, before anything is trained."""
+    for node in half or ():
+        scm.graph.require(node)
 
 
 def _write_model(scm: StructuralCausalModel, out: Path, data: str, half: list[str] | None) -> None:
@@ -317,7 +334,7 @@ def finetune(
             " half of the rows carry it whole, and half go without."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    epochs: Epochs = None,
     rows: FirstRows = None,
     validation: Validation = 0.1,
     seed: Seed = 0,
@@ -337,13 +354,14 @@ def finetune(
 
     _prepare_training(out, threads)
     scm = load_model(model, device)
+    _check_half(scm, half)
     given = predictors or data
     folder = given if Path(given).is_dir() else None
-    table = load_data(data, root, "train")
+    table = load_data(data, root, "train", scm.variables)
     checkpoint = out.with_suffix(".checkpoint")
     options: dict[str, Any] = {} if slack is None else {"slack": slack}
     scm.finetune(
-        first_rows(table, rows),
+        table[:rows],
         pretrained(data if folder else given, which="tune", folder=folder, device=device),
         node=node,
         actions=parse_weights(do or []),
@@ -378,7 +396,7 @@ def counterfactual(
         ),
     ],
     root: Root = None,
-    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    split: Split = None,
     rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "6",
     out: Out = Path("counterfactual"),
     residual: Annotated[
@@ -398,7 +416,7 @@ def counterfactual(
     from causalcf.report import print_counterfactual, write_counterfactual
 
     scm = load_model(model, device)
-    table = load_data(data, root, split)
+    table, source = load_split(data, root, split, scm.variables)
     x = slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
     cf = scm.counterfactual(
@@ -412,7 +430,7 @@ def counterfactual(
     )
     true = [truth_of(data, table, x, do) for do in acted_values(cf, worlds)] if truth else []
     print_counterfactual(cf)
-    facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "do": do}
+    facts = {"model": model, "data": source, "rows": rows, "do": do}
     for path in write_counterfactual(cf, out, seed=seed, device=device, truth=true, **facts):
         typer.echo(path)
 
@@ -425,9 +443,12 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
     data: DataName,
     root: Root = None,
-    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    split: Split = None,
     n: Annotated[int | None, typer.Option(help="Rows to score; by default 1,000, or all if there are fewer.")] = None,
-    do: Annotated[list[str] | None, typer.Option(help="Nodes to act on; by default all whose truth is known.")] = None,
+    do: Annotated[
+        list[str] | None,
+        typer.Option(help="Nodes to act on; by default all numbers and categories among the image's causes."),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(help="A score, such as effectiveness, fid, cld; 'all' for all that can be computed."),
@@ -452,7 +473,7 @@ def evaluate(
     from causalcf.report import print_records, write_json
 
     scm = load_model(model, device)
-    table = load_data(data, root, split)
+    table, source = load_split(data, root, split, scm.variables)
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(
@@ -460,9 +481,9 @@ def evaluate(
             " none: --metric composition."
         )
     records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
-    print_records(records, title=f"{model} on {data}:{split}")
+    print_records(records, title=f"{model} on {source}")
     if out is not None:
-        facts = provenance(seed=seed, device=device, model=model, data=f"{data}:{split}")
+        facts = provenance(seed=seed, device=device, model=model, data=source)
         write_json(out, {"provenance": facts, **records.to_json()})
         typer.echo(out)
 
@@ -486,12 +507,12 @@ def explain(
             " giving logits; by default the predictor that comes along with the data."
         ),
     ] = None,
-    node: Annotated[str, typer.Option(help="The node to explain.")] = "image",
+    node: Annotated[str | None, typer.Option(help="The node to explain; by default image.")] = None,
     root: Root = None,
-    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    split: Split = None,
     rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "12",
     train_rows: Annotated[
-        int | None, typer.Option(help="Train the method on the first rows of the train split.")
+        int | None, typer.Option(help="Train the method on the first rows of the train split.", min=1)
     ] = None,
     save: Annotated[
         Path | None, typer.Option(help="File (.safetensors) for what the method learned; give it as --method later.")
@@ -507,27 +528,34 @@ def explain(
     """
     import torch
 
-    from causalcf.data import Batch
     from causalcf.explainers.scores import scores
     from causalcf.report import print_explanation, write_explanation
 
+    if save is not None and save.suffix != ".safetensors":
+        raise DataError(f"--save {save}: the file of a method ends in .safetensors.")
+    if method.endswith(".safetensors"):
+        for option, given in (("--node", node), ("--train-rows", train_rows)):
+            if given is not None:
+                raise DataError(
+                    f"{option} {given}: {method} holds a method that is fitted, and to its node. Leave it out."
+                )
     scm = load_model(model, device)
     asked, variable = load_classifier(classifier, data, device)
-    explainer = parse_explainer(method, scm, node=node, classifier=asked, variable=variable)
+    explainer = parse_explainer(method, scm, node=node or "image", classifier=asked, variable=variable)
     wanted = parse_target(target, variable)
-    x = slice_rows(load_data(data, root, split), rows)
+    table, source = load_split(data, root, split, scm.variables)
+    x = slice_rows(table, rows)
     if not explainer.fitted:
-        explainer.fit(first_rows(load_data(data, root, "train"), train_rows), seed=seed)
+        explainer.fit(load_data(data, root, "train", scm.variables)[:train_rows], seed=seed)
     if save is not None:
         explainer.save(save)
     away = torch.nonzero(explainer.predict(x) != wanted)[:, 0].cpu()
     if not len(away):
         raise DataError(f"--target {target}: the classifier puts all of these rows there already. Ask for others.")
-    x = x[away] if isinstance(x, Batch) else {name: column[away.numpy()] for name, column in x.items()}
-    explanation = explainer.explain(x, wanted, seed=seed, stream=stream)
+    explanation = explainer.explain(x[away], wanted, seed=seed, stream=stream)
     scored = {} if explanation.query.explained.regression else scores(explanation)
     print_explanation(explanation, scored)
-    facts = {"model": model, "data": f"{data}:{split}", "rows": rows, "target": target, "settings": method}
+    facts = {"model": model, "data": source, "rows": rows, "target": target, "settings": method}
     facts["classifier"] = classifier or data
     for path in write_explanation(explanation, scored, out, device=device, **facts):
         typer.echo(path)
@@ -546,7 +574,7 @@ def train_predictors(
     part: Annotated[
         str, typer.Option(help="Rows to train on: judge (five sixths), tune (the other sixth), all.")
     ] = "judge",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    epochs: Epochs = None,
     seed: Seed = 0,
     device: Device = "cpu",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed.")] = "bf16-mixed",
@@ -607,7 +635,7 @@ Retrain = Annotated[
         " compute its row."
     ),
 ]
-Rows = Annotated[int, typer.Option(help="Test rows; 0 for all.")]
+Rows = Annotated[int, typer.Option(help="Test rows; 0 for all.", min=0)]
 Judges = Annotated[Path | None, typer.Option(help="Folder of the judges; by default those that come along.")]
 Latents = Annotated[
     Path | None,
@@ -616,7 +644,7 @@ Latents = Annotated[
 Vgg = Annotated[
     Path | None, typer.Option(help="VGG-16's file, vgg.pth beside it, for LPIPS; by default $CAUSALCF_WEIGHTS.")
 ]
-Workers = Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")]
+Workers = Annotated[int, typer.Option(help="Processes that draw true counterfactuals.", min=1)]
 
 
 @benchmark_app.command(
@@ -704,7 +732,7 @@ def _benchmark(
     from causalcf.reference import pretrained_names
 
     names = model or [name for name in pretrained_names() if name.startswith(f"{data}-") and not mechanism]
-    files = {Path(name).stem: name for name in names}
+    files = named("--model", ((Path(name).stem, name) for name in names))
     unknown = [name for name in retrain if name not in files]
     if unknown:
         raise DataError(f"--retrain: there are no models {unknown}. There are: {list(files)}.")
@@ -734,9 +762,9 @@ def benchmark_truth(
         ),
     ] = None,
     again: Annotated[list[str] | None, typer.Option(help="Compute this line again, even if it is there.")] = None,
-    n: Annotated[int, typer.Option(help="Rows for each of the three frozen seeds.")] = 500,
+    n: Annotated[int, typer.Option(help="Rows for each of the three frozen seeds.", min=1)] = 500,
     device: Device = "cpu",
-    workers: Annotated[int, typer.Option(help="Processes that draw true counterfactuals.")] = 1,
+    workers: Workers = 1,
 ) -> None:
     """How far counterfactual images are from the true ones: floors, models and mechanisms of your own.
 
@@ -746,27 +774,28 @@ def benchmark_truth(
     """
     from causalcf.benchmark_tables import file_digest, fitted_once, identity, leaderboard, read_mechanism_file
 
+    def own_model(path: Path) -> Any:
+        return fitted_once(
+            read_mechanism_file(path), path, lambda: load_data(data, root, "train"), out / "models", device
+        )
+
     test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
         raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
-    entries: dict[str, Any] = {
-        name: (name, lambda name=name: name) for name in ("re-rendering", "intensity ratio", "identity")
-    }
+    entries: list[tuple[str, Any]] = [
+        (name, (name, lambda name=name: name)) for name in ("re-rendering", "intensity ratio", "identity")
+    ]
     for name in model or []:
         scm = load_model(name, device)
-        entries[Path(name).stem] = (identity(scm), lambda scm=scm: scm)
+        entries.append((Path(name).stem, (identity(scm), lambda scm=scm: scm)))
     for path in mechanism or []:
         if not path.is_file():
             raise DataError(f"--mechanism: there is no file {path}.")
-        entries[path.stem] = (
-            file_digest(path),
-            lambda path=path: fitted_once(
-                read_mechanism_file(path), path, lambda: load_data(data, root, "train"), out / "models", device
-            ),
-        )
+        made = partial(own_model, path)
+        entries.append((path.stem, (file_digest(path), made)))
     rows = leaderboard(
         test,
-        entries,
+        named("--model, --mechanism", entries),
         ["thickness", "intensity"],
         out,
         n=n,

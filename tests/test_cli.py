@@ -25,7 +25,7 @@ from causalcf import arguments, cli, predictors
 from causalcf.checkpoint import read_file
 from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
-from causalcf.errors import InterventionError
+from causalcf.errors import DataError, InterventionError
 from causalcf.mechanisms import MECHANISMS, Recipe
 from causalcf.scores import SCORES
 
@@ -114,8 +114,25 @@ def test_what_is_not_an_action_is_refused(text, message):
         arguments.parse_do(text, VARIABLES)
 
 
-def test_no_action_is_the_null_intervention():
-    assert arguments.parse_do("", VARIABLES) == {}
+def test_no_action_is_refused():
+    """An empty shell variable is no question."""
+    with pytest.raises(InterventionError, match="An action is empty"):
+        arguments.parse_do(" ", VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lambda: arguments.parse_epochs(["1", "2"], ["x"]), "--epochs: 'all nodes' is given twice"),
+        (lambda: arguments.parse_epochs(["x=1", "x=2"], ["x"]), "--epochs: 'x' is given twice"),
+        (lambda: arguments.parse_weights(["digit=2", "digit=5"]), "--do: 'digit' is given twice"),
+        (lambda: arguments.parse_residual("a=1,a=2"), "--residual a=1,a=2: 'a' is given twice"),
+        (lambda: arguments.parse_mechanisms(["image=VAE", "image=GAN"]), "--mechanism: 'image' is given twice"),
+    ],
+)
+def test_what_is_given_twice_is_refused(read, message):
+    with pytest.raises(DataError, match=message):
+        read()
 
 
 # ---------------------------------------------------------------------- help
@@ -163,12 +180,28 @@ def test_version_and_overview(run):
 # ---------------------------------------------------------------------- bad input
 
 
+FITTED = ["--data", "nowhere.csv", "--out", "m.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["graphs", "nowhere"], "There is no graph 'nowhere'"),
         (["graphs", "chain", "--out", "chain.pdf"], "choose a name that ends in .png or .svg"),
         (["graphs", "chain", "--out", "chain.png", "--do", "sleep"], "The graph has no node 'sleep'"),
+        (["graphs", "--out", "q.png"], "--out: which graph? Name one"),
+        (["graphs", "chain", "--do", "x"], "--do: the graph is drawn after acting, to a file"),
+        (["fit", "chain", *FITTED, "--rows", "-5"], "Invalid value for '--rows'"),
+        (["fit", "chain", *FITTED, "--threads", "0"], "Invalid value for '--threads'"),
+        (["fit", "chain", *FITTED, "--device", "foo"], "--device foo: this machine has no such device"),
+        (["fit", "chain", *FITTED, "--device", "cuda:99"], "--device cuda:99: this machine has no such device"),
+        (["fit", "chain", *FITTED, "--half", "image"], "The graph has no node 'image'"),
+        (["fit", "chain", *FITTED, "--root", "nowhere"], "--root nowhere: nowhere.csv is a file by itself"),
+        (["predictors", "digits", "--out", "judges", "--epochs", "-1"], "Invalid value for '--epochs'"),
+        (
+            ["benchmark", "morphomnist", "--model", "a/vae.safetensors", "--model", "b/vae.safetensors"],
+            "--model: 'vae' is given twice",
+        ),
         (["fit", "chain"], "causalcf fit: Missing option '--data'. Try: causalcf fit --help"),
         (["fit", "chain", "--data", "x.csv", "--out", "m.pt"], "a model file ends in .safetensors"),
         (["fit", "chain", "--data", "nowhere.csv", "--out", "m.safetensors"], "There is no file nowhere.csv"),
@@ -196,6 +229,7 @@ def test_bad_input_ends_with_one_line_and_code_2(run, tmp_path, monkeypatch, arg
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--do", ""], "An action is empty. Write node=4"),
         (["--do", "thicknes=4"], "do names ['thicknes'], neither nodes"),
         (["--do", "digit=eleven"], "'digit' has no category 'eleven'"),
         (["--do", "digit+=1"], "cannot be shifted or scaled"),
@@ -223,6 +257,7 @@ def test_a_bad_question_ends_with_one_line(run, model, tmp_path, arguments, mess
         ("image", "expected node=Name"),
         ("image=VAE(", "expected node=Name"),
         ("image=Diffuser", "there is no mechanism 'Diffuser'. Known: ['Flow'"),
+        ("image=VAE(**{'latent': 3})", "expected node=Name"),
         ("image=VAE(depth=3)", "unexpected keyword argument 'depth'"),
         ("image=VAE.preset('32')", "VAE has no 'preset'"),
         ("image=HVAE.preset('128')", "HVAE has no preset '128'"),
@@ -354,9 +389,12 @@ def test_mechanisms_are_named_with_their_settings_or_by_their_preset():
 
 
 def test_epochs_are_a_number_or_by_node(run, tmp_path):
-    assert arguments.parse_epochs(["20"]) == 20
-    assert arguments.parse_epochs(["image=20", "a=b=1"]) == {"image": 20, "a=b": 1}
-    assert arguments.parse_epochs([]) is None
+    nodes = ["x", "image"]
+    assert arguments.parse_epochs(["20"], nodes) == 20
+    assert arguments.parse_epochs(["image=20", "a=b=1"], nodes) == {"image": 20, "a=b": 1}
+    assert arguments.parse_epochs([], nodes) is None
+    for both in (["1", "image=3"], ["image=3", "1"]):
+        assert arguments.parse_epochs(both, nodes) == {"x": 1, "image": 3}
     code, _, err = run(
         "fit", "chain", "--data", "digits", "--out", tmp_path / "m.safetensors", "--epochs", "image=many"
     )
@@ -443,10 +481,26 @@ def test_the_truth_of_a_shift_is_that_of_the_value_it_came_to(run, model, tmp_pa
     assert (tensors["truth.1.intensity"] == 100).all()
 
 
-def test_the_null_question_gives_the_rows_back(run, model, tmp_path):
-    assert run("counterfactual", model, "--data", "digits", "--rows", "3", "--do", "", "--out", tmp_path)[0] == 0
-    _, tensors = read_file(tmp_path / "counterfactual.safetensors")
-    assert torch.equal(tensors["counterfactual.image"], tensors["factual.image"])
+def test_a_table_is_asked_about_by_its_names_and_row_numbers(run, tmp_path):
+    """What looks like a number in a category's column is a name; and a file has no splits that a record could name."""
+    graph, data, file = tmp_path / "graph.json", tmp_path / "t.csv", tmp_path / "t.safetensors"
+    ccf.CausalGraph([("pclass", "y")], {"pclass": ccf.Categorical(["1", "2", "3"]), "y": ccf.Real()}).save(graph)
+    data.write_text("pclass,y\n" + "".join(f"{1 + i % 2},{i % 7}\n" for i in range(60)))
+    fitting = ["fit", graph, "--data", data, "--out", file, "--mechanism", "y=LinearGaussian", "--quiet"]
+    assert run(*fitting)[0] == 0
+    ask = ["counterfactual", file, "--data", data, "--do", "pclass=1", "--rows", "10:12", "--out", tmp_path / "cf"]
+    code, _, err = run(*ask)
+    assert (code, err) == (0, "")
+    with (tmp_path / "cf" / "counterfactual.csv").open() as opened:
+        lines = list(csv.DictReader(opened))
+    assert [(line["row"], line["pclass"], line["pclass (factual)"]) for line in lines] == [
+        ("10", "1", "1"),
+        ("11", "1", "2"),
+    ]
+    assert json.loads((tmp_path / "cf" / "counterfactual.json").read_text())["data"] == str(data)
+    code, _, err = run(*ask, "--split", "train")
+    assert code == 2
+    assert "--split train: a CSV file has no splits" in err
 
 
 # ---------------------------------------------------------------------- evaluate, data
@@ -476,7 +530,7 @@ def test_evaluate_leaves_out_judges_of_what_the_model_lacks(run, tmp_path, monke
     rows = ccf.datasets.Digits("test")[:60]
     path, scm = tmp_path / "images.safetensors", ccf.SCM("morphomnist-image", mechanisms={"image": vae})
     scm.fit({"image": rows["image"]}, epochs=1, seed=0, progress=False).save(path)
-    monkeypatch.setattr(cli, "load_data", lambda *_: rows)
+    monkeypatch.setattr(arguments, "load_data", lambda *_: rows)
     code, out, err = run("evaluate", path, "--data", "morphomnist", "--metric", "composition", "--n", 20)
     assert code == 0, err
     assert "composition(1)" in out
@@ -554,8 +608,11 @@ def test_a_mechanism_of_ones_own_enters_the_leaderboard(run, tmp_path, monkeypat
     assert "mine: kept" not in err
     worse = json.loads((out / "mine.json").read_text())
     assert worse["do(intensity)"]["error"] > rows["mine"]["do(intensity)"]["error"]
+    floor = tmp_path / "identity.py"
+    floor.write_text(OWN)
     for words, reason in {
         ("--mechanism", tmp_path / "none.py"): "there is no file",
+        ("--mechanism", floor): "--model, --mechanism: 'identity' is given twice",
         ("--again", "yours"): "There are no lines ['yours']",
     }.items():
         code, _, err = run(*asked, *words)
@@ -625,7 +682,6 @@ def test_evaluate_needs_values_to_draw_from(run, model, monkeypatch):
     """Data without a truth, and with an attribute that never varies."""
     rows = {**ccf.datasets.Digits("test")[:20], "thickness": torch.full((20,), 2.0)}
     monkeypatch.setattr(arguments, "load_data", lambda *_: rows)
-    monkeypatch.setattr(cli, "load_data", lambda *_: rows)
     for metric, reason in {
         "unchanged": "do(thickness): The 20 values of the marginal are all in one bin",
         "truth error": "'truth error' needs data whose true counterfactuals are known",
@@ -696,6 +752,10 @@ def test_explain_writes_pictures_tables_and_the_intervention(run, model, tmp_pat
     [
         (["--method", "Wishful"], "there is no method 'Wishful'. Known: ['"),
         (["--method", "PGD(strength=3)"], "strength"),
+        (["--method", "PGD(0.9)"], "--method PGD(0.9): settings have names"),
+        (["--save", "a.bin"], "--save a.bin: the file of a method ends in .safetensors"),
+        (["--method", "a.safetensors", "--node", "nosuch"], "--node nosuch: a.safetensors holds a method"),
+        (["--method", "a.safetensors", "--train-rows", "7"], "--train-rows 7: a.safetensors holds a method"),
         (["--target", "11"], "11"),
         (["--classifier", "nowhere.py"], "nowhere.py"),
         (["--node", "picture"], "picture"),
@@ -754,7 +814,7 @@ def test_the_examples_of_help_can_be_typed(line):
     if words[0] == "fit":
         assert ccf.load_graph(asked["graph"])
         arguments.parse_mechanisms(asked["mechanism"])
-        arguments.parse_epochs(asked["epochs"] or [])
+        arguments.parse_epochs(asked["epochs"] or [], ccf.load_graph(asked["graph"]).nodes)
     if words[0] == "counterfactual":
         assert all(arguments.parse_do(do, ccf.load_graph("morphomnist").variables) for do in asked["do"])
     if words[0] == "explain":
