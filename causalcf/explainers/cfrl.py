@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from causalcf.explainers.networks import one_hot
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
 from causalcf.explainers.rows import Rows
+from causalcf.explainers.settings import Range, Share
 from causalcf.nn import mlp
 
 __all__ = ["CFRL"]
@@ -52,14 +53,14 @@ class CFRL(Explainer):
 
     hidden: int = 256
     exploration: float = 0.1
-    warmup: int = 100
+    warmup: Annotated[int, Range(0)] = 100
     sparsity_weight: float = 0.5
     consistency_weight: float = 0.5
     memory: int = 100_000
     fit_batch: int = 100
     lr: float = 1e-3
     steps: int = 20_000
-    gamma: float = 0.5
+    gamma: Share = 0.5
 
     trains: ClassVar[bool] = True
 

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import ExplanationError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.query import Found, Query, Trail
 from causalcf.explainers.search import Evaluation, Proximal, search
@@ -49,11 +48,6 @@ class ElasticSearch(Explainer):
     gradients: ClassVar[bool] = True
     untargeted: ClassVar[bool] = True
     sign: ClassVar[Literal[-1, 0, 1]] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.c_steps < 1:
-            raise ExplanationError(f"{type(self).__name__} needs at least one round: c_steps={self.c_steps}.")
 
     def _find(self, query: Query, *, stream: bool) -> Found:
         c = query.start.new_full((query.rows,), self.c)

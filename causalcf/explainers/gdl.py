@@ -10,6 +10,7 @@ from torch import Tensor
 from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Adam, Descent, Evaluation, Update
+from causalcf.explainers.settings import Share
 from causalcf.explainers.targets import squared_error
 
 __all__ = ["GDL"]
@@ -43,9 +44,9 @@ class GDL(GradientSearch):
         True
     """
 
-    gamma: float = 0.5
+    gamma: Share = 0.5
     max_steps: int = 1000
-    probability: float = 0.55
+    probability: Share = 0.55
     tolerance: float = 0.05
     lr: float = 0.02
     optimizer: Literal["adam", "descent"] = "adam"

@@ -11,6 +11,7 @@ from torch import Tensor
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Evaluation, Keep, Update, search
+from causalcf.explainers.settings import Share
 
 __all__ = ["GradientSearch"]
 
@@ -24,7 +25,7 @@ class GradientSearch(Explainer):
         max_steps: After which it fails.
     """
 
-    gamma: float = 0.99
+    gamma: Share = 0.99
     max_steps: int = 500
 
     gradients: ClassVar[bool] = True

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
-from causalcf.errors import ExplanationError
 from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.path import paced
 from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Adam, Update
+from causalcf.explainers.settings import Range, Share
 from causalcf.explainers.targets import log_odds, logit, squared_l2
 
 __all__ = ["LoSoCs"]
@@ -47,21 +47,14 @@ class LoSoCs(GradientSearch):
         torch.Size([2, 12, 1, 8, 8])
     """
 
-    gamma: float = 0.999
+    gamma: Share = 0.999
     lr: float = 0.05
     raises: Literal["logit", "log odds"] = "logit"
-    frames: int | None = None
-    pace: float = 0.7
+    frames: Annotated[int | None, Range(2)] = None
+    pace: Share = 0.7
     plausibility: float = 0.0
 
     regression: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.frames is not None and self.frames < 2) or not 0 <= self.pace <= 1:
-            raise ExplanationError(
-                f"A stream has 2 frames or more and a pace in [0, 1], got frames={self.frames}, pace={self.pace}."
-            )
 
     def _find(self, query: Query, *, stream: bool) -> Found:
         found = super()._find(query, stream=stream)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from causalcf.errors import MechanismError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.path import follow, line
 from causalcf.explainers.query import Found, Query
+from causalcf.explainers.settings import Range, Share
 from causalcf.mechanisms import MixtureAE
 
 __all__ = ["MixtureSearch"]
@@ -42,11 +44,11 @@ class MixtureSearch(Explainer):
         tensor([0.5210, 0.5433])
     """
 
-    gamma: float = 0.5
+    gamma: Share = 0.5
     tolerance: float = 0.05
-    alphas: int = 8
-    halvings: int = 10
-    frames: int = 16
+    alphas: Annotated[int, Range(2)] = 8
+    halvings: Annotated[int, Range(0)] = 10
+    frames: Annotated[int, Range(2)] = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()

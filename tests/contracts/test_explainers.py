@@ -391,6 +391,16 @@ def test_classifiers_that_do_not_fit_are_refused(name: str) -> None:
 
 
 @every_explainer
+def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
+    numbers = [f.name for f in fields(EXPLAINERS[name]) if type(f.default) in (int, float)]
+    assert "batch_size" in numbers
+    for number in numbers:
+        for wrong in (-3, float("nan"), "many", True):
+            with pytest.raises(ExplanationError, match=f"{name} needs {number} to be a .* got {wrong!r}"):
+                EXPLAINERS[name](_scm(name), classifier=ROWS[name].classifier(), **{number: wrong})
+
+
+@every_explainer
 def test_options_that_fit_does_not_have_are_refused(name: str) -> None:
     explainer = EXPLAINERS[name](_scm(name), classifier=ROWS[name].classifier(), **ROWS[name].settings)
     with pytest.raises(ExplanationError, match=rf"{name}.fit takes the options \[.*\], got \['epochs', 'rowz'\]"):

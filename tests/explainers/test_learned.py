@@ -300,7 +300,7 @@ def test_a_painting_is_put_in_where_the_mask_is() -> None:
     explainer = ExplainGAN(linear_scm(), classifier=linear_classifier(), pairs=[(0, 1)], width=4, epochs=1)
     explainer.fit({"image": images(linear_scm(), 150)}, seed=0)
     x, target = images(linear_scm(), 5), torch.tensor([1, 1, 0, 0, 1])
-    fresh = ExplainGAN(linear_scm(), classifier=linear_classifier(), width=4, epochs=0)
+    fresh = ExplainGAN(linear_scm(), classifier=linear_classifier(), width=4, epochs=1, lr=0.0)
     fresh.fit({"image": images(linear_scm(), 150)}, seed=0)
     assert fresh.painter(x, target)[1].mean().item() == pytest.approx(fresh.kappa, rel=0.5)
     paint, mask = explainer.painter(x, target)
