@@ -14,7 +14,7 @@ from causalcf.explainers.networks import one_hot
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
 from causalcf.explainers.rows import Rows
-from causalcf.explainers.settings import Range, Share
+from causalcf.explainers.settings import Range
 from causalcf.nn import mlp
 
 __all__ = ["CFRL"]
@@ -60,7 +60,7 @@ class CFRL(Explainer):
     fit_batch: int = 100
     lr: float = 1e-3
     steps: int = 20_000
-    gamma: Share = 0.5
+    gamma: float = 0.5
 
     trains: ClassVar[bool] = True
 

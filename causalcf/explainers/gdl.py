@@ -44,7 +44,7 @@ class GDL(GradientSearch):
         True
     """
 
-    gamma: Share = 0.5
+    gamma: float = 0.5
     max_steps: int = 1000
     probability: Share = 0.55
     tolerance: float = 0.05

@@ -11,7 +11,6 @@ from torch import Tensor
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Evaluation, Keep, Update, search
-from causalcf.explainers.settings import Share
 
 __all__ = ["GradientSearch"]
 
@@ -25,7 +24,7 @@ class GradientSearch(Explainer):
         max_steps: After which it fails.
     """
 
-    gamma: Share = 0.99
+    gamma: float = 0.99
     max_steps: int = 500
 
     gradients: ClassVar[bool] = True

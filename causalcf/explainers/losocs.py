@@ -47,7 +47,7 @@ class LoSoCs(GradientSearch):
         torch.Size([2, 12, 1, 8, 8])
     """
 
-    gamma: Share = 0.999
+    gamma: float = 0.999
     lr: float = 0.05
     raises: Literal["logit", "log odds"] = "logit"
     frames: Annotated[int | None, Range(2)] = None

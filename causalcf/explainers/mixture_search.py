@@ -9,7 +9,7 @@ from causalcf.errors import MechanismError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.path import follow, line
 from causalcf.explainers.query import Found, Query
-from causalcf.explainers.settings import Range, Share
+from causalcf.explainers.settings import Range
 from causalcf.mechanisms import MixtureAE
 
 __all__ = ["MixtureSearch"]
@@ -44,7 +44,7 @@ class MixtureSearch(Explainer):
         tensor([0.5210, 0.5433])
     """
 
-    gamma: Share = 0.5
+    gamma: float = 0.5
     tolerance: float = 0.05
     alphas: Annotated[int, Range(2)] = 8
     halvings: Annotated[int, Range(0)] = 10

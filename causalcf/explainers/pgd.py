@@ -10,7 +10,6 @@ from torch import Tensor
 from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.query import Query, Said
 from causalcf.explainers.search import Keep, Sign, Update
-from causalcf.explainers.settings import Share
 from causalcf.explainers.targets import cross_entropy
 
 __all__ = ["PGD"]
@@ -39,7 +38,7 @@ class PGD(GradientSearch):
         True
     """
 
-    gamma: Share = 0.5
+    gamma: float = 0.5
     max_steps: int = 1000
     radius: float = 64 / 255
     step: float = 1 / 255

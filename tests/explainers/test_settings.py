@@ -37,10 +37,10 @@ def test_a_setting_out_of_its_range_is_named(method: type[Explainer], settings: 
     ("method", "settings"),
     [
         (C3LT, {"refine": 0, "stretch": [1.5, np.float32(2)]}),
-        (CFRL, {"warmup": 0, "gamma": 1, "steps": np.int64(5)}),
+        (CFRL, {"warmup": 0, "steps": np.int64(5)}),
         (LoSoCs, {"frames": None, "pace": 0}),
         (Clarity, {"hidden": []}),
-        (PGD, {"radius": 1}),
+        (PGD, {"radius": 1, "gamma": 2}),
     ],
 )
 def test_the_ends_of_a_range_and_numbers_of_numpy_are_taken(method: type[Explainer], settings: dict[str, Any]) -> None:
