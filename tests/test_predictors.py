@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,32 @@ def test_training_repeats(bars: ccf.datasets.Bars) -> None:
         for _ in range(2)
     ]
     assert twice[0] == twice[1]
+
+
+def test_a_checkpoint_that_is_refused_costs_no_weights(bars: ccf.datasets.Bars, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    judge = predictors.fit(_predictor("side"), bars[:100], recipe=recipe, progress=False)
+    before, path = judge.identity, tmp_path / "a.checkpoint"
+    path.write_bytes(b"of another run")
+    with pytest.raises(CheckpointError, match="exists already"):
+        predictors.fit(judge, bars[:100], recipe=recipe, seed=1, checkpoint=path, progress=False)
+    assert judge.identity == before
+
+
+def test_arrays_serve_as_tensors_do(bars: ccf.datasets.Bars) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    given = {"brightness": bars.variables["brightness"]}
+    arrays = {node: value.numpy() for node, value in bars[:100].items()}
+    fitted = [
+        predictors.fit(_predictor("side", given=given), rows, test=rows, recipe=recipe, progress=False)
+        for rows in (bars[:100], arrays)
+    ]
+    assert fitted[0].identity == fitted[1].identity
+    assert fitted[0].score == fitted[1].score
+    both = Ensemble(fitted)
+    assert torch.equal(both.read(arrays), both.read(bars[:100]))
+    with pytest.raises(DataError, match="'image' has NaN or infinite values in 100 of 100 rows"):
+        predictors.fit(fitted[0], {**arrays, "image": np.full_like(arrays["image"], np.nan)})
 
 
 def test_a_killed_run_resumes(bars: ccf.datasets.Bars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

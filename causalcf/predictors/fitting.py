@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from causalcf import seeding, training
-from causalcf.data import Batch
+from causalcf.data import read
 from causalcf.errors import DataError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
@@ -45,10 +45,10 @@ def part(rows: int, which: Part) -> Tensor:
 
 def fit(
     predictor: Predictor,
-    data: Mapping[str, Tensor],
+    data: Mapping[str, Any],
     *,
     which: Part = "judge",
-    test: Mapping[str, Tensor] | None = None,
+    test: Mapping[str, Any] | None = None,
     name: str = "",
     validation: float = 0.1,
     recipe: Recipe | None = None,
@@ -81,7 +81,9 @@ def fit(
         The predictor, fitted, with `score`, `trained_on` and `provenance`.
 
     Raises:
-        DataError: Missing columns, or a target that is constant.
+        DataError: Missing columns, bad values, or a target that is constant.
+        CheckpointError: The checkpoint belongs to another run, or exists and `resume` is false. The predictor is
+            then what it was.
         TrainingError: The loss is not finite.
     """
     wanted = [predictor.target, *predictor.parents]
@@ -89,13 +91,10 @@ def fit(
     if lacks:
         raise DataError(f"The data lack {lacks}, which {predictor.name} is trained on.")
     device = training.join(device)
-    table = Batch({node: data[node].to(device) for node in wanted})
+    variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
+    table = read({node: data[node] for node in wanted}, variables, device=device)
     index = part(table.rows, which)
     train, held_out = training.split(table[index], validation, seed)
-    with seeding.seeded(seeding.derive(seed, predictor.target, "weights")):
-        predictor.to("cpu").build()
-    predictor.to(device)
-    variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
     job = training.Fit(
         CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables),
         {predictor.target: predictor},
@@ -105,6 +104,10 @@ def fit(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
+    training.check(job, train, held_out, resume=resume)
+    with seeding.seeded(seeding.derive(seed, predictor.target, "weights")):
+        predictor.to("cpu").build()
+    predictor.to(device)
     training.fit(job, train, held_out, resume=resume)
     mask = torch.zeros(table.rows, dtype=torch.bool)
     mask[index] = True

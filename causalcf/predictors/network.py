@@ -302,8 +302,9 @@ class Predictor(Trainable):
         return self(image, given).softmax(1)
 
     @torch.no_grad()
-    def read(self, data: Mapping[str, Tensor]) -> Tensor:
+    def read(self, data: Mapping[str, Any]) -> Tensor:
         """`predict` for a whole data set, in batches, in evaluation mode; the mode is put back."""
+        data = {name: torch.as_tensor(data[name]) for name in self.parents}
         with evaluating(self):
             images = data[self.node]
             parts = [
@@ -316,13 +317,14 @@ class Predictor(Trainable):
         return torch.cat(parts).to(images.device)
 
     @torch.no_grad()
-    def measure(self, data: Mapping[str, Tensor], name: str = "") -> Score:
+    def measure(self, data: Mapping[str, Any], name: str = "") -> Score:
         """Its own error on real rows.
 
         Args:
             data: Rows with the image, the target and the given nodes.
             name: What the rows are, for the record.
         """
+        data = {name: torch.as_tensor(data[name]) for name in (self.target, *self.parents)}
         said, true = self.read(data), data[self.target]
         if not self.classes:
             error = (said - true).double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +66,9 @@ class Ensemble(nn.Module):
         return image.split([member.sights for member in self.members], 1)  # type: ignore[misc]
 
     @torch.no_grad()
-    def read(self, data: Mapping[str, Tensor]) -> Tensor:
+    def read(self, data: Mapping[str, Any]) -> Tensor:
         """What the images show, in the target's unit, or its code; shape (N,)."""
+        data = {name: torch.as_tensor(data[name]) for name in (self.node, *self.given)}
         rows = [{**data, self.node: share} for share in self._shares(data[self.node])]
         members = zip(self.members, rows, strict=True)
         if not self.classes:
