@@ -17,7 +17,8 @@ __all__ = ["refit", "refit_arguments"]
 
 _RUN = "import sys; sys.argv[0] = 'causalcf'; from causalcf.cli import main; main()"
 
-_FLAGS = ("--quiet", "--resume", "--no-resume")
+_RESUME = ("--resume", "--no-resume")
+_FLAGS = ("--quiet", *_RESUME)
 """Options of `fit` and `finetune` that take no value."""
 
 
@@ -55,7 +56,7 @@ def refit_arguments(
         if not word.startswith("-"):  # the graph, or the model that was fine-tuned
             kept.append(word if model is None else str(model))
         elif word in _FLAGS or "=" in word:
-            kept += [word] if "resume" not in word and not word.startswith("--out=") else []
+            kept += [word] if word not in _RESUME and not word.startswith("--out=") else []
         else:
             value = next(rest, "")
             kept += [word, value] if word != "--out" else []

@@ -140,6 +140,9 @@ def test_arguments_are_kept_but_for_where_it_goes() -> None:
     assert refit_arguments(command, "m.safetensors", root="data", device="cuda") == [
         *(*words, "--root", "data", "--device", "cuda")
     ]
+    elsewhere = "causalcf fit chain --root=/data/resume/x --no-resume --out old.safetensors"
+    kept = ["fit", "chain", "--root=/data/resume/x", "--out", "m.safetensors"]
+    assert refit_arguments(elsewhere, "m.safetensors") == kept
     words[4] = "before.safetensors"
     assert refit_arguments(command, "m.safetensors", model="before.safetensors") == words
 
