@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
+from math import inf, isinf, log
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from causalcf import seeding, training
+from causalcf.checkpoint import fingerprint
 from causalcf.data import Batch
 from causalcf.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
 from causalcf.predictors import Predictors
 from causalcf.residual import Fading, Residual, check_residual
+from causalcf.settings import POSITIVE, WEIGHT
 from causalcf.variables import Image, Variable
 
 __all__ = ["Tuning", "finetune", "tuned_node"]
@@ -85,7 +87,10 @@ class Tuning(Trainable):
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
-        self._pretrained = [type(mechanism).__name__, mechanism.config]  # which preparing it may change
+        # As they are now: preparing the mechanism may change it, and a run goes on only from where it began.
+        self._pretrained = [type(mechanism).__name__, mechanism.config]
+        known = {mechanism.node: mechanism, **{node: of for node, (of, _) in ancestors.items()}}
+        self._weights = {node: fingerprint(of.state_dict()) for node, of in known.items()}
         at: dict[str, Any] = {"device": mechanism.device, "dtype": mechanism.dtype}
         self.log_multiplier = nn.Parameter(torch.tensor(log(start), **at))
         # Two pretrained levels, of rows that are trained on and of rows that are not.
@@ -101,6 +106,7 @@ class Tuning(Trainable):
     def config(self) -> dict[str, Any]:
         return {
             "mechanism": self._pretrained,
+            "weights": self._weights,
             "predictors": [predictor.identity for predictor in self._predictors.values()],
             "slack": self.slack,
             "actions": self.actions,
@@ -244,7 +250,7 @@ def finetune(
     progress: bool,
 ) -> Tuned:
     """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
-    _check(graph, mechanisms[node], predictors, node, slack, actions)
+    _check(graph, mechanisms[node], predictors, node, slack, actions, start, ascent)
     if residual is not None:
         check_residual(residual, graph, {node: mechanisms[node]})
         if not mechanisms[node].residual_sites:
@@ -297,6 +303,8 @@ def _check(
     node: str,
     slack: float,
     actions: Mapping[str, float] | None,
+    start: float,
+    ascent: float,
 ) -> None:
     """Refuse what cannot be done, before anything is touched."""
     if mechanism.kind not in ("amortised", "implicit"):
@@ -328,9 +336,10 @@ def _check(
                 f"{member.identity} was trained on the part '{part}' of its data, which judges are trained on: what it"
                 " tunes could not be judged. Train it on the part kept for this: causalcf predictors --part tune."
             )
-    if not slack > 0:
-        raise DataError(f"slack must be positive, got {slack}: it is how far the objective may rise.")
-    wrong = [name for name, often in (actions or {}).items() if name not in causes or not often >= 0]
+    for name, value, allowed in (("slack", slack, POSITIVE), ("start", start, POSITIVE), ("ascent", ascent, WEIGHT)):
+        if value not in allowed or isinf(value):
+            raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
+    wrong = [name for name, often in (actions or {}).items() if name not in causes or not 0 <= often < inf]
     if wrong or (actions is not None and not sum(actions.values()) > 0):
         raise DataError(
             f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}."

@@ -180,6 +180,16 @@ def test_a_killed_run_resumes_to_the_same_model(tmp_path: Path, monkeypatch: pyt
             _tuned(_model(), checkpoint=path)
     with pytest.raises(CheckpointError, match="its mechanisms differ"):
         _tuned(_model(), checkpoint=path, resume=True, slack=0.06)
+    other = _model()
+    with torch.no_grad():
+        next(other.mechanisms["image"].parameters()).mul_(1.01)
+    with pytest.raises(CheckpointError, match="its mechanisms differ"):  # another model would become this one
+        _tuned(other, checkpoint=path, resume=True)
+    other = _model()
+    with torch.no_grad():
+        next(other.mechanisms["brightness"].parameters()).mul_(1.01)
+    with pytest.raises(CheckpointError, match="its mechanisms differ"):
+        _tuned(other, checkpoint=path, resume=True)
     resumed = _tuned(_model(), checkpoint=path, resume=True)
     for name, tensor in resumed.state_dict().items():
         assert torch.equal(tensor, whole.state_dict()[name]), name
@@ -248,7 +258,10 @@ def test_bad_input_is_refused_before_anything_moves() -> None:
     _refused("another graph", GraphError, scm, [foreign])
     _refused("invertible mechanism Flow", MechanismError, scm, [reader], node="width")
     _refused("There is no node 'picture'", UnknownNodeError, scm, [reader], node="picture")
-    _refused("slack must be positive", DataError, scm, [reader], slack=0.0)
+    for setting, value in {"slack": 0.0, "start": 0, "ascent": -1}.items():
+        _refused(f"{setting} must be a number", DataError, scm, [reader], **{setting: value})
+    _refused("give weights >= 0", DataError, scm, [reader], actions={"side": float("inf")})
+    _refused("epochs must be a whole number of at least 0", TrainingError, scm, [reader], recipe=None, epochs=-2)
     _refused("give weights >= 0", DataError, scm, [reader], actions={"side": -1.0})
     _refused("give weights >= 0", DataError, scm, [reader], actions={"image": 1.0})
 

@@ -10,7 +10,7 @@ import causalcf
 PACKAGE = Path(causalcf.__file__).parent
 ORDER = [
     {"errors"},
-    {"variables", "seeding", "provenance", "published", "_zuko"},
+    {"settings", "variables", "seeding", "provenance", "published", "_zuko"},
     {"graph", "data", "checkpoint", "records"},
     {"nn", "descent"},
     {"datasets", "metrics"},

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from causalcf.errors import DensityError, MechanismError
 from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
+from causalcf.settings import Range, require_settings
 from causalcf.variables import Variable
 
 __all__ = ["Draw", "Kind", "Mechanism", "Parents", "Recipe", "Stage", "Turn", "in_one_batch"]
@@ -125,6 +126,10 @@ class Mechanism(Trainable, ABC):
 
     def build(self) -> None:
         """Create the networks; called once, when variable and parents are known."""
+
+    def require(self, **ranges: Range) -> None:
+        """Raise `MechanismError` unless every setting is what it may be."""
+        require_settings(self, f"{type(self).__name__} of '{self.node}'", MechanismError, **ranges)
 
     def reject(self, expected: str) -> MechanismError:
         """The error for a variable this mechanism cannot model."""

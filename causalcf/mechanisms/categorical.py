@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -22,6 +22,7 @@ from causalcf import variables
 from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.nn import ParentEncoder, mlp
+from causalcf.settings import COUNT
 
 __all__ = ["Boolean", "Categorical"]
 
@@ -48,6 +49,7 @@ class DiscreteMechanism(Mechanism):
         """How many logits the distribution needs."""
 
     def validate(self) -> None:
+        self.require(hidden=replace(COUNT, entries=None))
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
             raise MechanismError(

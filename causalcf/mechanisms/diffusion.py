@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log, pi
 from typing import ClassVar, cast
@@ -13,11 +13,11 @@ from pyro.distributions import Delta, Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Kind, Parents
 from causalcf.mechanisms.images import CELL, EMBEDDING, Block, ImageMechanism, embedding, framed, quiet
 from causalcf.mechanisms.learning import Recipe
 from causalcf.nn import Standardiser
+from causalcf.settings import COUNT, Range
 
 __all__ = ["Diffusion"]
 
@@ -90,11 +90,8 @@ class Diffusion(ImageMechanism):
 
     def validate(self) -> None:
         super().validate()
-        if not (self.steps >= 1 and self.iterations >= 1 and 0 < self.sigma < 1):
-            raise MechanismError(
-                f"Diffusion of '{self.node}' needs at least one step and iteration and a sigma in (0, 1),"
-                f" got steps={self.steps}, iterations={self.iterations}, sigma={self.sigma}."
-            )
+        self.require(widths=replace(COUNT, entries=3), steps=COUNT, iterations=COUNT)
+        self.require(sigma=Range(0, 1, above=True, below=True))
 
     def build(self) -> None:
         super().build()

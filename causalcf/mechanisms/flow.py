@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.mechanisms.spline import AffineSpline
 from causalcf.nn import ParentEncoder, Standardiser, mlp
+from causalcf.settings import COUNT
 from causalcf.variables import Boolean, Categorical, Image, Interval, Real, Variable
 
 __all__ = ["AdditiveNoise", "Flow", "InvertibleMechanism", "LinearGaussian"]
@@ -246,6 +247,10 @@ class Flow(InvertibleMechanism):
 
     default_recipe: ClassVar[Recipe] = RECIPE
 
+    def validate(self) -> None:
+        super().validate()
+        self.require(bins=COUNT, hidden=replace(COUNT, entries=None))
+
     def build_flow(self, features: int, context: int) -> None:
         self.bijection = _spline_flow(features, context, self.bins, hidden_features=self.hidden, activation=nn.SiLU)
 
@@ -287,6 +292,7 @@ class AdditiveNoise(InvertibleMechanism):
 
     def validate(self) -> None:
         super().validate()
+        self.require(bins=COUNT, hidden=replace(COUNT, entries=None))
         if not isinstance(self.variable, Real):
             raise self.reject("a Real")
 

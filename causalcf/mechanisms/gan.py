@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.images import CELL, EMBEDDING, Decoder, Encoder, ImageMechanism, embedding, framed
 from causalcf.mechanisms.implicit import ImplicitImage, invert
 from causalcf.mechanisms.learning import Recipe, Stage, Turn
+from causalcf.settings import COUNT, NATURAL, WEIGHT
 from causalcf.variables import Variable
 
 __all__ = ["GAN"]
@@ -91,10 +91,8 @@ class GAN(ImplicitImage, ImageMechanism):
 
     def validate(self) -> None:
         super().validate()
-        if self.latent < 1 or self.refine < 0:
-            raise MechanismError(
-                f"GAN of '{self.node}' needs latent >= 1 and refine >= 0, got {self.latent} and {self.refine}."
-            )
+        self.require(latent=COUNT, widths=replace(COUNT, entries=3), refine=NATURAL)
+        self.require(**dict.fromkeys(("identity", "cycle", "obedience", "penalty", "jitter"), WEIGHT))
 
     def build(self) -> None:
         super().build()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe, Trainable, in_one_batch
 from causalcf.mechanisms.images import EMBEDDING, Film, ImageMechanism, draw_normal, embedding, framed, quiet
+from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT
 
 __all__ = ["HVAE"]
 
@@ -130,21 +131,18 @@ class HVAE(ImageMechanism):
             )
 
     def _check_options(self) -> None:
-        levels = len(self.strides) + 1
-        for field in ("widths", "blocks", "latent"):
-            if len(getattr(self, field)) != levels:
-                raise MechanismError(
-                    f"HVAE of '{self.node}': {field} needs {levels} entries, one per stride and one for the top level,"
-                    f" got {getattr(self, field)}."
-                )
+        self.require(strides=replace(COUNT, entries=None), bottleneck=POSITIVE, beta=WEIGHT, temperature=POSITIVE)
+        if self.sigma is not None:
+            self.require(sigma=POSITIVE)
+        # One entry per stride and one for the top level.
+        each = replace(NATURAL, entries=len(self.strides) + 1)
+        self.require(widths=replace(each, low=1), blocks=each, latent=each)
         if any(fine >= coarse or coarse % fine for fine, coarse in pairwise(self.strides)):
             raise MechanismError(
                 f"HVAE of '{self.node}': each stride must be a multiple of the one before, got {self.strides}."
             )
         if not any(self.blocks):
             raise MechanismError(f"HVAE of '{self.node}': blocks must hold at least one latent, got {self.blocks}.")
-        if self.temperature <= 0:
-            raise MechanismError(f"HVAE of '{self.node}': temperature must be above 0, got {self.temperature}.")
 
     def build(self) -> None:
         super().build()

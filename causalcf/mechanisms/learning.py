@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from causalcf.errors import TrainingError
+from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 
@@ -34,6 +37,9 @@ class Recipe:
             one row's loss makes it the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
         accumulate: Parts a batch is worked through in, one after the other, to save memory. Gradients are
             those of the whole batch, as long as the loss is a mean over rows.
+
+    Raises:
+        TrainingError: A setting that nothing could be trained with.
     """
 
     epochs: int = 30
@@ -48,6 +54,14 @@ class Recipe:
     patience: int = 10
     slack: float = 0.0
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        whole = {"batch_size": COUNT, "accumulate": COUNT, "patience": COUNT}
+        whole |= dict.fromkeys(("epochs", "min_steps", "warmup"), NATURAL)
+        share = Range(0, 1, below=True)
+        numbers = {"clip": POSITIVE, "ema": share, "betas": replace(share, entries=2)}
+        numbers |= dict.fromkeys(("lr", "weight_decay", "slack"), WEIGHT)
+        require_settings(self, "The training recipe", TrainingError, **whole, **numbers)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from causalcf.errors import MechanismError
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe, Stage, Turn, in_one_batch
 from causalcf.mechanisms.images import framed
 from causalcf.nn import ParentEncoder, Standardiser, mlp
+from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT
 from causalcf.variables import Boolean, Image, Table, Variable, Vector
 from causalcf.variables import Categorical as CategoricalVariable
 
@@ -124,6 +125,7 @@ class MixtureAE(Mechanism):
     def validate(self) -> None:
         if not isinstance(self.variable, Image | Table | Vector):
             raise self.reject("an Image, a Table or a Vector")
+        self.require(latent=COUNT, irrelevant=NATURAL, adversary_weight=WEIGHT, noise=POSITIVE)
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
             raise MechanismError(f"MixtureAE of '{self.node}' cannot take the image parents {unfit}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable, in_one_batch
 from causalcf.mechanisms.categories import ByCategory
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
+from causalcf.settings import COUNT, POSITIVE, WEIGHT
 
 __all__ = ["VAE"]
 
@@ -66,6 +67,12 @@ class VAE(ImageMechanism):
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
     )
+
+    def validate(self) -> None:
+        super().validate()
+        self.require(latent=COUNT, widths=replace(COUNT, entries=3), beta=WEIGHT)
+        if self.sigma is not None:
+            self.require(sigma=POSITIVE)
 
     def build(self) -> None:
         super().build()

@@ -268,9 +268,11 @@ def test_images_of_any_size_and_colour_go_through(shape: tuple[int, int, int]) -
     assert torch.allclose(diffusion.predict(u, pa), x, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"iterations": 0}, {"sigma": 0.0}, {"sigma": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"steps": 2.5}, {"iterations": 0}, {"widths": (8, 8)}, {"sigma": 0.0}, {"sigma": 1.0}]
+)
 def test_options_that_make_no_flow_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(MechanismError, match=r"Diffusion of 'image' needs .* and a sigma in \(0, 1\), got steps="):
+    with pytest.raises(MechanismError, match=f"Diffusion of 'image': {next(iter(options))} must be"):
         Diffusion(**options).bind("image", ccf.Image(1, 8, 8), {})
 
 

@@ -1,6 +1,7 @@
 """The GAN: what its players see and say, what is carried over, what is saved, and that it learns to obey."""
 
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import pytest
@@ -92,9 +93,9 @@ def test_refining_comes_closer_to_every_image() -> None:
     assert errors[1].mean() < 0.5 * errors[0].mean()
 
 
-@pytest.mark.parametrize("options", [{"latent": 0}, {"refine": -1}])
-def test_settings_out_of_range_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(MechanismError, match="'image' needs latent >= 1 and refine >= 0"):
+@pytest.mark.parametrize("options", [{"latent": 0}, {"refine": -1}, {"widths": (8, 8)}, {"cycle": float("nan")}])
+def test_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(MechanismError, match=f"GAN of 'image': {next(iter(options))} must be"):
         GAN(**options).bind("image", ccf.Image(1, 8, 8), {})
 
 

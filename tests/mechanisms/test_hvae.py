@@ -247,12 +247,15 @@ def test_a_preset_keeps_what_is_set_and_names_the_others() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": (8, 8)}, "widths needs 3 entries"),
-        ({"blocks": (1, 1)}, "blocks needs 3 entries"),
+        ({"widths": (8, 8)}, "widths must be 3 whole numbers of at least 1"),
+        ({"blocks": (1, 1)}, "blocks must be 3 whole numbers of at least 0"),
+        ({"strides": 2}, "strides must be whole numbers of at least 1"),
+        ({"bottleneck": 0}, "bottleneck must be a number above 0"),
+        ({"temperature": float("nan")}, "temperature must be a number above 0"),
         ({"strides": (4, 6)}, "each stride must be a multiple of the one before"),
         ({"strides": (4, 4)}, "each stride must be a multiple of the one before"),
         ({"blocks": (0, 0, 0)}, "blocks must hold at least one latent"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"temperature": 0.0}, "temperature must be a number above 0"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options: dict[str, Any], message: str) -> None:

@@ -1,11 +1,14 @@
 """The VAE: its bound, its noise, its gain, and the images it can take."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import causalcf as ccf
+from causalcf.errors import MechanismError
 from causalcf.mechanisms import images
 
 
@@ -148,3 +151,11 @@ def test_a_root_image_is_a_model_of_one_node() -> None:
     assert torch.allclose(drawn[0], drawn[1], atol=1e-6), "one latent, no residual: one image"
     set_to_zero = scm.sample(3, do={"image.z": [1.0, -1.0], "image.eps": torch.zeros(1, 8, 8)})["image"]
     assert torch.allclose(set_to_zero, drawn, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"latent": 0}, {"latent": "a"}, {"widths": (8, 8)}, {"beta": -1.0}, {"sigma": 0.0}, {"latent": True}]
+)
+def test_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(MechanismError, match=f"VAE of 'image': {next(iter(options))} must be"):
+        ccf.mechanisms.VAE(**options).bind("image", ccf.Image(1, 8, 8), {})
