@@ -127,7 +127,8 @@ def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[s
         InterventionError: Neither a number >= 0 nor a `Fading`; or a length's node is no parent of a mechanism with a
             residual, or it is an image.
     """
-    if not isinstance(read_residual(residual), Fading):
+    residual = read_residual(residual)
+    if not isinstance(residual, Fading):
         return
     parents = {p for node, mechanism in mechanisms.items() if mechanism.residual_sites for p in graph.parents(node)}
     parents -= {parent for parent in parents if isinstance(graph.variables[parent], Image)}

@@ -438,9 +438,11 @@ def fid(inquiry: Inquiry) -> Iterator[Score]:
 def kid(inquiry: Inquiry) -> Iterator[Score]:
     """Kernel distance of counterfactual images to real ones, per action and with an action drawn per row."""
 
+    own = inquiry.features is None  # a judge's hidden layer, which is on no scale that the kernel was made for
+
     def distance(real: Tensor, found: Tensor) -> float:
         size = min(1000, len(real), len(found))
-        return metrics.kid(real, found, subset_size=size, subsets=20, seed=inquiry.seed).value
+        return metrics.kid(real, found, subset_size=size, subsets=20, standardise=own, seed=inquiry.seed).value
 
     yield from _set_distances(inquiry, "kid", "", distance)
 

@@ -190,7 +190,7 @@ def realism(setting: Setting, x: Tensor, target: Tensor) -> dict[str, tuple[floa
     fewest, dimensions = min(map(len, features)), features[0].shape[1]
     if fewest <= dimensions:  # a covariance would be singular
         return {}
-    kernel = metrics.kid(*features, subset_size=min(1000, fewest // 2), subsets=20, seed=setting.seed)
+    kernel = metrics.kid(*features, subset_size=min(1000, fewest // 2), subsets=20, standardise=True, seed=setting.seed)
     return {"FID": (float(metrics.fid(*features)), float("nan")), "1000 KID": (1000 * kernel.value, 1000 * kernel.std)}
 
 
