@@ -28,7 +28,7 @@ from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
 from causalcf.explainers.files import identity_of_classifier, identity_of_mechanism, packed, unpacked
 from causalcf.explainers.query import Found, Query, read_target
-from causalcf.explainers.settings import require_settings
+from causalcf.explainers.settings import require_types
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
 from causalcf.provenance import provenance
@@ -90,7 +90,7 @@ class Explainer(ABC):
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
     def __post_init__(self) -> None:
-        require_settings(self)
+        require_types(self)
         self.scm.graph.require(self.node)
         if self.acts_on == "latents" and not self.sites:
             raise MechanismError(

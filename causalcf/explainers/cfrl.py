@@ -14,8 +14,8 @@ from causalcf.explainers.networks import one_hot
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
 from causalcf.explainers.rows import Rows
-from causalcf.explainers.settings import Range
 from causalcf.nn import mlp
+from causalcf.settings import NATURAL
 
 __all__ = ["CFRL"]
 
@@ -53,7 +53,7 @@ class CFRL(Explainer):
 
     hidden: int = 256
     exploration: float = 0.1
-    warmup: Annotated[int, Range(0)] = 100
+    warmup: Annotated[int, NATURAL] = 100
     sparsity_weight: float = 0.5
     consistency_weight: float = 0.5
     memory: int = 100_000

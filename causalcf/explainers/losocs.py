@@ -11,8 +11,9 @@ from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.path import paced
 from causalcf.explainers.query import Found, Query, Said
 from causalcf.explainers.search import Adam, Update
-from causalcf.explainers.settings import Range, Share
+from causalcf.explainers.settings import Share
 from causalcf.explainers.targets import log_odds, logit, squared_l2
+from causalcf.settings import Range
 
 __all__ = ["LoSoCs"]
 

@@ -9,8 +9,8 @@ from causalcf.errors import MechanismError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.path import follow, line
 from causalcf.explainers.query import Found, Query
-from causalcf.explainers.settings import Range
 from causalcf.mechanisms import MixtureAE
+from causalcf.settings import NATURAL, Range
 
 __all__ = ["MixtureSearch"]
 
@@ -47,7 +47,7 @@ class MixtureSearch(Explainer):
     gamma: float = 0.5
     tolerance: float = 0.05
     alphas: Annotated[int, Range(2)] = 8
-    halvings: Annotated[int, Range(0)] = 10
+    halvings: Annotated[int, NATURAL] = 10
     frames: Annotated[int, Range(2)] = 16
 
     def __post_init__(self) -> None:

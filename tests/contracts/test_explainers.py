@@ -396,7 +396,7 @@ def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
     assert "batch_size" in numbers
     for number in numbers:
         for wrong in (-3, float("nan"), "many", True):
-            with pytest.raises(ExplanationError, match=f"{name} needs {number} to be a .* got {wrong!r}"):
+            with pytest.raises(ExplanationError, match=f"{name}: {number} must be a .* got {wrong!r}"):
                 EXPLAINERS[name](_scm(name), classifier=ROWS[name].classifier(), **{number: wrong})
 
 

@@ -10,19 +10,19 @@ from causalcf.errors import ExplanationError
 from causalcf.explainers import C3LT, CFRL, CVE, GDL, PGD, Clarity, Explainer, LoSoCs, MixtureSearch
 
 REFUSED: list[tuple[type[Explainer], dict[str, Any], str]] = [
-    (GDL, {"optimizer": "sgd"}, "GDL needs optimizer to be one of ['adam', 'descent'], got 'sgd'."),
-    (LoSoCs, {"raises": "odds"}, "LoSoCs needs raises to be one of ['logit', 'log odds'], got 'odds'."),
-    (LoSoCs, {"frames": 1}, "LoSoCs needs frames to be a whole number of at least 2 or None, got 1."),
-    (LoSoCs, {"pace": 1.5}, "LoSoCs needs pace to be a number from 0 to 1, got 1.5."),
-    (C3LT, {"refine": -3}, "C3LT needs refine to be a whole number of at least 0, got -3."),
-    (C3LT, {"stretch": (1.5, -1)}, "C3LT needs stretch to be numbers of at least 0, got (1.5, -1)."),
-    (PGD, {"max_steps": 0}, "PGD needs max_steps to be a whole number of at least 1, got 0."),
-    (PGD, {"max_steps": 2.5}, "PGD needs max_steps to be a whole number of at least 1, got 2.5."),
-    (PGD, {"batch_size": 0}, "PGD needs batch_size to be a whole number of at least 1, got 0."),
-    (CVE, {"max_swaps": 0}, "CVE needs max_swaps to be a whole number of at least 1 or None, got 0."),
-    (MixtureSearch, {"alphas": 1}, "MixtureSearch needs alphas to be a whole number of at least 2, got 1."),
-    (Clarity, {"hidden": (16, 0)}, "Clarity needs hidden to be whole numbers of at least 1, got (16, 0)."),
-    (Clarity, {"hidden": 16}, "Clarity needs hidden to be whole numbers of at least 1, got 16."),
+    (GDL, {"optimizer": "sgd"}, "GDL: optimizer must be one of ['adam', 'descent'], got 'sgd'."),
+    (LoSoCs, {"raises": "odds"}, "LoSoCs: raises must be one of ['logit', 'log odds'], got 'odds'."),
+    (LoSoCs, {"frames": 1}, "LoSoCs: frames must be a whole number of at least 2, got 1."),
+    (LoSoCs, {"pace": 1.5}, "LoSoCs: pace must be a number of at least 0 and at most 1, got 1.5."),
+    (C3LT, {"refine": -3}, "C3LT: refine must be a whole number of at least 0, got -3."),
+    (C3LT, {"stretch": (1.5, -1)}, "C3LT: stretch must be numbers of at least 0, got (1.5, -1)."),
+    (PGD, {"max_steps": 0}, "PGD: max_steps must be a whole number of at least 1, got 0."),
+    (PGD, {"max_steps": 2.5}, "PGD: max_steps must be a whole number of at least 1, got 2.5."),
+    (PGD, {"batch_size": 0}, "PGD: batch_size must be a whole number of at least 1, got 0."),
+    (CVE, {"max_swaps": 0}, "CVE: max_swaps must be a whole number of at least 1, got 0."),
+    (MixtureSearch, {"alphas": 1}, "MixtureSearch: alphas must be a whole number of at least 2, got 1."),
+    (Clarity, {"hidden": (16, 0)}, "Clarity: hidden must be whole numbers of at least 1, got (16, 0)."),
+    (Clarity, {"hidden": 16}, "Clarity: hidden must be whole numbers of at least 1, got 16."),
 ]
 
 
