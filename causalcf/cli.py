@@ -593,6 +593,8 @@ def train_predictors(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    if data.endswith(".csv"):
+        raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     for predictor in predictors.planned(data, train.graph, target):
         path = out / predictors.file_name(data, predictor.target, part)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ class Batch(Mapping[str, Tensor]):
     smaller batch. As for any mapping, `len` counts the nodes; `rows` counts the rows.
 
     Args:
-        values: node -> tensor of shape (N, *event_shape).
+        values: node -> tensor of shape (N, *event_shape); arrays where columns of a file are yet to be read.
         index: Row labels of shape (N,), kept when rows are selected; 0..N-1 by default.
 
     Raises:
@@ -70,8 +70,7 @@ class Batch(Mapping[str, Tensor]):
             raise DataError(
                 f"Rows are selected with a slice, a list or a mask, got {key!r}. For one row: batch[i : i + 1]."
             )
-        index = self.index[rows] if isinstance(self.index, Tensor) else self.index[rows.numpy()]
-        return Batch({name: value[rows.to(value.device)] for name, value in self.items()}, index)
+        return Batch({name: _at(value, rows) for name, value in self.items()}, _at(self.index, rows))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -82,6 +81,11 @@ class Batch(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.items())
         return f"{type(self).__name__}({shapes})"
+
+
+def _at(values: Any, rows: Tensor) -> Any:
+    """Some rows of a tensor, or of an array."""
+    return values[rows.to(values.device)] if isinstance(values, Tensor) else values[rows.numpy()]
 
 
 def columns(data: Any) -> tuple[dict[str, Any], Index | None]:

@@ -197,6 +197,7 @@ FITTED = ["--data", "nowhere.csv", "--out", "m.safetensors"]
         (["fit", "chain", *FITTED, "--device", "cuda:99"], "--device cuda:99: this machine has no such device"),
         (["fit", "chain", *FITTED, "--half", "image"], "The graph has no node 'image'"),
         (["fit", "chain", *FITTED, "--root", "nowhere"], "--root nowhere: nowhere.csv is a file by itself"),
+        (["predictors", "x.csv", "--out", "judges"], "x.csv: a CSV file has no images"),
         (["predictors", "digits", "--out", "judges", "--epochs", "-1"], "Invalid value for '--epochs'"),
         (
             ["benchmark", "morphomnist", "--model", "a/vae.safetensors", "--model", "b/vae.safetensors"],

@@ -49,6 +49,12 @@ def test_rows_are_selected_with_their_labels(key, rows, labels):
     assert list(part.index) == [batch.index[row] for row in rows]
 
 
+@pytest.mark.parametrize("key", [slice(2, 3), [2], torch.tensor([False, False, True])])
+def test_rows_of_raw_columns_are_selected_too(key):
+    part = Batch({"name": np.array(["a", "b", "c"]), "x": np.arange(3.0)})[key]
+    assert (part["name"].tolist(), part["x"].tolist(), part.index.tolist()) == (["c"], [2.0], [2])
+
+
 def test_labels_survive_a_selection_of_a_selection():
     batch = Batch({"x": torch.arange(10.0)})
     assert batch[2:8][torch.tensor([True, False, True, False, False, False])].index.tolist() == [2, 4]
