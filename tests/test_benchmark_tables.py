@@ -290,6 +290,9 @@ def test_bad_input(bench: Benchmark, tmp_path: Path) -> None:
         truth_row(bench.test, "ceiling", "ceiling", ["width"], n=5, seeds=(0,))
     with pytest.raises(DataError, match=r"gives images \(1, 1, 16, 16\) for \(5, 1, 16, 16\)"):
         truth_row(bench.test, lambda _x, _do: {"image": torch.zeros(1, 1, 16, 16)}, "bad", ["width"], n=5, seeds=(0,))
+    same: Any = {name: ("", lambda: "identity") for name in ("intensity ratio", "intensity-ratio")}
+    with pytest.raises(DataError, match="would be kept in one file"):
+        benchmark_tables.leaderboard(bench.test, same, ["width"], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -126,14 +126,17 @@ def leaderboard(
         The lines, the best under the first action first.
 
     Raises:
-        DataError: `again` names no line.
+        DataError: `again` names no line, or two lines have one file.
     """
     unknown = [name for name in again if name not in entries]
     if unknown:
         raise DataError(f"There are no lines {unknown}. There are: {list(entries)}.")
+    files = {name: Path(out) / f"{name.replace(' ', '-')}.json" for name in entries}
+    if len(set(files.values())) < len(files):
+        raise DataError(f"Two of the lines {list(entries)} would be kept in one file. Rename one.")
     rows = []
     for name, (identity, answer) in entries.items():
-        path = Path(out) / f"{name.replace(' ', '-')}.json"
+        path = files[name]
         settings = {
             "data": fingerprint(data),
             "n": n,
