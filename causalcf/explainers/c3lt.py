@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.descent import Player, descend
+from causalcf.errors import ExplanationError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.networks import Critic, PairMaps, one_hot, tell_apart, unevenness, vagueness
 from causalcf.explainers.path import verdict
@@ -20,6 +21,9 @@ from causalcf.explainers.targets import cross_entropy
 from causalcf.nn import mlp
 
 __all__ = ["C3LT"]
+
+DRAWN = 20_000
+"""Codes drawn to learn from where there are no data."""
 
 IMAGE = 10.0
 """Factor of proximity's means over pixels."""
@@ -97,15 +101,20 @@ class C3LT(Explainer):
 
     # ------------------------------------------------------------------ learning
 
-    def _fit(self, data: Any, seed: int, *, rows: int = 20_000) -> None:
+    def _fit(self, data: Any, seed: int, *, rows: int | None = None) -> None:
         """Train the maps.
 
         Args:
             data: Rows of the model; None for draws from its prior.
             seed: What the maps' first weights and the order of rows follow from.
-            rows: How many codes to draw without data.
+            rows: How many codes to draw without data, 20,000 by default.
         """
-        everything = Rows.observed(self, data) if data is not None else Rows.drawn(self, rows)
+        if data is not None and rows is not None:
+            raise ExplanationError(
+                f"C3LT: rows={rows} is how many codes to draw where there are no data: leave one out."
+            )
+        drawn = DRAWN if rows is None else rows
+        everything = Rows.drawn(self, drawn) if data is None else Rows.observed(self, data)
         self.pairs_learned = Pairs.of(self.pairs, self._explained.classes, self.scm.device)
         training = self.pairs_learned.concerned(everything)
         training.require_images("C3LT")

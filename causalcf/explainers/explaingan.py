@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from causalcf.explainers.networks import Critic, fool, one_hot, tell_apart, unev
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
 from causalcf.explainers.rows import Pairs, Rows
+from causalcf.settings import Range
 
 __all__ = ["ExplainGAN"]
 
@@ -63,7 +64,7 @@ class ExplainGAN(Explainer):
     """
 
     pairs: Sequence[tuple[int, int]] | None = None
-    kappa: float = 0.05
+    kappa: Annotated[float, Range(0, 1, above=True, below=True)] = 0.05
     count_weight: float = 100.0
     latent: int = 64
     width: int = 32

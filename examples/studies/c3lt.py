@@ -19,7 +19,7 @@ ExplainGAN's and CycleGAN's networks are half as wide as the methods' own, and t
 Run it: python examples/studies/c3lt.py --out runs/c3lt
 At the paper's size: add --n 500 --slow 60 --rows 60000 --few 60000 --passes 200 --steps 1000 --rounds 9
 A small one: python examples/studies/c3lt.py --data digits --n 5 --slow 2 --rows 300 --few 200 --epochs 1 \
-             --passes 1 --steps 5 --out runs/c3lt
+             --passes 1 --steps 5 --out runs/c3lt-small
 """
 
 from __future__ import annotations

@@ -174,9 +174,10 @@ def test_every_reference_model_can_be_made_again(tmp_path: Path, monkeypatch: py
             Path(arguments[-1]).touch()
 
         monkeypatch.setattr(retrain, "_run", recorded)
-        benchmark_tables.refit(ccf.pretrained(name).provenance, tmp_path / f"{name}.safetensors")
-        steps = ["fit", "finetune"] if "tuned" in name else ["fit"]
+        record = ccf.pretrained(name).provenance
+        benchmark_tables.refit(record, tmp_path / f"{name}.safetensors")
+        steps = ["fit", "finetune"] if "tuned" in record else ["fit"]
         assert [words[0] for words in made] == steps, name
         assert made[-1][-2:] == ["--out", str(tmp_path / f"{name}.safetensors")]
-        if "tuned" in name:
+        if "tuned" in record:
             assert made[1][1] == made[0][-1], "the second step tunes what the first one has made"
