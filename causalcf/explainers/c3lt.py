@@ -15,7 +15,7 @@ from causalcf.explainers.base import Explainer
 from causalcf.explainers.networks import Critic, PairMaps, one_hot, tell_apart, unevenness, vagueness
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
-from causalcf.explainers.rows import Pairs, Rows
+from causalcf.explainers.rows import Rows, paired
 from causalcf.explainers.search import Adam, Evaluation, search
 from causalcf.explainers.targets import cross_entropy
 from causalcf.nn import mlp
@@ -115,9 +115,7 @@ class C3LT(Explainer):
             )
         drawn = DRAWN if rows is None else rows
         everything = Rows.drawn(self, drawn) if data is None else Rows.observed(self, data)
-        self.pairs_learned = Pairs.of(self.pairs, self._explained.classes, self.scm.device)
-        training = self.pairs_learned.concerned(everything)
-        training.require_images("C3LT")
+        self.pairs_learned, training = paired(self, self.pairs, everything)
         self._explained.check_gradient(training.x[:1])
         self.maps = self._maps(training.code.shape[1]).to(training.code)
         member = one_hot(training.label, self._explained.classes, training.code)

@@ -16,7 +16,7 @@ from causalcf.explainers.base import Explainer
 from causalcf.explainers.networks import Critic
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
-from causalcf.explainers.rows import Pairs, Rows
+from causalcf.explainers.rows import Rows, paired
 
 __all__ = ["CycleGAN"]
 
@@ -68,11 +68,7 @@ class CycleGAN(Explainer):
     trains: ClassVar[bool] = True
 
     def _fit(self, data: Any, seed: int) -> None:
-        everything = Rows.observed(self, data)
-        classes = self._explained.classes
-        self.learned = Pairs.of(self.pairs, classes, self.scm.device)
-        rows = self.learned.concerned(everything)
-        rows.require_images("CycleGAN")
+        self.learned, rows = paired(self, self.pairs, Rows.observed(self, data))
         channels = rows.x.shape[1]
         count = int(self.learned.table.max()) + 1
         self.generators = nn.ModuleList(
@@ -80,7 +76,7 @@ class CycleGAN(Explainer):
             for number in range(count)
         ).to(rows.x)
         self.history: list[dict[str, float]] = []
-        for a, b in self.pairs if self.pairs is not None else combinations(range(classes), 2):
+        for a, b in self.pairs if self.pairs is not None else combinations(range(self._explained.classes), 2):
             self.history += self._fit_pair(rows.x[rows.label == a], rows.x[rows.label == b], a, b, seed)
 
     def _fit_pair(self, of_a: Tensor, of_b: Tensor, a: int, b: int, seed: int) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from causalcf.explainers.base import Explainer
 from causalcf.explainers.networks import Critic, fool, one_hot, tell_apart, unevenness, vagueness
 from causalcf.explainers.path import verdict
 from causalcf.explainers.query import Found, Query
-from causalcf.explainers.rows import Pairs, Rows
+from causalcf.explainers.rows import Rows, paired
 from causalcf.settings import Range
 
 __all__ = ["ExplainGAN"]
@@ -77,13 +77,9 @@ class ExplainGAN(Explainer):
     trains: ClassVar[bool] = True
 
     def _fit(self, data: Any, seed: int) -> None:
-        everything = Rows.observed(self, data)
-        classes = self._explained.classes
-        self.learned = Pairs.of(self.pairs, classes, self.scm.device)
-        rows = self.learned.concerned(everything)
-        rows.require_images("ExplainGAN")
+        self.learned, rows = paired(self, self.pairs, Rows.observed(self, data))
         self._explained.check_gradient(rows.x[:1])
-        shape = rows.x.shape[1:]
+        classes, shape = self._explained.classes, rows.x.shape[1:]
         self.painter = _Painter(shape, classes, self.latent, self.width, self.kappa).to(rows.x)
         critic = Critic(shape, classes).to(rows.x)
 

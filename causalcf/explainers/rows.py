@@ -16,7 +16,7 @@ from causalcf.errors import DataError, ExplanationError, MechanismError
 if TYPE_CHECKING:
     from causalcf.explainers.base import Explainer
 
-__all__ = ["Pairs", "Rows"]
+__all__ = ["Pairs", "Rows", "paired"]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Pairs:
             warnings.warn(
                 f"The classifier puts no training row into the classes {empty}: it may never have seen them. Do not"
                 " expect explanations towards them to be reached, or to look like anything.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return rows[torch.nonzero(paired[rows.label])[:, 0]]
 
@@ -162,3 +162,16 @@ class Pairs:
                 f"{method} has learned nothing about {asked} (predicted class, target), asked of {int(lacking.sum())}"
                 f" rows. Make it for these pairs, pairs=[...], or for all, pairs=None; then fit it."
             )
+
+
+def paired(explainer: Explainer, pairs: Sequence[tuple[int, int]] | None, everything: Rows) -> tuple[Pairs, Rows]:
+    """What a method that learns pairs of classes starts from: the pairs, and the images of their classes.
+
+    Raises:
+        ExplanationError: A pair names no two classes, or no row is of a class in a pair.
+        MechanismError: The node holds no images.
+    """
+    learned = Pairs.of(pairs, explainer._explained.classes, explainer.scm.device)
+    rows = learned.concerned(everything)
+    rows.require_images(type(explainer).__name__)
+    return learned, rows
