@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -16,6 +17,9 @@ import torch
 from torch import Tensor, distributed
 
 __all__ = ["add_up", "agree", "first", "join", "number", "share", "wait"]
+
+LINGER = 0.2
+"""Seconds between leaving the others and the end of the process."""
 
 
 def join(device: torch.device | str) -> torch.device:
@@ -40,6 +44,9 @@ def _leave() -> None:
     with suppress(RuntimeError):  # the others may have been killed
         distributed.barrier()
     distributed.destroy_process_group()
+    # gloo's threads drop their last message a moment later, which takes the interpreter: once that is going down,
+    # a thread that asks for it aborts the process (github.com/pytorch/pytorch/pull/179291).
+    time.sleep(LINGER)
 
 
 def number() -> int:
