@@ -68,14 +68,15 @@ class Noise(Mapping[str, Tensor]):
 
     def replace(self, values: Mapping[str, Tensor]) -> Noise:
         """The same noise with some sites set or added."""
-        return self._like({**self._values, **values}, self.factual)
+        return self.like({**self._values, **values}, self.factual)
 
     def of_rows(self, rows: slice) -> Noise:
         """The noise of some rows."""
         factual = None if self.factual is None else self.factual[rows]
-        return self._like({name: value[rows] for name, value in self.items()}, factual)
+        return self.like({name: value[rows] for name, value in self.items()}, factual)
 
-    def _like(self, values: Mapping[str, Tensor], factual: Batch | None) -> Noise:
+    def like(self, values: Mapping[str, Tensor], factual: Batch | None) -> Noise:
+        """Other values and rows, drawn as these were."""
         return Noise(values, factual, seed=self.seed, abduction=self.abduction, temperatures=self.temperatures)
 
     def __repr__(self) -> str:

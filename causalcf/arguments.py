@@ -477,14 +477,14 @@ def load_benchmark(
         data,
         train,
         test,
-        [node for node, variable in train.variables.items() if not variable.event_shape],
-        named("--model, --mechanism", makers),
-        predictors.pretrained(data, folder=judges, device=device),
-        space,
-        _perception(vgg),
-        _inception(),
-        [parse_residual(text) for text in residuals or RESIDUALS.get(data, ("1", "0"))],
-        {path.stem: file_digest(path) for path in files},
+        nodes=[node for node, variable in train.variables.items() if not variable.event_shape],
+        models=named("--model, --mechanism", makers),
+        predictors=predictors.pretrained(data, folder=judges, device=device),
+        latents=space,
+        perception=_perception(vgg),
+        features=_inception(),
+        residuals=[parse_residual(text) for text in residuals or RESIDUALS.get(data, ("1", "0"))],
+        files={path.stem: file_digest(path) for path in files},
     )
 
 

@@ -17,6 +17,7 @@ from causalcf.data import Batch
 from causalcf.errors import InterventionError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
+from causalcf.nn import column
 
 __all__ = ["LogDensity", "log_density"]
 
@@ -90,7 +91,7 @@ def _acted_log_prob(
     if isinstance(action, Affine):
         natural = (x - action.amount) / action.factor
         impossible = mechanism.variable.outside(natural)
-        natural = torch.where(impossible.reshape(-1, *[1] * (x.ndim - 1)), x, natural)
+        natural = torch.where(column(impossible, x), x, natural)
         stretch = action.factor.abs().log().expand_as(x).reshape(x.shape[0], -1).sum(1)
         return (_log_prob(mechanism, natural, pa, particles) - stretch).masked_fill(impossible, -torch.inf)
     if isinstance(action, SetTo) and action.drawn:

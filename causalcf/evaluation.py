@@ -25,7 +25,7 @@ from causalcf.metrics.features import evaluating
 from causalcf.predictors import Predictor, Predictors
 from causalcf.provenance import lineage
 from causalcf.records import Record, Records
-from causalcf.residual import Fading, Residual
+from causalcf.residual import Residual, recorded
 from causalcf.scm import StructuralCausalModel
 from causalcf.scores import NEEDS, SCORES, Entry, Inquiry, Score, classifier_of, residuals_of
 from causalcf.variables import Image
@@ -304,7 +304,7 @@ def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
                 n=len(score.value) if isinstance(score.value, Tensor) else inquiry.x.rows,
                 seed=inquiry.seed,
                 device=str(inquiry.scm.device),
-                residual=str(score.residual) if isinstance(score.residual, Fading) else score.residual,
+                residual=recorded(score.residual),
                 abduction=inquiry.abduction,
                 judge=score.judge,
             )

@@ -23,6 +23,7 @@ from causalcf.data import Batch
 from causalcf.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
+from causalcf.nn import column
 from causalcf.predictors import Predictors
 from causalcf.residual import Fading, Residual, check_residual
 from causalcf.settings import POSITIVE, WEIGHT
@@ -148,7 +149,7 @@ class Tuning(Trainable):
         for i, (node, (mechanism, parents)) in enumerate(self._ancestors.items()):
             u = mechanism.abduct(known[node], {parent: known[parent] for parent in parents})
             natural = mechanism.variable.project(mechanism.predict(u, {parent: values[parent] for parent in parents}))
-            here = (acted == i).reshape(-1, *[1] * (natural.ndim - 1))
+            here = column(acted == i, natural)
             values[node] = torch.where(here, known[node][other], natural)
         return values
 
@@ -251,11 +252,7 @@ def finetune(
 ) -> Tuned:
     """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
     _check(graph, mechanisms[node], predictors, node, slack, actions, start, ascent)
-    if residual is not None:
-        check_residual(residual, graph, {node: mechanisms[node]})
-        if not mechanisms[node].residual_sites:
-            kind = type(mechanisms[node]).__name__
-            raise InterventionError(f"residual={residual!r}: the {kind} of '{node}' has no residual. Leave it out.")
+    _check_residual(graph, mechanisms[node], node, residual)
     ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
     tuning = Tuning(
         mechanisms[node],
@@ -344,6 +341,15 @@ def _check(
         raise DataError(
             f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}."
         )
+
+
+def _check_residual(graph: CausalGraph, mechanism: Mechanism, node: str, residual: Residual | None) -> None:
+    if residual is None:
+        return
+    check_residual(residual, graph, {node: mechanism})
+    if not mechanism.residual_sites:
+        kind = type(mechanism).__name__
+        raise InterventionError(f"residual={residual!r}: the {kind} of '{node}' has no residual. Leave it out.")
 
 
 def _moved(predictors: Predictors, mechanism: Mechanism) -> Predictors:

@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 from causalcf.variables import Image, Variable
 
-__all__ = ["ParentEncoder", "Standardiser", "mlp"]
+__all__ = ["ParentEncoder", "Standardiser", "column", "mlp"]
+
+
+def column(per_row: Tensor, like: Tensor) -> Tensor:
+    """One number a row, (N,) or (), in a shape that broadcasts against rows (N, ...).
+
+    Example:
+        >>> column(torch.ones(5), torch.zeros(5, 2, 3)).shape
+        torch.Size([5, 1, 1])
+    """
+    return per_row.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.SiLU) -> nn.Sequential:

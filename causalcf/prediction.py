@@ -14,6 +14,7 @@ from causalcf.action import Action, Actions, OutOfSupport
 from causalcf.errors import InterventionError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Classifier, Mechanism
+from causalcf.nn import column
 from causalcf.residual import Fading, Residual, check_residual
 from causalcf.variables import Variable
 
@@ -126,7 +127,7 @@ def _acted_noise(
     u = noise.of(node, mechanism)
     if residual != 1.0:
         scale = _residual_scale(mechanism, noise, pa, residual)
-        u |= {suffix: _column(scale, u[suffix]) * u[suffix] for suffix in mechanism.residual_sites}
+        u |= {suffix: column(scale, u[suffix]) * u[suffix] for suffix in mechanism.residual_sites}
     for suffix, value in u.items():
         action: Action | None = actions.get(site(node, suffix))
         if action is not None:
@@ -148,10 +149,6 @@ def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfS
     """The acted value checked against its support, or clipped to it with a count of the rows."""
     outside = variable.outside(value)
     if out_of_support == "clip" and bool(torch.isfinite(value).all()):
-        return torch.where(_column(outside, value), variable.project(value), value), int(outside.sum())
+        return torch.where(column(outside, value), variable.project(value), value), int(outside.sum())
     variable.check(node, value, remedy='Change the action, or pass out_of_support="clip".')
     return value, 0
-
-
-def _column(per_row: Tensor, like: Tensor) -> Tensor:
-    return per_row.reshape(-1, *[1] * (like.ndim - 1))

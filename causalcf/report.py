@@ -14,7 +14,7 @@ from causalcf.checkpoint import write_atomically, write_file
 from causalcf.counterfactual import Counterfactual, listed_worlds
 from causalcf.data import scalar_columns
 from causalcf.provenance import provenance
-from causalcf.residual import Fading, residual_label
+from causalcf.residual import recorded, residual_label
 
 if TYPE_CHECKING:
     from causalcf.explainers import Explanation
@@ -205,7 +205,7 @@ def write_counterfactual(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     asked = {
-        "residual": str(cf.residual) if isinstance(cf.residual, Fading) else cf.residual,
+        "residual": recorded(cf.residual),
         "abduction": cf.abduction,
         "temperatures": dict(cf.temperatures),
         "num_samples": cf.num_samples,

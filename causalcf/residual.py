@@ -16,7 +16,7 @@ from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Image, Variable
 
-__all__ = ["Fading", "Residual", "check_residual", "read_residual", "residual_label"]
+__all__ = ["Fading", "Residual", "check_residual", "read_residual", "recorded", "residual_label"]
 
 ROUNDING = 1e-4
 """Share of a value by which mechanisms computed again may move it: that is no distance."""
@@ -140,6 +140,11 @@ def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[s
         )
 
 
+def recorded(residual: Residual | None) -> float | str | None:
+    """A residual as JSON holds it: a number, or the lengths over which it fades."""
+    return str(residual) if isinstance(residual, Fading) else residual
+
+
 def residual_label(residual: Residual | str) -> str:
     """A residual's name in tables and pictures: `residual 0`, `residual fading (thickness=1)`."""
     return f"residual {residual:g}" if isinstance(residual, int | float) else f"residual fading ({residual})"
@@ -149,9 +154,12 @@ def _distance(variable: Variable, factual: Tensor, value: Tensor) -> Tensor:
     """How far a parent has moved, one number a row; 1 for another category, 0 for what rounding does."""
     if variable.discrete:
         return (value != factual).to(torch.get_default_dtype())
-    moved = (value - factual).flatten(1).norm(dim=1) if value.ndim > 1 else (value - factual).abs()
-    size = factual.flatten(1).norm(dim=1) if factual.ndim > 1 else factual.abs()
-    return torch.where(moved <= ROUNDING * size, 0.0, moved)
+    moved = _size(value - factual)
+    return torch.where(moved <= ROUNDING * _size(factual), 0.0, moved)
+
+
+def _size(x: Tensor) -> Tensor:
+    return x.flatten(1).norm(dim=1) if x.ndim > 1 else x.abs()
 
 
 def _kept(distance: Tensor, length: float) -> Tensor:

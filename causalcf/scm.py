@@ -679,8 +679,7 @@ class StructuralCausalModel(nn.Module):
         tensors = {
             f"{node}.{name}": tensor.half() if node in half and name in weights[node] else tensor
             for node, mechanism in mechanisms.items()
-            for name, tensor in mechanism.state_dict().items()
-            if name.split(".")[0] not in mechanism.training_only
+            for name, tensor in mechanism.saved_state().items()
         }
         write_file(path, header, tensors)
 

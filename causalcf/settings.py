@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from numbers import Integral, Real
 from typing import Any
@@ -47,6 +47,10 @@ class Range:
             return False
         bounded = self.low <= value <= self.high  # type: ignore[operator]
         return bounded and not (self.above and value == self.low) and not (self.below and value == self.high)
+
+    def each(self, entries: int | None = None) -> Range:
+        """The same for every number of a tuple, of so many entries or of any number."""
+        return replace(self, entries=entries)
 
     def __str__(self) -> str:
         kind = "whole number" if self.whole else "number"

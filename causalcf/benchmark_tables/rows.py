@@ -180,9 +180,8 @@ def identity(scm: StructuralCausalModel) -> str:
     digest = hashlib.sha256()
     for node, mechanism in scm.mechanisms.items():
         digest.update(json.dumps([node, type(mechanism).__name__, mechanism.config]).encode())
-        for name, tensor in sorted(mechanism.state_dict().items()):
-            if name.split(".")[0] not in mechanism.training_only:  # which a model's file leaves out
-                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        for name, tensor in sorted(mechanism.saved_state().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -188,10 +188,10 @@ class Explainer(ABC):
             return self.variable.read(label, values, self.scm.dtype, self.scm.device).long()
         try:
             codes = torch.as_tensor(values, device=self.scm.device)
-            if bool(((codes == codes.long()) & (codes >= 0)).all()):
-                return codes.long()
-        except (TypeError, ValueError):
-            pass  # text is no tensor
+        except (TypeError, ValueError):  # text is no tensor
+            codes = torch.full((1,), -1)
+        if bool(((codes == codes.long()) & (codes >= 0)).all()):
+            return codes.long()
         raise DataError(
             f"The column '{label}' holds no class codes 0, 1, 2, ...: it begins with {values[:3]}. Say which categories"
             f" it has: {type(self).__name__}(..., variable=ccf.Categorical([...]))."
@@ -394,7 +394,7 @@ class Explainer(ABC):
             return parts[0], factuals[0]
         factual = Batch({name: torch.cat([part[name] for part in factuals]) for name in factuals[0]}, whole.index)
         sites = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return Noise(sites, factual, seed=parts[0].seed, abduction=parts[0].abduction), factual
+        return parts[0].like(sites, factual), factual
 
     def _parents(self, factual: Batch) -> dict[str, Tensor]:
         return {parent: factual[parent] for parent in self.scm.graph.parents(self.node)}

@@ -14,6 +14,7 @@ from causalcf.explainers.base import Explainer
 from causalcf.explainers.query import Found, Query, Trail
 from causalcf.explainers.search import Evaluation, Proximal, search
 from causalcf.explainers.targets import l1, margin, squared_l2
+from causalcf.nn import column
 
 __all__ = ["ElasticSearch"]
 
@@ -65,9 +66,8 @@ class ElasticSearch(Explainer):
         cheaper = self._cost(query, b.code) < self._cost(query, a.code)
         closer = query.progress(query.ask(b.code)) > query.progress(query.ask(a.code))
         second = torch.where(a.reached, b.reached & cheaper, b.reached | closer)
-        column = second.reshape(-1, *[1] * (a.code.ndim - 1))
         return Found(
-            torch.where(column, b.code, a.code),
+            torch.where(column(second, a.code), b.code, a.code),
             a.steps + b.steps,
             torch.where(second, b.reason, a.reason),
             _either(a.trail, b.trail, second),

@@ -117,9 +117,7 @@ def identity_of_mechanism(mechanism: Mechanism) -> str:
     """Digest of a mechanism: what it is of, given what, and its weights."""
     facts = [type(mechanism).__name__, mechanism.variable.to_json()]
     facts += [[name, variable.to_json()] for name, variable in mechanism.parents.items()]
-    training_only = mechanism.training_only
-    weights = {name: t for name, t in mechanism.state_dict().items() if name.split(".")[0] not in training_only}
-    return fingerprint(weights, facts)
+    return fingerprint(mechanism.saved_state(), facts)
 
 
 def identity_of_classifier(f: nn.Module | Sequence[Any] | Callable[..., Any] | None) -> str:

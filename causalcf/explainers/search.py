@@ -17,6 +17,7 @@ from torch import Tensor
 
 from causalcf.errors import ExplanationError
 from causalcf.explainers.query import REASONS, Found, Query, Trail
+from causalcf.nn import column
 
 __all__ = ["Adam", "Descent", "Evaluate", "Evaluation", "GreedyCoordinate", "Proximal", "Sign", "Update", "search"]
 
@@ -272,7 +273,7 @@ class _Run:
         going = self.reason == RUNNING
         self.steps = torch.where(going, t, self.steps)
         better = self._better(said, going, keep, last=last)
-        self.kept = torch.where(_column(better, self.kept), self.point.detach(), self.kept)
+        self.kept = torch.where(column(better, self.kept), self.point.detach(), self.kept)
         self.kept_at = torch.where(better, t, self.kept_at)
         if keep == "first":
             self.reason = torch.where(going & said.met, REACHED, self.reason)
@@ -319,7 +320,3 @@ class _Run:
 
     def step(self, update: Update, gradient: Tensor, t: int) -> None:
         self.code, self.state = update.step(self.query, self.code, gradient, self.state, t)
-
-
-def _column(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (like.ndim - 1))

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from causalcf.errors import DensityError, MechanismError
 from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
+from causalcf.nn import column
 from causalcf.settings import Range, require_settings
 from causalcf.variables import Variable
 
@@ -127,6 +128,10 @@ class Mechanism(Trainable, ABC):
     def build(self) -> None:
         """Create the networks; called once, when variable and parents are known."""
 
+    def saved_state(self) -> dict[str, Tensor]:
+        """The weights and buffers that a file holds: all but what only training needs."""
+        return {name: t for name, t in self.state_dict().items() if name.split(".")[0] not in self.training_only}
+
     def require(self, **ranges: Range) -> None:
         """Raise `MechanismError` unless every setting is what it may be."""
         require_settings(self, f"{type(self).__name__} of '{self.node}'", MechanismError, **ranges)
@@ -185,7 +190,7 @@ class Mechanism(Trainable, ABC):
         """
         u = dict(u)
         for suffix in self.residual_sites:
-            u[suffix] = u[suffix].detach() * carried.reshape(-1, *[1] * (u[suffix].ndim - 1))
+            u[suffix] = u[suffix].detach() * column(carried, u[suffix])
         shown = {**pa_star, self.node: self.predict(u, pa_star)}
         losses = [predictor.loss(pa_star[target], shown) for target, predictor in predictors.items()]
         return torch.stack(losses).sum()

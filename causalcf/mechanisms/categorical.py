@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -49,7 +49,7 @@ class DiscreteMechanism(Mechanism):
         """How many logits the distribution needs."""
 
     def validate(self) -> None:
-        self.require(hidden=replace(COUNT, entries=None))
+        self.require(hidden=COUNT.each())
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
             raise MechanismError(

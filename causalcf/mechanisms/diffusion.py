@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import log, pi
 from typing import ClassVar, cast
@@ -90,7 +90,7 @@ class Diffusion(ImageMechanism):
 
     def validate(self) -> None:
         super().validate()
-        self.require(widths=replace(COUNT, entries=3), steps=COUNT, iterations=COUNT)
+        self.require(widths=COUNT.each(3), steps=COUNT, iterations=COUNT)
         self.require(sigma=Range(0, 1, above=True, below=True))
 
     def build(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -249,7 +249,7 @@ class Flow(InvertibleMechanism):
 
     def validate(self) -> None:
         super().validate()
-        self.require(bins=COUNT, hidden=replace(COUNT, entries=None))
+        self.require(bins=COUNT, hidden=COUNT.each())
 
     def build_flow(self, features: int, context: int) -> None:
         self.bijection = _spline_flow(features, context, self.bins, hidden_features=self.hidden, activation=nn.SiLU)
@@ -292,7 +292,7 @@ class AdditiveNoise(InvertibleMechanism):
 
     def validate(self) -> None:
         super().validate()
-        self.require(bins=COUNT, hidden=replace(COUNT, entries=None))
+        self.require(bins=COUNT, hidden=COUNT.each())
         if not isinstance(self.variable, Real):
             raise self.reject("a Real")
 

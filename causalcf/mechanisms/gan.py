@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -91,7 +91,7 @@ class GAN(ImplicitImage, ImageMechanism):
 
     def validate(self) -> None:
         super().validate()
-        self.require(latent=COUNT, widths=replace(COUNT, entries=3), refine=NATURAL)
+        self.require(latent=COUNT, widths=COUNT.each(3), refine=NATURAL)
         self.require(**dict.fromkeys(("identity", "cycle", "obedience", "penalty", "jitter"), WEIGHT))
 
     def build(self) -> None:

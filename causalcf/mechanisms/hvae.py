@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, pairwise
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -131,12 +131,12 @@ class HVAE(ImageMechanism):
             )
 
     def _check_options(self) -> None:
-        self.require(strides=replace(COUNT, entries=None), bottleneck=POSITIVE, beta=WEIGHT, temperature=POSITIVE)
+        self.require(strides=COUNT.each(), bottleneck=POSITIVE, beta=WEIGHT, temperature=POSITIVE)
         if self.sigma is not None:
             self.require(sigma=POSITIVE)
         # One entry per stride and one for the top level.
-        each = replace(NATURAL, entries=len(self.strides) + 1)
-        self.require(widths=replace(each, low=1), blocks=each, latent=each)
+        levels = len(self.strides) + 1
+        self.require(widths=COUNT.each(levels), blocks=NATURAL.each(levels), latent=NATURAL.each(levels))
         if any(fine >= coarse or coarse % fine for fine, coarse in pairwise(self.strides)):
             raise MechanismError(
                 f"HVAE of '{self.node}': each stride must be a multiple of the one before, got {self.strides}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -59,7 +59,7 @@ class Recipe:
         whole = {"batch_size": COUNT, "accumulate": COUNT, "patience": COUNT}
         whole |= dict.fromkeys(("epochs", "min_steps", "warmup"), NATURAL)
         share = Range(0, 1, below=True)
-        numbers = {"clip": POSITIVE, "ema": share, "betas": replace(share, entries=2)}
+        numbers = {"clip": POSITIVE, "ema": share, "betas": share.each(2)}
         numbers |= dict.fromkeys(("lr", "weight_decay", "slack"), WEIGHT)
         require_settings(self, "The training recipe", TrainingError, **whole, **numbers)
 

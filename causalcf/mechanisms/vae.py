@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -70,7 +70,7 @@ class VAE(ImageMechanism):
 
     def validate(self) -> None:
         super().validate()
-        self.require(latent=COUNT, widths=replace(COUNT, entries=3), beta=WEIGHT)
+        self.require(latent=COUNT, widths=COUNT.each(3), beta=WEIGHT)
         if self.sigma is not None:
             self.require(sigma=POSITIVE)
 
