@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf.errors import CausalCFError, DataError, MissingFileError, UnknownNodeError
-from causalcf.variables import Boolean, Categorical, Real, Variable
+from causalcf.core.errors import CausalCFError, DataError, MissingFileError, UnknownNodeError
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.scalar import Real
 
 if TYPE_CHECKING:
     import pandas as pd

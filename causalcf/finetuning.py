@@ -17,17 +17,26 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf import seeding, training
-from causalcf.checkpoint import fingerprint
+from causalcf import training
+from causalcf.core import seeding
+from causalcf.core.checkpoint import fingerprint
+from causalcf.core.errors import (
+    DataError,
+    GraphError,
+    InterventionError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
+from causalcf.core.nn import column
+from causalcf.core.settings import POSITIVE, WEIGHT
 from causalcf.data import Batch
-from causalcf.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
-from causalcf.nn import column
 from causalcf.predictors import Predictors
-from causalcf.residual import Fading, Residual, check_residual
-from causalcf.settings import POSITIVE, WEIGHT
-from causalcf.variables import Image, Variable
+from causalcf.scm.residual import Fading, Residual, check_residual
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
 
 __all__ = ["Tuning", "finetune", "tuned_node"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import causalcf as ccf
-from causalcf import errors
+from causalcf.core import errors
 
 HERE = Path(__file__).parent
 

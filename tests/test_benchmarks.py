@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from causalcf import benchmarks
-from causalcf.benchmarks import Cost
+from causalcf.costs import run as benchmarks
+from causalcf.costs.run import Cost
 
 
 @pytest.fixture(scope="module")

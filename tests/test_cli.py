@@ -21,13 +21,14 @@ from PIL import Image as Pillow
 from sklearn.datasets import load_digits
 
 import causalcf as ccf
-from causalcf import arguments, cli, predictors
-from causalcf.checkpoint import read_file
+from causalcf import cli, predictors
+from causalcf.cli import load as arguments
+from causalcf.core.checkpoint import read_file
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
-from causalcf.errors import DataError, InterventionError
+from causalcf.evaluation.scores import SCORES
 from causalcf.mechanisms import MECHANISMS, Recipe
-from causalcf.scores import SCORES
 
 VARIABLES = {
     "thickness": ccf.Positive(),

@@ -14,15 +14,15 @@ from torch import Tensor
 
 import causalcf as ccf
 from causalcf import predictors
+from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.datasets.bars import CENTRES, Bars, draw
 from causalcf.datasets.base import Dataset
-from causalcf.errors import DataError, GraphError, UnknownNodeError
-from causalcf.evaluation import select_rows
+from causalcf.evaluation.evaluate import select_rows
+from causalcf.evaluation.records import Record, Records
+from causalcf.evaluation.scores import SCORES
 from causalcf.mechanisms import Mechanism, Recipe
 from causalcf.mechanisms.base import Kind, Parents
 from causalcf.predictors import Predictor, Predictors
-from causalcf.records import Record, Records
-from causalcf.scores import SCORES
 
 ALL = tuple(name for name in SCORES if name != "log density")  # of these models none has a density
 DRAWN = ("sample fid", "uncertainty")  # by seeds of their batches

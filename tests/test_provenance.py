@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import torch
 
 import causalcf
-from causalcf.provenance import provenance
+from causalcf.core.provenance import provenance
 
 
 def test_facts_of_a_run(monkeypatch):

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from causalcf import seeding
+from causalcf.core import seeding
 
 
 def test_a_seed_is_a_number_a_generator_or_torchs_state() -> None:

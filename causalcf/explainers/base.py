@@ -19,21 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf import seeding
-from causalcf.abduction import Noise
-from causalcf.checkpoint import read_file, write_file
+from causalcf.core import seeding
+from causalcf.core.checkpoint import read_file, write_file
+from causalcf.core.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
+from causalcf.core.provenance import provenance
 from causalcf.data import Batch, columns
-from causalcf.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
-from causalcf.explainers.files import identity_of_classifier, identity_of_mechanism, packed, unpacked
 from causalcf.explainers.query import Found, Query, read_target
+from causalcf.explainers.saved import identity_of_classifier, identity_of_mechanism, packed, unpacked
 from causalcf.explainers.settings import require_types
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
-from causalcf.provenance import provenance
-from causalcf.scm import StructuralCausalModel
-from causalcf.variables import Categorical, Variable
+from causalcf.scm.abduction import Noise
+from causalcf.scm.model import StructuralCausalModel
+from causalcf.variables import Variable
+from causalcf.variables.codes import Categorical
 
 __all__ = ["Explainer"]
 

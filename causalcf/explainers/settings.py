@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin, get_type_hints
 
-from causalcf.errors import ExplanationError
-from causalcf.settings import COUNT, WEIGHT, Range, require_settings
+from causalcf.core.errors import ExplanationError
+from causalcf.core.settings import COUNT, WEIGHT, Range, require_settings
 
 if TYPE_CHECKING:
     from causalcf.explainers.base import Explainer

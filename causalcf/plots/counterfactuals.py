@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.plots.images import plot_images
 from causalcf.plots.results import drawn_worlds, notes_of, row_labels
 from causalcf.plots.style import styled
 from causalcf.plots.values import plot_values
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 if TYPE_CHECKING:
-    from causalcf.counterfactual import Counterfactual
+    from causalcf.scm.counterfactual import Counterfactual
 
 __all__ = ["plot_counterfactual"]
 

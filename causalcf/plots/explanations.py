@@ -9,9 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.plots.style import CUT, GREY, INK, WORLDS, new_figure, styled
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 if TYPE_CHECKING:
     from causalcf.explainers import Explanation, Stream

@@ -14,7 +14,8 @@ from scipy.interpolate import PchipInterpolator
 from causalcf.graph import CausalGraph
 from causalcf.plots.layout import Extent, Layout, layered
 from causalcf.plots.style import ACTED, ACTED_FILL, CUT, FAINT, GREY, INK, PAPER, new_figure, styled, text_width
-from causalcf.variables import Image, Variable
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
 
 __all__ = ["draw_graph"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from causalcf.errors import DataError
-from causalcf.residual import Fading
+from causalcf.core.errors import DataError
+from causalcf.scm.residual import Fading
 
 if TYPE_CHECKING:
-    from causalcf.counterfactual import Counterfactual
+    from causalcf.scm.counterfactual import Counterfactual
 
 __all__ = ["DrawnWorld", "drawn_worlds", "notes_of", "row_labels"]
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from causalcf.errors import CausalCFError
+from causalcf.core.errors import CausalCFError
 
 __all__ = ["new_figure", "save_figure", "styled", "text_width"]
 

@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.action import GivenFactual, Scale, Shift
+from causalcf.do import GivenFactual, Scale, Shift
 from causalcf.graph import CausalGraph
-from causalcf.variables import Boolean, Categorical, Variable
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["action_pieces", "describe_actions", "show", "signed", "three_digits"]
 

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from causalcf import seeding, training
+from causalcf import training
+from causalcf.core import seeding
+from causalcf.core.errors import DataError
+from causalcf.core.provenance import provenance
 from causalcf.data import read
-from causalcf.errors import DataError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
 from causalcf.predictors.network import Predictor
-from causalcf.provenance import provenance
 
 __all__ = ["Part", "fit", "part"]
 

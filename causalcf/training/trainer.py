@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from causalcf import seeding
+from causalcf.core import seeding
+from causalcf.core.errors import MechanismError, TrainingError
 from causalcf.data import Batch
-from causalcf.errors import MechanismError, TrainingError
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
 from causalcf.training.progress import Report
 
 if TYPE_CHECKING:
-    from causalcf.training.run import Fit
+    from causalcf.training.job import Fit
 
 __all__ = ["MAX_SKIPPED", "Trainer", "prefixed", "rows_of", "schedule", "stripped"]
 

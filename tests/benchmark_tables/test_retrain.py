@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import benchmark_tables, cli, predictors
-from causalcf.benchmark_tables import retrain
-from causalcf.benchmark_tables.retrain import refit_arguments
+from causalcf import benchmark as benchmark_tables
+from causalcf import cli, predictors
+from causalcf.benchmark import retrain
+from causalcf.benchmark.retrain import refit_arguments
+from causalcf.core.errors import CausalCFError, DataError
 from causalcf.datasets.bars import Bars
-from causalcf.errors import CausalCFError, DataError
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Predictor
 

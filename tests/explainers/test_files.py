@@ -7,11 +7,11 @@ import torch
 from explainers.models import images, linear_classifier, linear_scm, targets
 from torch import Tensor, nn
 
-from causalcf.checkpoint import write_file
 from causalcf.classifiers import Perceptrons
-from causalcf.errors import CheckpointError
+from causalcf.core.checkpoint import write_file
+from causalcf.core.errors import CheckpointError
 from causalcf.explainers import C3LT, CFProto, Clarity, Explainer
-from causalcf.explainers.files import packed, unpacked
+from causalcf.explainers.saved import packed, unpacked
 
 SETTINGS: dict[str, Any] = {"max_steps": 20, "autoencoder_weight": 1.0, "prototype_weight": 0.1}
 
