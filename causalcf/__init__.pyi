@@ -12,6 +12,7 @@ from .do import shift as shift
 from .evaluation import evaluate as evaluate
 from .evaluation.records import Record as Record
 from .evaluation.records import Records as Records
+from .finetuning import finetune as finetune
 from .graph import CausalGraph as CausalGraph
 from .graph import graph_names as graph_names
 from .graph import load_graph as load_graph

@@ -9,8 +9,6 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.data import Batch
-
 __all__ = ["Do", "GivenFactual", "Scale", "Shift", "given_factual", "is_stochastic", "scale", "shift"]
 
 Do = Mapping[str, Any]
@@ -34,7 +32,7 @@ class Scale:
 class GivenFactual:
     """Set the node to `fn(parents, factual)`: acted values of its parents, and the observed row."""
 
-    fn: Callable[[Mapping[str, Tensor], Batch], Any]
+    fn: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
 
 
 def shift(amount: float | Tensor) -> Shift:
@@ -57,7 +55,7 @@ def scale(factor: float | Tensor) -> Scale:
     return Scale(factor)
 
 
-def given_factual(fn: Callable[[Mapping[str, Tensor], Batch], Any]) -> GivenFactual:
+def given_factual(fn: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]) -> GivenFactual:
     """Action: set a node to a function of its acted parents and of the observed row.
 
     Exists only for counterfactuals: without an observation there is no factual.

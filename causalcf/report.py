@@ -13,7 +13,8 @@ from causalcf.core.checkpoint import write_file
 from causalcf.core.files import write_csv, write_json
 from causalcf.core.provenance import provenance
 from causalcf.data import scalar_columns
-from causalcf.scm.counterfactual import Counterfactual, listed_worlds
+from causalcf.scm.action import read_worlds
+from causalcf.scm.counterfactual import Counterfactual
 from causalcf.scm.residual import recorded, residual_label
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def print_counterfactual(cf: Counterfactual, *, rows: int = 6) -> None:
     from causalcf.plots import describe_actions
 
     columns = [] if cf.factual is None else [("observed", scalar_columns(cf.factual, cf.graph.variables))]
-    for view, do in zip(_worlds(cf), listed_worlds(cf.do), strict=True):
+    for view, do in zip(_worlds(cf), read_worlds(cf.do).each, strict=True):
         first = view.sample(0) if cf.num_samples else view
         columns.append((describe_actions(do, cf.graph), scalar_columns(first, cf.graph.variables)))
     index = [str(label) for label in cf.index.tolist()][:rows]

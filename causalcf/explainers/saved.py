@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
+from causalcf import classifiers, variables
+from causalcf.core import nn as layers
 from causalcf.core.checkpoint import fingerprint
 from causalcf.core.errors import CheckpointError
+from causalcf.explainers import networks
 from causalcf.mechanisms import Mechanism
 
-__all__ = ["identity_of_classifier", "identity_of_mechanism", "packed", "unpacked"]
+__all__ = ["HOMES", "identity_of_classifier", "identity_of_mechanism", "known_classes", "packed", "unpacked"]
 
-HOMES = ("torch.nn.", "causalcf.nn.", "causalcf.classifiers.", "causalcf.explainers.", "causalcf.variables.")
-"""Where the networks and records come from that a file may name."""
+HOMES = (nn, layers, classifiers, networks, variables)
+"""Modules whose networks and records a file may hold, besides those of the explainer's own module."""
 
 OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training", "_parameters", "_buffers", "_modules"}
 """Attributes that say nothing of a network."""
@@ -29,20 +32,21 @@ OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training", "_parameters", "_buffe
 # ---------------------------------------------------------------------- values
 
 
-def packed(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
+def packed(value: Any, tensors: dict[str, Tensor], where: str, known: Mapping[str, type]) -> Any:
     """A value as JSON, its tensors put aside under a name each.
 
     Args:
-        value: Tensors, networks and records of the modules in `HOMES`, containers of such, plain values.
+        value: Tensors, known networks and records, containers of such, plain values.
         tensors: Where tensors are put, by the path that leads to them.
         where: The path to the value.
+        known: Class name -> class, as `known_classes` gives them.
 
     Raises:
         CheckpointError: It is something else.
 
     Example:
         >>> tensors = {}
-        >>> packed({"scale": Tensor([1, 1]), "size": (3, 4)}, tensors, "it")
+        >>> packed({"scale": Tensor([1, 1]), "size": (3, 4)}, tensors, "it", {})
         {'dict': [['scale', {'tensor': 'it.scale'}], ['size', {'tuple': [3, 4]}]]}
         >>> list(tensors)
         ['it.scale']
@@ -53,30 +57,35 @@ def packed(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
         tensors[where] = value
         return {"parameter" if isinstance(value, nn.Parameter) else "tensor": where}
     if type(value) is dict:
-        return {"dict": [[key, packed(item, tensors, f"{where}.{key}")] for key, item in value.items()]}
+        return {"dict": [[key, packed(item, tensors, f"{where}.{key}", known)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
-        items = [packed(item, tensors, f"{where}.{i}") for i, item in enumerate(value)]
+        items = [packed(item, tensors, f"{where}.{i}", known) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if name.startswith(HOMES) and (isinstance(value, nn.Module) or is_dataclass(value)):
+    name = type(value).__name__
+    if known.get(name) is type(value):
         kept = vars(value).items()
         if isinstance(value, nn.Module):
             kept = [(key, item) for key, item in kept if key not in OF_EVERY_MODULE]
-        return {"class": name, "state": packed(dict(kept), tensors, where)}
+        return {"class": name, "state": packed(dict(kept), tensors, where, known)}
     raise CheckpointError(
-        f"{where} is a {name}, which a file cannot hold: what `fit` leaves in public attributes has to be tensors,"
+        f"{where} is a {type(value).__module__}.{name}, which a file cannot hold: what `fit` leaves in public attributes has to be tensors,"
         " layers of torch.nn, networks of causalcf, or plain values."
     )
 
 
-def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type]) -> Any:
     """What `packed` made JSON and tensors of.
+
+    Args:
+        value: The JSON.
+        tensors: Name -> tensor.
+        known: Class name -> class; a file decides nothing about what is imported.
 
     Raises:
         CheckpointError: It names a class that there is none of here.
     """
     if isinstance(value, list):
-        return [unpacked(item, tensors) for item in value]
+        return [unpacked(item, tensors, known) for item in value]
     if not isinstance(value, dict):
         return value
     if "tensor" in value:
@@ -84,10 +93,10 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "parameter" in value:
         return nn.Parameter(tensors[value["parameter"]], requires_grad=False)
     if "tuple" in value:
-        return tuple(unpacked(value["tuple"], tensors))
+        return tuple(unpacked(value["tuple"], tensors, known))
     if "dict" in value:
-        return {key: unpacked(item, tensors) for key, item in value["dict"]}
-    made, state = _class(value["class"]), unpacked(value["state"], tensors)
+        return {key: unpacked(item, tensors, known) for key, item in value["dict"]}
+    made, state = _class(value["class"], known), unpacked(value["state"], tensors, known)
     if not issubclass(made, nn.Module):
         return made(**state)
     # As copies and unpickled networks are made: torch fills in what older versions did not have.
@@ -97,17 +106,32 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return module
 
 
-def _class(name: str) -> type:
-    home, _, last = name.rpartition(".")
-    try:
-        found = getattr(import_module(home), last) if name.startswith(HOMES) else None
-    except (ImportError, AttributeError):
-        found = None
-    if not (isinstance(found, type) and (issubclass(found, nn.Module) or is_dataclass(found))):
+def known_classes(*own: ModuleType) -> dict[str, type]:
+    """The networks and records that a file may hold, by name.
+
+    Args:
+        own: Modules besides `HOMES`: that of the explainer.
+
+    Example:
+        >>> known_classes()["Linear"]
+        <class 'torch.nn.modules.linear.Linear'>
+    """
+    found = {}
+    for home in (*reversed(own), *reversed(HOMES)):
+        for name, value in vars(home).items():
+            if isinstance(value, type) and (issubclass(value, nn.Module) or is_dataclass(value)):
+                found[name] = value
+    return found
+
+
+def _class(name: str, known: Mapping[str, type]) -> type:
+    """Older files say where a class lived as well; its name is what counts."""
+    last = name.rpartition(".")[2]
+    if last not in known:
         raise CheckpointError(
             f"The file holds a {name}, which this causalcf does not know. Load it with its own version."
         )
-    return found
+    return known[last]
 
 
 # ---------------------------------------------------------------------- identities

@@ -97,9 +97,10 @@ def fit(
     index = part(table.rows, which)
     train, held_out = training.split(table[index], validation, seed)
     job = training.Fit(
-        CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables),
         {predictor.target: predictor},
+        {predictor.target: tuple(predictor.parents)},
         {predictor.target: training.plan(predictor, recipe)},
+        CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables).to_json(),
         seed,
         precision=precision,
         checkpoint=None if checkpoint is None else Path(checkpoint),

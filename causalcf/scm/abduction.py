@@ -84,26 +84,21 @@ def abduct(
 ) -> Noise:
     """The noise of every node given the observed rows.
 
-    Deterministic nodes that the data lack are computed, so `factual` is always whole.
-
     Args:
         graph: The causal graph.
         mechanisms: node -> fitted mechanism.
-        x: Observed values in data units.
+        x: Observed values of every node, in data units.
         sample: Draw amortised latents from their posterior instead of taking its mean.
         seed: What random noise is drawn with; None draws from torch's own state.
     """
-    values = dict(x)
     noise: dict[str, Tensor] = {}
     with _drawing(mechanisms, seed):
         for node in graph.nodes:
             mechanism = mechanisms[node]
-            pa = {parent: values[parent] for parent in graph.parents(node)}
-            if node not in values:
-                values[node] = mechanism.predict({}, pa)
-            for suffix, u in mechanism.abduct(values[node], pa, sample=sample).items():
+            pa = {parent: x[parent] for parent in graph.parents(node)}
+            for suffix, u in mechanism.abduct(x[node], pa, sample=sample).items():
                 noise[site(node, suffix)] = u
-    factual = Batch({node: values[node] for node in graph.nodes}, x.index)
+    factual = Batch({node: x[node] for node in graph.nodes}, x.index)
     drawn = [node for node in graph.nodes if sample and mechanisms[node].is_random(sample=True)]
     return Noise(
         noise,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,16 +21,14 @@ from torch.distributions import Distribution
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, InterventionError, UnknownNodeError
 from causalcf.data import Batch
-from causalcf.do import Do, GivenFactual, Scale, Shift
+from causalcf.do import Do, GivenFactual, Scale, Shift, is_stochastic
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
 from causalcf.variables.scalar import Real
 
-__all__ = ["Action", "Actions", "Do", "OutOfSupport", "read_actions"]
-
-OutOfSupport = Literal["raise", "clip"]
+__all__ = ["Action", "Actions", "Dos", "Worlds", "check_targets", "read_actions", "read_one", "read_worlds"]
 
 
 # ---------------------------------------------------------------------- actions, read and checked
@@ -99,6 +97,61 @@ class Function(Action):
             )
         value = self.fn(parents, factual) if self.needs_factual else self.fn(parents)
         return _per_row(self.target, self.variable, value, self.rows, self.samples, self.like)
+
+
+Dos = Do | Sequence[Do] | None
+"""One set of actions, or a list of them for several worlds."""
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """The worlds a query asks for, read once.
+
+    Args:
+        asked: As they were asked for.
+        each: One set of actions a world.
+        listed: Whether they were given as a list, which gives answers a W axis.
+    """
+
+    asked: Dos
+    each: tuple[Do, ...]
+    listed: bool
+
+    @property
+    def random(self) -> bool:
+        """Whether any action is drawn from a distribution."""
+        return any(is_stochastic(do) for do in self.each)
+
+
+def read_worlds(do: Dos) -> Worlds:
+    """The worlds that `do` asks for.
+
+    Raises:
+        InterventionError: An empty list, or a world that is not a mapping.
+
+    Example:
+        >>> read_worlds([{"x": 1.0}, {}]).each
+        ({'x': 1.0}, {})
+    """
+    listed = isinstance(do, list | tuple)
+    if listed and not do:
+        raise InterventionError("do is an empty list: ask for at least one world, do=[{...}].")
+    worlds: Sequence[Any] = do if listed else [do]  # type: ignore[assignment]
+    for world in worlds:
+        if not isinstance(world, Mapping | None):
+            raise InterventionError(f"do must map nodes to actions, as in do={{'x': 1.0}}; got {world!r}.")
+    return Worlds(do, tuple(world or {} for world in worlds), listed)
+
+
+def read_one(do: Dos) -> Do:
+    """The one set of actions of a call that takes no list.
+
+    Raises:
+        InterventionError: It is a list of worlds.
+    """
+    if isinstance(do, list | tuple):
+        raise InterventionError("This takes one set of actions, not a list of worlds. Use counterfactual or predict.")
+    return read_worlds(do).each[0]
 
 
 class Actions(Mapping[str, Action]):

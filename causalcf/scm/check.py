@@ -10,26 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from causalcf.core import seeding
-from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.errors import InterventionError
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 from causalcf.scm.abduction import Noise, abduct
+from causalcf.scm.counterfactual import Counterfactual
 from causalcf.scm.scorecard import Check, Finding
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
 from causalcf.variables.image import Image
 
-if TYPE_CHECKING:
-    from causalcf.scm.counterfactual import Counterfactual
-
-__all__ = ["Check", "Finding", "Origin", "check", "summarise"]
+__all__ = ["Origin", "summarise"]
 
 RARE = 1e-3
 """Probability below which something counts as extrapolation: one row in a thousand is a false alarm."""
@@ -47,6 +45,26 @@ class Origin:
 
     mechanisms: Mapping[str, Mechanism] = field(repr=False)
     seen: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    @torch.no_grad()
+    def check(self, cf: Counterfactual) -> Check:
+        """The scorecard of one world of an answer. See `Counterfactual.check`."""
+        if cf.listed:
+            raise InterventionError("The answer has several worlds. Check one: cf.world(0).check().")
+        if cf.num_samples is not None:
+            raise InterventionError("The answer has several samples. Check one: cf.sample(0).check().")
+        values, noise = cf.worlds[0].values, cf.flat_noise
+        asked = cf.do if isinstance(cf.do, Mapping) else {}
+        acted = [target for target in asked if target in cf.graph]
+        touched = [node for node in cf.graph.nodes if node in {*acted, *cf.graph.descendants(acted)}]
+        findings = []
+        for node in touched:
+            findings += _support(node, cf.graph.variables[node], values[node], self.seen.get(node, {}))
+            if node in acted:
+                findings += _plausible(node, cf.graph, self.mechanisms[node], values)
+        for node, mechanism in self.mechanisms.items():
+            findings += _noise(node, mechanism, noise, self.seen.get(node, {}))
+        return Check(tuple(findings), noise.rows)
 
 
 # ---------------------------------------------------------------------- what a model keeps of its data
@@ -78,29 +96,6 @@ def summarise(
 
 
 # ---------------------------------------------------------------------- the check
-
-
-@torch.no_grad()
-def check(cf: Counterfactual) -> Check:
-    """The scorecard of one world of an answer. See `Counterfactual.check`."""
-    if cf.origin is None:
-        raise DataError("This answer does not know its model. Ask it of the model: scm.counterfactual(x, do=...).")
-    if cf.listed:
-        raise InterventionError("The answer has several worlds. Check one: cf.world(0).check().")
-    if cf.num_samples is not None:
-        raise InterventionError("The answer has several samples. Check one: cf.sample(0).check().")
-    values, noise = cf.worlds[0].values, cf.flat_noise
-    asked = cf.do if isinstance(cf.do, Mapping) else {}
-    acted = [target for target in asked if target in cf.graph]
-    touched = [node for node in cf.graph.nodes if node in {*acted, *cf.graph.descendants(acted)}]
-    findings = []
-    for node in touched:
-        findings += _support(node, cf.graph.variables[node], values[node], cf.origin.seen.get(node, {}))
-        if node in acted:
-            findings += _plausible(node, cf.graph, cf.origin.mechanisms[node], values)
-    for node, mechanism in cf.origin.mechanisms.items():
-        findings += _noise(node, mechanism, noise, cf.origin.seen.get(node, {}))
-    return Check(tuple(findings), noise.rows)
 
 
 def _support(node: str, variable: Variable, value: Tensor, seen: Mapping[str, Any]) -> list[Finding]:

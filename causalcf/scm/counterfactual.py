@@ -5,36 +5,41 @@ Judea Pearl, "Causality", 2nd edition 2009, theorem 7.1.7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from causalcf.core import seeding
-from causalcf.core.errors import InterventionError
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch, to_frame
-from causalcf.do import Do, is_stochastic
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm.abduction import Noise, abduct, is_random
-from causalcf.scm.action import OutOfSupport, read_actions
-from causalcf.scm.prediction import Recompute, World, predict
+from causalcf.scm.action import Dos, Worlds, read_actions, read_worlds
+from causalcf.scm.prediction import World, predict
 from causalcf.scm.residual import Residual
+from causalcf.scm.rules import Abduction, Recompute, Rules, is_sampled
+from causalcf.scm.scorecard import Check
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from causalcf.scm.check import Origin
     from causalcf.scm.scorecard import Check
 
-__all__ = ["Abduction", "Counterfactual", "counterfactual", "predict_worlds"]
+__all__ = ["Checker", "Counterfactual", "counterfactual", "predict_worlds"]
 
-Abduction = Literal["mean", "sample"]
-Dos = Do | Sequence[Do] | None
+
+class Checker(Protocol):
+    """What an answer came from, which knows how to check it."""
+
+    def check(self, cf: Counterfactual) -> Check:
+        """The scorecard of one world of an answer."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +71,7 @@ class Counterfactual(Mapping[str, Tensor]):
     recompute: Recompute = "descendants"
     listed: bool = False
     num_samples: int | None = None
-    origin: Origin | None = field(default=None, repr=False)
+    origin: Checker | None = field(default=None, repr=False)
 
     # ------------------------------------------------------------------ the mapping
 
@@ -155,7 +160,7 @@ class Counterfactual(Mapping[str, Tensor]):
         """One of the worlds asked for, without the W axis."""
         if not self.listed:
             raise InterventionError("There is one world only: do was not a list.")
-        return replace(self, worlds=(self.worlds[i],), do=listed_worlds(self.do)[i], listed=False)
+        return replace(self, worlds=(self.worlds[i],), do=read_worlds(self.do).each[i], listed=False)
 
     def sample(self, j: int) -> Counterfactual:
         """One draw of the counterfactual, without the S axis."""
@@ -204,9 +209,9 @@ class Counterfactual(Mapping[str, Tensor]):
         Raises:
             InterventionError: There are several worlds or samples: check one of them.
         """
-        from causalcf.scm.check import check
-
-        return check(self)
+        if self.origin is None:
+            raise DataError("This answer does not know its model. Ask it of the model: scm.counterfactual(x, do=...).")
+        return self.origin.check(self)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{node}: {tuple(self[node].shape)}" for node in self)
@@ -219,43 +224,29 @@ def counterfactual(
     x: Batch,
     do: Dos,
     *,
+    rules: Rules,
     num_samples: int | None = None,
     abduction: Abduction = "mean",
-    residual: Residual = 1.0,
-    recompute: Recompute = "descendants",
-    out_of_support: OutOfSupport = "raise",
     seed: seeding.Seed = None,
 ) -> Counterfactual:
     """Abduct the noise of x, act, predict. See `StructuralCausalModel.counterfactual`."""
-    sample = abduction == "sample"
-    random = is_random(mechanisms, sample=sample) or any(is_stochastic(world) for world in listed_worlds(do))
+    worlds, sample = read_worlds(do), is_sampled(abduction)
+    random = is_random(mechanisms, sample=sample) or worlds.random
     if num_samples is not None:
         _check_samples(num_samples, random=random)
         x = x[torch.arange(x.rows).repeat(num_samples)]
     seed = seeding.resolve(seed) if random else None
-    return predict_worlds(
-        graph,
-        mechanisms,
-        abduct(graph, mechanisms, x, sample=sample, seed=seed),
-        do,
-        residual=residual,
-        recompute=recompute,
-        out_of_support=out_of_support,
-        num_samples=num_samples,
-        seed=seed,
-    )
+    noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
+    return predict_worlds(graph, mechanisms, noise, worlds, rules=rules, num_samples=num_samples, seed=seed)
 
 
 def predict_worlds(
     graph: CausalGraph,
     mechanisms: Mapping[str, Mechanism],
     noise: Noise,
-    do: Dos,
+    worlds: Worlds,
     *,
-    residual: Residual = 1.0,
-    recompute: Recompute = "descendants",
-    out_of_support: OutOfSupport = "raise",
-    project: bool = True,
+    rules: Rules,
     num_samples: int | None = None,
     seed: int | None = None,
 ) -> Counterfactual:
@@ -263,49 +254,22 @@ def predict_worlds(
 
     Worlds run one after the other, so memory grows with what they give back and no faster.
     """
-    worlds = tuple(
-        predict(
-            graph,
-            mechanisms,
-            noise,
-            read_actions(graph, mechanisms, world, noise.rows, samples=num_samples or 1, seed=seed),
-            recompute=recompute,
-            residual=residual,
-            out_of_support=out_of_support,
-            project=project,
-        )
-        for world in listed_worlds(do)
-    )
+    rules.check(graph, mechanisms)
+    answers = []
+    for do in worlds.each:
+        actions = read_actions(graph, mechanisms, do, noise.rows, samples=num_samples or 1, seed=seed)
+        answers.append(predict(graph, mechanisms, noise, actions, rules))
     return Counterfactual(
         graph,
-        worlds,
+        tuple(answers),
         noise,
-        do=do,
+        do=worlds.asked,
         seed=noise.seed if seed is None else seed,
-        residual=residual,
-        recompute=recompute,
-        listed=_is_listed(do),
+        residual=rules.residual,
+        recompute=rules.recompute,
+        listed=worlds.listed,
         num_samples=num_samples,
     )
-
-
-def listed_worlds(do: Dos) -> Sequence[Do]:
-    """`do` as a list of worlds.
-
-    Raises:
-        InterventionError: An empty list, or a world that is not a mapping.
-    """
-    if _is_listed(do) and not do:
-        raise InterventionError("do is an empty list: ask for at least one world, do=[{...}].")
-    worlds: Sequence[Any] = do if _is_listed(do) else [do]  # type: ignore[assignment]
-    for world in worlds:
-        if not isinstance(world, Mapping | None):
-            raise InterventionError(f"do must map nodes to actions, as in do={{'x': 1.0}}; got {world!r}.")
-    return [world or {} for world in worlds]
-
-
-def _is_listed(do: Dos) -> bool:
-    return isinstance(do, list | tuple)
 
 
 def _check_samples(num_samples: int, *, random: bool) -> None:

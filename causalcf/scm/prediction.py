@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,13 +13,12 @@ from causalcf.core.nn import column
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Classifier, Mechanism
 from causalcf.scm.abduction import Noise
-from causalcf.scm.action import Action, Actions, OutOfSupport
-from causalcf.scm.residual import Fading, Residual, check_residual
+from causalcf.scm.action import Action, Actions
+from causalcf.scm.residual import Fading, Residual
+from causalcf.scm.rules import OutOfSupport, Rules
 from causalcf.variables import Variable
 
-__all__ = ["Recompute", "World", "predict"]
-
-Recompute = Literal["descendants", "all"]
+__all__ = ["World", "predict"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,7 @@ def predict(
     mechanisms: Mapping[str, Mechanism],
     noise: Noise,
     actions: Actions,
-    *,
-    recompute: Recompute = "descendants",
-    residual: Residual = 1.0,
-    out_of_support: OutOfSupport = "raise",
-    project: bool = True,
+    rules: Rules,
 ) -> World:
     """Run the mechanisms that the actions reach; give the rest from the factual, bit for bit.
 
@@ -58,15 +52,10 @@ def predict(
         mechanisms: node -> fitted mechanism.
         noise: Abducted or sampled noise.
         actions: The actions, read for `noise.rows` rows.
-        recompute: "descendants" of what was acted on, or "all"; noise without a factual needs all.
-        residual: Scale of the residual noise of amortised mechanisms; 1 is abduction, another number is
-            not, `Fading` lets go of it as the parents move.
-        out_of_support: What to do with generated actions that leave the support.
-        project: Project what mechanisms give onto the support; turn off to differentiate.
+        rules: How to carry it out. Noise without a factual needs every mechanism, whatever `recompute` says.
 
     Raises:
-        InterventionError: An action needs a factual and there is none, the residual is no number >= 0 or fades with
-            what is no parent, or `recompute` or `out_of_support` is none of their choices.
+        InterventionError: An action needs a factual and there is none.
         SupportError: A generated action leaves the support in some rows.
     """
     if actions.needs_factual and noise.factual is None:
@@ -74,16 +63,9 @@ def predict(
             "given_factual needs an observed row, and this noise was not abducted from one."
             " Use counterfactual(x, do=...), or a function of the parents alone."
         )
-    check_residual(residual, graph, mechanisms)
-    for name, given, choices in (
-        ("recompute", recompute, get_args(Recompute)),
-        ("out_of_support", out_of_support, get_args(OutOfSupport)),
-    ):
-        if given not in choices:
-            raise InterventionError(f"{name}={given!r}: choose one of {list(choices)}.")
     # Values that no action can reach, which stay as observed.
     kept: Mapping[str, Tensor] = {}
-    if recompute == "descendants" and noise.factual is not None:
+    if rules.recompute == "descendants" and noise.factual is not None:
         touched = {*actions.nodes, *graph.descendants(actions.nodes)}
         kept = {node: value for node, value in noise.factual.items() if node not in touched}
     values: dict[str, Tensor] = {}
@@ -103,14 +85,14 @@ def predict(
             continue
 
         def natural(node: str = node, mechanism: Mechanism = mechanism, pa: Mapping[str, Tensor] = pa) -> Tensor:
-            x = mechanism.predict(_acted_noise(node, mechanism, noise, actions, pa, residual), pa)
-            return mechanism.variable.project(x) if project else x
+            x = mechanism.predict(_acted_noise(node, mechanism, noise, actions, pa, rules.residual), pa)
+            return mechanism.variable.project(x) if rules.project else x
 
         if action is None:
             values[node] = natural()
         else:
             value = action.apply(natural, pa, noise.factual)
-            values[node], clipped[node] = _inside(node, mechanism.variable, value, out_of_support)
+            values[node], clipped[node] = _inside(node, mechanism.variable, value, rules.out_of_support)
     clipped = {node: rows for node, rows in clipped.items() if rows}
     return World(values, logits, actions.draws, clipped)
 

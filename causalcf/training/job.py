@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from causalcf.core.errors import TrainingError
-from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe, Stage, Trainable
 
 __all__ = ["PRECISIONS", "Fit", "Recipes", "dtype_of"]
@@ -28,9 +27,10 @@ class Fit:
     """What is being fitted, and how far it has come.
 
     Args:
-        graph: The causal graph.
         mechanisms: node -> mechanism, bound.
+        parents: node -> names of its parents, for each of them.
         stages: node -> its stages, each with its recipe, as `plan` gives them.
+        graph: The graph's JSON document: a run goes on only under the graph that it began with.
         seed: What initial weights, row order and objective noise follow from.
         precision: "32-true", "bf16-mixed" or "64-true".
         checkpoint: File to write after every epoch.
@@ -42,9 +42,10 @@ class Fit:
         TrainingError: There is no such precision.
     """
 
-    graph: CausalGraph
     mechanisms: Mapping[str, Trainable]
+    parents: Mapping[str, tuple[str, ...]]
     stages: Mapping[str, tuple[Stage, ...]]
+    graph: Mapping[str, Any]
     seed: int
     precision: str = "32-true"
     checkpoint: Path | None = None

@@ -35,7 +35,7 @@ class State:
 def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
     """What must be equal for a run to be the continuation of another."""
     return {
-        "graph": job.graph.to_json(),
+        "graph": job.graph,
         "mechanisms": {
             node: [type(mechanism).__name__, _as_json(mechanism.config)] for node, mechanism in job.mechanisms.items()
         },

@@ -104,7 +104,7 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
                 mechanism.fitted = True
                 continue
             started = time.perf_counter()
-            x, pa = rows_of(train, node, job.graph.parents(node), slice(None))
+            x, pa = rows_of(train, node, job.parents[node], slice(None))
             if not state.trainer:
                 mechanism.calibrate(x, pa)
             with seeding.seeded(seeding.derive(job.seed, node, "solve"), mechanism.device):
@@ -136,7 +136,7 @@ def _trainers(job: Fit, node: str, train: Batch, validation: Batch, state: State
 
 def _solved(job: Fit, node: str, train: Batch, validation: Batch, started: float) -> dict[str, Any]:
     """The record of a node fitted in closed form."""
-    mechanism, parents = job.mechanisms[node], job.graph.parents(node)
+    mechanism, parents = job.mechanisms[node], job.parents[node]
     with torch.no_grad():
         losses = [float(mechanism.loss(*rows_of(data, node, parents, slice(None)))) for data in (train, validation)]
     mechanism.requires_grad_(False).eval()

@@ -39,7 +39,7 @@ class Trainer:
         self.mechanism = job.mechanisms[node]
         self.stage = job.stages[node][index]
         self.recipe: Recipe = self.stage.recipe or self.mechanism.default_recipe
-        self.parents = job.graph.parents(node)
+        self.parents = job.parents[node]
         self.train, self.validation = train, validation
         self.steps_per_epoch = ceil(train.rows / self.recipe.batch_size)
         self.num_epochs = max(self.recipe.epochs, ceil(self.recipe.min_steps / self.steps_per_epoch))

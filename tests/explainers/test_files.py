@@ -64,7 +64,7 @@ def test_what_a_file_cannot_hold_is_named(tmp_path):
 )
 def test_classes_that_are_none_of_ours_are_not_made(name):
     with pytest.raises(CheckpointError, match=f"holds a {name}, which this causalcf does not know"):
-        unpacked({"class": name, "state": {"dict": []}}, {})
+        unpacked({"class": name, "state": {"dict": []}}, {}, known_classes())
 
 
 def test_functions_are_given_again(tmp_path):
