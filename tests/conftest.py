@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import causalcf._zuko  # before any test imports zuko itself, which would switch validation off for all of them
 import hypothesis
 import matplotlib as mpl
 import pytest
 import torch
 
 import causalcf as ccf
+import causalcf.core._zuko  # before any test imports zuko itself, which would switch validation off for all of them
 
 mpl.use("Agg")
 torch.set_num_threads(1)

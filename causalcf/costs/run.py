@@ -1,4 +1,4 @@
-"""What the library costs, measured beside what it replaces: `python -m causalcf.benchmarks`.
+"""What the library costs, measured beside what it replaces: `python -m causalcf.costs`.
 
 Both sides run in one process, in turns (A B A B ...), on one thread, in CPU seconds, so that other
 work on the machine falls on both alike; the medians are compared. Weights are not trained: what a

@@ -5,16 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError, ExplanationError, MechanismError
 from causalcf.data import columns
-
-if TYPE_CHECKING:
-    from causalcf.explainers.base import Explainer
 
 __all__ = ["Pairs", "Rows", "paired"]
 
@@ -44,7 +41,7 @@ class Rows:
 
     @classmethod
     @torch.no_grad()
-    def observed(cls, explainer: Explainer, data: Any) -> Rows:
+    def observed(cls, explainer: Any, data: Any) -> Rows:
         """Rows of a data set, checked as the model reads them.
 
         Raises:
@@ -64,7 +61,7 @@ class Rows:
 
     @classmethod
     @torch.no_grad()
-    def drawn(cls, explainer: Explainer, n: int) -> Rows:
+    def drawn(cls, explainer: Any, n: int) -> Rows:
         """Rows drawn from the model, with the codes they were made of."""
         drawn = explainer.scm.sample(n)
         pa = {name: drawn[name] for name in explainer.scm.graph.parents(explainer.node)}
@@ -88,7 +85,7 @@ class Rows:
             raise MechanismError(f"{method} works on images (N, C, H, W), and got {tuple(self.x.shape)}.")
 
     @classmethod
-    def _labelled(cls, explainer: Explainer, x: Tensor, pa: dict[str, Tensor], code: Tensor | None) -> Rows:
+    def _labelled(cls, explainer: Any, x: Tensor, pa: dict[str, Tensor], code: Tensor | None) -> Rows:
         explained = explainer._explained
         explained.check(explainer.node, x[: explainer.batch_size])
         codes, labels = [], []
@@ -164,7 +161,7 @@ class Pairs:
             )
 
 
-def paired(explainer: Explainer, pairs: Sequence[tuple[int, int]] | None, everything: Rows) -> tuple[Pairs, Rows]:
+def paired(explainer: Any, pairs: Sequence[tuple[int, int]] | None, everything: Rows) -> tuple[Pairs, Rows]:
     """What a method that learns pairs of classes starts from: the pairs, and the images of their classes.
 
     Raises:

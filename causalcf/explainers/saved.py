@@ -17,12 +17,12 @@ from causalcf import classifiers, variables
 from causalcf.core import nn as layers
 from causalcf.core.checkpoint import fingerprint
 from causalcf.core.errors import CheckpointError
-from causalcf.explainers import networks
+from causalcf.explainers import learned, networks
 from causalcf.mechanisms import Mechanism
 
 __all__ = ["HOMES", "identity_of_classifier", "identity_of_mechanism", "known_classes", "packed", "unpacked"]
 
-HOMES = (nn, layers, classifiers, networks, variables)
+HOMES = (nn, layers, classifiers, networks, learned, variables)
 """Modules whose networks and records a file may hold, besides those of the explainer's own module."""
 
 OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training", "_parameters", "_buffers", "_modules"}
@@ -68,7 +68,8 @@ def packed(value: Any, tensors: dict[str, Tensor], where: str, known: Mapping[st
             kept = [(key, item) for key, item in kept if key not in OF_EVERY_MODULE]
         return {"class": name, "state": packed(dict(kept), tensors, where, known)}
     raise CheckpointError(
-        f"{where} is a {type(value).__module__}.{name}, which a file cannot hold: what `fit` leaves in public attributes has to be tensors,"
+        f"{where} is a {type(value).__module__}.{name}, which a file cannot hold:"
+        " what `fit` leaves in public attributes has to be tensors,"
         " layers of torch.nn, networks of causalcf, or plain values."
     )
 
@@ -116,12 +117,9 @@ def known_classes(*own: ModuleType) -> dict[str, type]:
         >>> known_classes()["Linear"]
         <class 'torch.nn.modules.linear.Linear'>
     """
-    found = {}
-    for home in (*reversed(own), *reversed(HOMES)):
-        for name, value in vars(home).items():
-            if isinstance(value, type) and (issubclass(value, nn.Module) or is_dataclass(value)):
-                found[name] = value
-    return found
+    homes = (*reversed(own), *reversed(HOMES))
+    classes = [(name, value) for home in homes for name, value in vars(home).items() if isinstance(value, type)]
+    return {name: value for name, value in classes if issubclass(value, nn.Module) or is_dataclass(value)}
 
 
 def _class(name: str, known: Mapping[str, type]) -> type:

@@ -1,4 +1,4 @@
-"""The benchmarks run and say what they measured; how fast they were is for `python -m causalcf.benchmarks`."""
+"""The benchmarks run and say what they measured; how fast they were is for `python -m causalcf.costs`."""
 
 import json
 import math
