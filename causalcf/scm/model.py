@@ -284,7 +284,8 @@ class StructuralCausalModel(Questions):
                 they are given with other settings than the file's.
         """
         saved = read_model(path, mechanisms or {})
-        scm = cls(saved.graph, mechanisms=saved.mechanisms).to(saved.dtype)
+        with saved.held_to():
+            scm = cls(saved.graph, mechanisms=saved.mechanisms).to(saved.dtype)
         saved.load_into(scm.mechanisms)
         scm.history, scm.provenance, scm.seen = saved.history, saved.provenance, saved.seen
         return scm.to(device)
