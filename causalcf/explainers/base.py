@@ -24,11 +24,19 @@ from causalcf.core import seeding
 from causalcf.core.checkpoint import read_file, write_file
 from causalcf.core.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.core.provenance import provenance
+from causalcf.core.untrusted import doubting
 from causalcf.data import Batch, columns
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
 from causalcf.explainers.query import Found, Query, read_target
-from causalcf.explainers.saved import identity_of_classifier, identity_of_mechanism, known_classes, packed, unpacked
+from causalcf.explainers.saved import (
+    identity_of_classifier,
+    identity_of_mechanism,
+    known_classes,
+    packed,
+    require_names,
+    unpacked,
+)
 from causalcf.explainers.settings import require_types
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
@@ -283,23 +291,30 @@ class Explainer(ABC):
         header, tensors = read_file(path)
         if header.get("kind") != "explainer":
             raise CheckpointError(f"{path} holds a {header.get('kind')}, not an explainer.")
-        made = {method.__name__: method for method in cls._methods()}.get(header["type"])
-        if made is None:
-            raise CheckpointError(f"{path} holds a {header['type']}, not a {cls.__name__}. Explainer.load reads any.")
-        if code.keys() != set(header["code"]):
-            raise CheckpointError(
-                f"{path} needs the settings {header['code']}, which it cannot hold, and no others; got {sorted(code)}."
-            )
-        tensors = {name: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for name, t in tensors.items()}
-        known = known_classes(sys.modules[made.__module__])
-        state = {name: unpacked(value, tensors, known) for name, value in header["state"].items()}
-        settings = {f.name: state.pop(f.name) for f in fields(made) if f.name in state}
-        explainer = made(scm, classifier=classifier, **settings, **code)
-        explainer._require_same(header["of"], path)
-        vars(explainer).update(state)
-        explainer._restored()
-        explainer.fitted = True
-        return explainer
+        with doubting(path):
+            made = {method.__name__: method for method in cls._methods()}.get(header["type"])
+            if made is None:
+                raise CheckpointError(
+                    f"{path} holds a {header['type']}, not a {cls.__name__}. Explainer.load reads any."
+                )
+            if code.keys() != set(header["code"]):
+                raise CheckpointError(
+                    f"{path} needs the settings {header['code']}, which it cannot hold, and no others;"
+                    f" got {sorted(code)}."
+                )
+            tensors = {
+                name: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for name, t in tensors.items()
+            }
+            known = known_classes(sys.modules[made.__module__])
+            state = {name: unpacked(value, tensors, known) for name, value in header["state"].items()}
+            settings = {f.name: state.pop(f.name) for f in fields(made) if f.name in state}
+            explainer = made(scm, classifier=classifier, **settings, **code)
+            explainer._require_same(header["of"], path)
+            require_names(state, made, OUTSIDE)
+            vars(explainer).update({name: value for name, value in state.items() if name[0] != "_"})
+            explainer._restored()
+            explainer.fitted = True
+            return explainer
 
     @classmethod
     def _methods(cls) -> Iterator[type[Self]]:

@@ -6,8 +6,9 @@ written as the tree that they are. A file names the networks' classes, of a few 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import is_dataclass
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +18,19 @@ from causalcf import classifiers, variables
 from causalcf.core import nn as layers
 from causalcf.core.checkpoint import fingerprint
 from causalcf.core.errors import CheckpointError
+from causalcf.core.untrusted import require_sizes
 from causalcf.explainers import learned, networks
 from causalcf.mechanisms import Mechanism
 
-__all__ = ["HOMES", "identity_of_classifier", "identity_of_mechanism", "known_classes", "packed", "unpacked"]
+__all__ = [
+    "HOMES",
+    "identity_of_classifier",
+    "identity_of_mechanism",
+    "known_classes",
+    "packed",
+    "require_names",
+    "unpacked",
+]
 
 HOMES = (nn, layers, classifiers, networks, learned, variables)
 """Modules whose networks and records a file may hold, besides those of the explainer's own module."""
@@ -92,19 +102,62 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type
     if "tensor" in value:
         return tensors[value["tensor"]]
     if "parameter" in value:
-        return nn.Parameter(tensors[value["parameter"]], requires_grad=False)
+        return nn.Parameter(_weights(value["parameter"], tensors), requires_grad=False)
     if "tuple" in value:
         return tuple(unpacked(value["tuple"], tensors, known))
     if "dict" in value:
         return {key: unpacked(item, tensors, known) for key, item in value["dict"]}
     made, state = _class(value["class"], known), unpacked(value["state"], tensors, known)
     if not issubclass(made, nn.Module):
+        require_sizes(state, tensors, f"a {made.__name__}")
         return made(**state)
+    require_names(state, made, OF_EVERY_MODULE)
     # As copies and unpickled networks are made: torch fills in what older versions did not have.
     module = made.__new__(made)
     nn.Module.__init__(module)
     module.__setstate__({**vars(module), **state})
+    _require_shapes(module)
     return module
+
+
+def require_names(state: Mapping[str, Any], made: type, reserved: Collection[str]) -> None:
+    """Raise `CheckpointError` where a file would set what is not data: a method, or what torch and frames keep.
+
+    Args:
+        state: Attribute -> value.
+        made: The class whose attributes they are.
+        reserved: Names that no file may set.
+    """
+    for name in state:
+        is_method = callable(getattr(made, name, None)) or isinstance(getattr(made, name, None), property)
+        if name in reserved or name.startswith("__") or is_method:
+            raise CheckpointError(f"The file sets '{name}' of a {made.__name__}, which is not data. Take another copy.")
+
+
+def _weights(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    weights = tensors[name]
+    if not weights.is_floating_point() or not weights.isfinite().all():
+        raise CheckpointError(f"The weights '{name}' are {weights.dtype} or not finite: fit the explainer again.")
+    return weights
+
+
+def _require_shapes(module: nn.Module) -> None:
+    """Raise `CheckpointError` unless the weights of one of torch's layers have the shapes that its settings say."""
+    state = module.state_dict()
+    own = type(module).__module__.startswith("torch.nn.modules")
+    if not state or not own or any(module.children()) or isinstance(module, nn.ParameterList | nn.ParameterDict):
+        return
+    settings = {
+        name: getattr(module, name)
+        for name in signature(type(module)).parameters
+        if hasattr(module, name) and name not in ("device", "dtype")
+    }
+    if "bias" in settings:
+        settings["bias"] = settings["bias"] is not None
+    alike = type(module)(**settings, device="meta").state_dict()
+    if {name: t.shape for name, t in alike.items()} != {name: t.shape for name, t in state.items()}:
+        shapes = {name: tuple(t.shape) for name, t in state.items()}
+        raise CheckpointError(f"The file's {module} has weights of the shapes {shapes}, which do not fit it.")
 
 
 def known_classes(*own: ModuleType) -> dict[str, type]:

@@ -189,7 +189,9 @@ def _from_record(path: str | Path, node: str, record: Mapping[str, Any], tensors
     settings = {field.name for field in fields(MECHANISMS[kind])} - {"recipe"}
     unknown = sorted(record["config"].keys() - settings)
     if unknown:
-        raise CheckpointError(f"{path}: a {kind} has no settings {unknown[:5]}. Load it with the version that wrote it.")
+        raise CheckpointError(
+            f"{path}: a {kind} has no settings {unknown[:5]}. Load it with the version that wrote it."
+        )
     own = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] == node}
     require_sizes(record["config"], own, f"{path}: the {kind} of '{node}'")
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}

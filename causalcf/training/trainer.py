@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.core import seeding
-from causalcf.core.errors import MechanismError, TrainingError
+from causalcf.core.errors import CheckpointError, MechanismError, TrainingError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
@@ -287,7 +287,10 @@ class Player:
         for name, value in tensors.items():
             index, key = name.split(".", 1)
             # A file forgets memory formats, and a fused step walks weight and moments by address.
-            own = value if key == "step" else torch.empty_like(self.parameters[int(index)]).copy_(value)
+            weights = self.parameters[int(index)]
+            if key not in ("step", "exp_avg", "exp_avg_sq") or value.shape not in ((), weights.shape):
+                raise CheckpointError(f"The optimiser's '{name}' has the shape {tuple(value.shape)}. Fit again.")
+            own = value if key == "step" else torch.empty_like(weights).copy_(value)
             state.setdefault(int(index), {})[key] = own
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
