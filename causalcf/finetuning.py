@@ -253,6 +253,7 @@ class Settings:
                 raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
 
 
+@torch.inference_mode(False)
 def finetune(
     scm: StructuralCausalModel,
     data: Any,

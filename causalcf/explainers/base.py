@@ -99,6 +99,7 @@ class Explainer(ABC):
     reads_codes: ClassVar[bool] = False
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
+    @torch.inference_mode(False)
     def __post_init__(self) -> None:
         require_types(self)
         self.scm.graph.require(self.node)
@@ -209,6 +210,7 @@ class Explainer(ABC):
 
     # ------------------------------------------------------------------ the verbs
 
+    @torch.inference_mode(False)
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
         """Train what the method needs; methods that only search have nothing to do.
 
@@ -265,6 +267,7 @@ class Explainer(ABC):
         write_file(path, header, tensors)
 
     @classmethod
+    @torch.inference_mode(False)
     def load(cls, path: str | Path, scm: StructuralCausalModel, *, classifier: Any = None, **code: Any) -> Self:
         """Read an explainer written by `save`, for the model and the classifier that it was fitted on.
 
@@ -336,6 +339,7 @@ class Explainer(ABC):
                     f" Give the {what} that it was fitted on, or fit it anew."
                 )
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
         """What the explained classifier says of observed rows: classes (N,), or the values of a regression.
@@ -347,6 +351,7 @@ class Explainer(ABC):
         _, factual = self._abducted(x, 0)
         return self._explained.predicted(self._explained.check(self.node, self._seen(factual), self.batch_size))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:
         """Explanations of some rows.

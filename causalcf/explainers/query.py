@@ -13,7 +13,7 @@ from torch import Tensor
 from causalcf.core.errors import ExplanationError
 from causalcf.explainers.classifier import Explained
 from causalcf.mechanisms import Mechanism
-from causalcf.variables import as_array
+from causalcf.variables import Variable, as_array
 from causalcf.variables.codes import Categorical
 
 __all__ = ["REASONS", "Found", "Query", "Reason", "Said", "Trail", "padded", "read_target"]
@@ -228,6 +228,11 @@ class _Projected(torch.autograd.Function):
         return gradient, None
 
 
+def _name(variable: Variable, value: Tensor) -> str:
+    """A class by its name, where it has one; a number as it is."""
+    return variable.categories[int(value)] if isinstance(variable, Categorical) else str(value.item())
+
+
 def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Tensor, Tensor]:
     """A target as a value per row, (N,), with the side from which a regression comes to it.
 
@@ -248,7 +253,7 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
     if not isinstance(target, Tensor):
         array = as_array("target", target)
-        target = array if isinstance(variable, Categorical) and array.dtype.kind in "US" else torch.as_tensor(array)
+        target = torch.as_tensor(array) if array.dtype.kind in "fiub" else array
     single = target.ndim == 0
     wanted = variable.read("target", target.reshape(-1) if single else target, members.dtype, device)
     if not single and len(wanted) != rows:
@@ -264,7 +269,7 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         where = torch.nonzero(there)[:5, 0].tolist()
         raise ExplanationError(
             f"{int(there.sum())} of {rows} rows (for example {where}) are in their target already: the classifier says"
-            f" {wanted[there][0].item()} of the factual. Ask for another target, or leave these rows out, where"
-            " explainer.predict(x) is the target."
+            f" {_name(variable, wanted[there][0])} of the factual. Ask for another target, or leave these rows out,"
+            " where explainer.predict(x) is the target."
         )
     return wanted, side

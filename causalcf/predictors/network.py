@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from causalcf.core import seeding
 from causalcf.core.checkpoint import fingerprint, load_tensors, read_file, write_file
+from causalcf.core.devices import as_device
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.core.untrusted import Budget, doubting, require_sizes
@@ -413,12 +414,14 @@ class Predictor(Trainable):
         write_file(path, header, weights | {"rows": packed})
 
     @classmethod
+    @torch.inference_mode(False)
     def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> Self:
         """Read a predictor written by `save`.
 
         Raises:
             CheckpointError: The file is damaged or holds something else.
         """
+        device = as_device(device)
         header, tensors = read_file(path)
         if header.get("kind") != "predictor":
             raise CheckpointError(f"{path} holds a {header.get('kind')}, not a predictor.")

@@ -107,7 +107,8 @@ class Variable(ABC):
             raise DataError(f"'{name}' is {self.article}: expected shape ({expected}), got {tuple(x.shape)}.")
         x = self._cast(name, x, dtype)
         self.check(name, x)
-        return x
+        # What inference mode has made takes part in no gradient.
+        return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
     def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:
         """Raise if any row is not finite or lies outside the support."""
