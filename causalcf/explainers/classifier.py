@@ -82,13 +82,17 @@ class Explained:
 
     def check_gradient(self, x: Tensor) -> None:
         """Raise `ExplanationError` unless the outputs can be differentiated."""
+        reason: Exception | None = None
         with torch.enable_grad():
-            y = self._ask(x.detach()[:1].requires_grad_(True))
-        if not y.requires_grad:
+            try:
+                y = self._ask(x.detach()[:1].requires_grad_(True))
+            except Exception as error:  # it is the caller's: NumPy, for one, refuses what needs a gradient
+                reason = error
+        if reason is not None or not y.requires_grad:
             raise ExplanationError(
                 "The classifier gives no gradient, which this method needs. Take one that computes in torch, or a"
                 " method for black boxes: MixtureSearch or CFRL."
-            )
+            ) from reason
 
     def probabilities(self, members: Tensor) -> Tensor:
         """Mean over members of the class probabilities, (N, K); of the values, for a regression."""

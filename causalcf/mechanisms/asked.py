@@ -129,10 +129,10 @@ def check_answers(
     expected = variable.k if isinstance(variable, Categorical) else 1
     if classes != expected:
         raise MechanismError(f"The classifier must give {expected} values a row ({variable}), got {classes}.")
-    if not regression and rows:
-        _refuse_probabilities(asked, y, inputs, error)
     if rows:
         _refuse_moods(asked, y, inputs, error)
+    if rows and not regression:
+        _refuse_probabilities(asked, y, inputs, error)
     return y, variable
 
 
@@ -209,8 +209,9 @@ def _refuse_moods(
 ) -> None:
     """Raise where the answer to a row depends on when it is asked, or on the rows beside it."""
     allowed = (SAME if y.dtype in (torch.float32, torch.float64) else 10 * SAME) * float(y.abs().max().clamp_min(1.0))
-    again = asked([x[:AGAIN] for x in inputs]).to(y.dtype)
-    if not _same(again, asked([x[:AGAIN] for x in inputs]).to(y.dtype), allowed):
+    several = torch.arange(AGAIN, device=inputs[0].device) % len(inputs[0])
+    once, again = (asked([x[several] for x in inputs]).to(y.dtype) for _ in range(2))
+    if not _same(once, again, allowed):
         raise error(
             "The classifier gives another answer each time it is asked. Set it to evaluation, model.eval(), which"
             " switches its dropout off."

@@ -106,7 +106,8 @@ def frozen(f: nn.Module, device: torch.device | str, dtype: torch.dtype | None) 
         MechanismError: It cannot be copied.
     """
     try:
-        copied = deepcopy(f)
+        with torch.no_grad():  # copies of scripted weights would hang on the weights' own gradients
+            copied = deepcopy(f)
     except Exception as error:  # it is the caller's: what its copying raises is unknown
         raise MechanismError(
             f"The classifier, {type(f).__name__}, cannot be copied ({' '.join(str(error).split())[:200]})."
@@ -114,4 +115,6 @@ def frozen(f: nn.Module, device: torch.device | str, dtype: torch.dtype | None) 
         ) from error
     with suppress(NotImplementedError):  # an exported program has no modes
         copied.eval()
-    return copied.requires_grad_(False).to(device=device, dtype=dtype)
+    for parameter in copied.parameters():  # a scripted module has no `requires_grad_`
+        parameter.requires_grad_(False)
+    return copied.to(device=device, dtype=dtype)
