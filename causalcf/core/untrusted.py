@@ -23,6 +23,9 @@ from causalcf.core.errors import CausalCFError, CheckpointError
 
 __all__ = ["Budget", "doubting", "read_json", "require_sizes"]
 
+LONGEST = 900
+"""Characters of an error: a file may hold names of any length."""
+
 ALWAYS = 4096
 """Sizes of layers that need no weights to bear them out: what they cost is small."""
 
@@ -77,16 +80,23 @@ Write it again, or take another copy.
     """
     try:
         yield
-    except CheckpointError:
+    except CheckpointError as error:
+        if len(str(error)) > LONGEST:
+            raise CheckpointError(_short(str(error))) from None
         raise
     except CausalCFError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(_short(f"{path}: {error}")) from error
     except FAULTS as error:
         said = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{path} is not what such a file must be ({type(error).__name__}: {said})."
             " Write it again, or take another copy."
         ) from error
+
+
+def _short(text: str) -> str:
+    """A sentence without the middle of what a file has put into it."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
 
 
 def require_sizes(config: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str) -> None:

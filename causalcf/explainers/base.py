@@ -293,7 +293,7 @@ class Explainer(ABC):
         """
         header, tensors = read_file(path)
         if header.get("kind") != "explainer":
-            raise CheckpointError(f"{path} holds a {header.get('kind')}, not an explainer.")
+            raise CheckpointError(f"{path} holds a {str(header.get('kind'))[:40]}, not an explainer.")
         with doubting(path):
             made = {method.__name__: method for method in cls._methods()}.get(header["type"])
             if made is None:
@@ -302,7 +302,7 @@ class Explainer(ABC):
                 )
             if code.keys() != set(header["code"]):
                 raise CheckpointError(
-                    f"{path} needs the settings {header['code']}, which it cannot hold, and no others;"
+                    f"{path} needs the settings {str(header['code'])[:200]}, which it cannot hold, and no others;"
                     f" got {sorted(code)}."
                 )
             tensors = {

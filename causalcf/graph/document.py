@@ -79,6 +79,8 @@ def _check_ends(ids: list[Any], edges: list[Mapping[str, Any]]) -> None:
         ends = [edge.get("source"), edge.get("target")]
         lost = [end for end in ends if not isinstance(end, str) or end not in known]
         if lost:
-            raise GraphError(f"Edge {str(dict(edge))[:80]} names {lost}, not declared among the nodes {named(ids)}.")
+            raise GraphError(
+                f"Edge {str(dict(edge))[:80]} names {str(lost)[:80]}, not declared among the nodes {named(ids)}."
+            )
     if None in known:
         raise GraphError(f'A node has no "id". Nodes are {named(ids)}.')

@@ -424,7 +424,7 @@ class Predictor(Trainable):
         device = as_device(device)
         header, tensors = read_file(path)
         if header.get("kind") != "predictor":
-            raise CheckpointError(f"{path} holds a {header.get('kind')}, not a predictor.")
+            raise CheckpointError(f"{path} holds a {str(header.get('kind'))[:40]}, not a predictor.")
         with doubting(path), seeding.seeded(0), Budget(tensors, path):
             config = header["config"]
             target, jitter = config["target"], config["jitter"]

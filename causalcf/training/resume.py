@@ -80,6 +80,12 @@ def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
             load_tensors(job.mechanisms[node], stripped(f"node.{node}", tensors), path, f"node '{node}'")
             if node in header["done"]:
                 job.mechanisms[node].requires_grad_(False).eval()
+        held = {name.split(".")[1] for name in tensors if name.startswith("node.")}
+        lost = [node for node in header["done"] if job.mechanisms[node].state_dict() and node not in held]
+        if lost:
+            raise CheckpointError(
+                f"{path} holds no weights of {lost}, which it says are done. Remove it and fit again."
+            )
         return State(tuple(header["done"]), stripped("trainer", tensors), dict(header["trainer"]))
 
 

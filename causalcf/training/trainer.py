@@ -288,10 +288,13 @@ class Player:
             index, key = name.split(".", 1)
             # A file forgets memory formats, and a fused step walks weight and moments by address.
             weights = self.parameters[int(index)]
-            if key not in ("step", "exp_avg", "exp_avg_sq") or value.shape not in ((), weights.shape):
-                raise CheckpointError(f"The optimiser's '{name}' has the shape {tuple(value.shape)}. Fit again.")
+            fits = {"step": value.shape == (), "exp_avg": value.shape == weights.shape}
+            if not fits.get(key.removesuffix("_sq"), False) or not value.is_floating_point():
+                raise CheckpointError(f"The optimiser's '{name}' is {value.dtype} {tuple(value.shape)}. Fit again.")
             own = value if key == "step" else torch.empty_like(weights).copy_(value)
             state.setdefault(int(index), {})[key] = own
+        if any(len(moments) != 3 for moments in state.values()):
+            raise CheckpointError("Moments of the optimiser are missing. Fit again.")
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
 
