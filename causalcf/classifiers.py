@@ -255,8 +255,8 @@ def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int =
         tensor(1.)
     """
     ask = classifier.members if isinstance(classifier, ClassifierEnsemble) else classifier
-    said = torch.cat([ask(part).argmax(-1) for part in x.split(batch_size)], -1)
-    return (said == y).float().mean(-1)
+    predicted = torch.cat([ask(part).argmax(-1) for part in x.split(batch_size)], -1)
+    return (predicted == y).float().mean(-1)
 
 
 def without_class(data: Mapping[str, Tensor], node: str, code: int) -> Batch:

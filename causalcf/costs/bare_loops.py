@@ -247,7 +247,7 @@ def _found(s: Setting, explainer: Explainer) -> Callable[[], Tensor]:
 
     def search() -> Tensor:
         with torch.no_grad():
-            return explainer._find(query, stream=False).code
+            return explainer.find(query, stream=False).code
 
     return search
 
@@ -265,7 +265,7 @@ def _follow(s: Setting) -> Callable[[], Tensor]:
 def _query(s: Setting, explainer: Explainer) -> Query:
     target = (explainer.predict(s.x) + 1) % CLASSES
     with torch.no_grad():
-        return explainer._query(*explainer._abducted({"image": s.x}, 0), target)
+        return explainer.query({"image": s.x}, target)
 
 
 # A target probability of 2 is never reached; nor is a margin of a million.
