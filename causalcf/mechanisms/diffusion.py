@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from causalcf.core.nn import Standardiser
 from causalcf.core.settings import COUNT, Range
 from causalcf.mechanisms.base import Kind, Parents
-from causalcf.mechanisms.images import CELL, EMBEDDING, Block, ImageMechanism, embedding, framed, quiet
+from causalcf.mechanisms.images import CELL, EMBEDDING, ImageMechanism, ResidualBlock, embedding, framed, quiet
 from causalcf.mechanisms.learning import Recipe
 
 __all__ = ["Diffusion"]
@@ -225,13 +225,15 @@ class Velocity(nn.Module):
         super().__init__()
         self.embed = embedding(context + 2 * FREQUENCIES)
         self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(Block(width, EMBEDDING) for width in widths)
+        self.encoder = nn.ModuleList(ResidualBlock(width, EMBEDDING) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        self.middle = Block(widths[-1], EMBEDDING)
+        self.middle = ResidualBlock(widths[-1], EMBEDDING)
         finer = widths[-2::-1]
         self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(reversed(widths)))
         self.merge = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for width in finer)
-        self.decoder = nn.ModuleList(nn.ModuleList(Block(width, EMBEDDING) for _ in range(2)) for width in finer)
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(ResidualBlock(width, EMBEDDING) for _ in range(2)) for width in finer
+        )
         self.head = quiet(nn.Conv2d(widths[0], 4 * channels, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
