@@ -58,6 +58,14 @@ def first_trainer(
     first, *_ = plan(image)
     stage = replace(first, recipe=replace(cast(Recipe, first.recipe), batch_size=batch_size))
     precision = "bf16-mixed" if device == "cuda" else "32-true"
-    job = Fit(scm.graph, scm.mechanisms, {"image": (stage,)}, 0, precision=precision, progress=False)
+    job = Fit(
+        mechanisms={"image": image},
+        parents={"image": scm.graph.parents("image")},
+        stages={"image": (stage,)},
+        graph=scm.graph.to_json(),
+        seed=0,
+        precision=precision,
+        progress=False,
+    )
     bare = copy.deepcopy(image).requires_grad_(True).train()
     return Trainer(job, "image", 0, x, x), bare, x

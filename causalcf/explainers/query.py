@@ -282,7 +282,7 @@ def _warn_of_meaning(explainer: Explaining, factual: Batch, members: Tensor) -> 
         variable = explainer.scm.variables[parent]
         if not (isinstance(variable, Categorical) and isinstance(classes, Categorical) and variable.k == classes.k):
             continue
-        agreement = (value == predicted).float().mean().item()
+        agreement = (value == predicted).sum().item() / len(predicted)
         if agreement >= AGREEMENT:
             warnings.warn(
                 f"The parent '{parent}' of '{explainer.node}' means what the classifier says (they agree in"

@@ -259,16 +259,16 @@ class Discriminator(nn.Module):
             return loss
         widths = [variable.num_features for variable in self.parents.values()]
         scales = iter(self.log_scale.clamp(-3.5, 3).split([v.num_features for v in self.numbers]))
-        for variable, said, true in zip(
+        for variable, output, true in zip(
             self.parents.values(), read.split(widths, 1), features.split(widths, 1), strict=True
         ):
             if not variable.discrete:
                 log_scale = next(scales)
-                loss = loss + ((said - true).abs() / log_scale.exp() + log_scale).sum(1).mean()
+                loss = loss + ((output - true).abs() / log_scale.exp() + log_scale).sum(1).mean()
             elif variable.num_features > 1:
-                loss = loss - (said.log_softmax(1) * true).sum(1).mean()
+                loss = loss - (output.log_softmax(1) * true).sum(1).mean()
             else:
-                loss = loss + F.binary_cross_entropy_with_logits(said, true)
+                loss = loss + F.binary_cross_entropy_with_logits(output, true)
         return loss
 
     @property

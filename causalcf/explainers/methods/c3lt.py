@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import ExplanationError
 from causalcf.core.nn import mlp
 from causalcf.explainers.base import Explainer
@@ -125,17 +125,17 @@ class C3LT(Explainer):
 
         def maps_loss(batch: Tensor) -> Tensor:
             part = training[batch]
-            return self._objective(part, self.pairs_learned.draw(part.label), critic)
+            return self._maps_loss(part, self.pairs_learned.draw(part.label), critic)
 
-        players = {"maps": Player([self.maps], maps_loss)}
+        objectives = {"maps": Objective([self.maps], maps_loss)}
         if critic is not None:
-            players["discriminator"] = self._discriminator(critic, training)
+            objectives["discriminator"] = self._discriminator(critic, training)
         self.history = descend(
-            players, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
+            objectives, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
             device=training.code.device,
         )  # fmt: skip
 
-    def _discriminator(self, critic: Critic, training: Rows) -> Player:
+    def _discriminator(self, critic: Critic, training: Rows) -> Objective:
         """D, which tells training images from the ends of ways."""
 
         def critic_loss(batch: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class C3LT(Explainer):
                 fake = self.decode(way[-1], part.pa)
             return tell_apart(critic(part.x), critic(fake))
 
-        return Player([critic], critic_loss)
+        return Objective([critic], critic_loss)
 
     def _maps(self, width: int) -> nn.Module:
         table = self.pairs_learned.table
@@ -153,7 +153,7 @@ class C3LT(Explainer):
             return PairMaps(width, self.hidden, table)
         return _Conditional(width, self.hidden, len(table))
 
-    def _objective(self, part: Rows, target: Tensor, critic: Critic | None) -> Tensor:
+    def _maps_loss(self, part: Rows, target: Tensor, critic: Critic | None) -> Tensor:
         there = self.walk(part.code, part.label, target)[-1]
         back = self.walk(there, target, part.label)[-1]
         both = self.decode(torch.cat([there, back]), {name: torch.cat([v, v]) for name, v in part.pa.items()})

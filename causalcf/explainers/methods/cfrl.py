@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.nn import mlp
 from causalcf.core.settings import NATURAL
 from causalcf.explainers.base import Explainer
@@ -92,7 +92,7 @@ class CFRL(Explainer):
 
         size = min(self.fit_batch, len(rows))
         self.history = descend(
-            {"critic": Player([self.critic], critic_loss), "actor": Player([self.actor], actor_loss)},
+            {"critic": Objective([self.critic], critic_loss), "actor": Objective([self.actor], actor_loss)},
             len(rows), epochs=max(1, round(self.steps * size / len(rows))), batch_size=size, lr=self.lr,
             seed=seed, device=rows.code.device,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import ExplanationError
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.found import Found
@@ -108,12 +108,12 @@ class CycleGAN(Explainer):
             ]
             return 0.5 * torch.stack(losses).sum()
 
-        players = {
-            "translators": Player([there, back], translators_loss),
-            "discriminators": Player([d_a, d_b], discriminators_loss),
+        objectives = {
+            "translators": Objective([there, back], translators_loss),
+            "discriminators": Objective([d_a, d_b], discriminators_loss),
         }
         return descend(
-            players, min(len(of_a), len(of_b)), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr,
+            objectives, min(len(of_a), len(of_b)), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr,
             betas=(0.5, 0.999), decay=True, seed=seed, device=of_a.device,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.settings import Range
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.found import Found
@@ -86,7 +86,7 @@ class ExplainGAN(Explainer):
 
         def painter_loss(batch: Tensor) -> Tensor:
             part = rows[batch]
-            return self._objective(part, self.learned.draw(part.label), critic)
+            return self._painter_loss(part, self.learned.draw(part.label), critic)
 
         def critic_loss(batch: Tensor) -> Tensor:
             part = rows[batch]
@@ -96,12 +96,12 @@ class ExplainGAN(Explainer):
             return tell_apart(_of(critic(part.x), part.label), _of(critic(fake), target))
 
         self.history = descend(
-            {"painter": Player([self.painter], painter_loss), "discriminator": Player([critic], critic_loss)},
+            {"painter": Objective([self.painter], painter_loss), "discriminator": Objective([critic], critic_loss)},
             len(rows), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, betas=(0.5, 0.999), decay=True,
             seed=seed, device=rows.x.device,
         )  # fmt: skip
 
-    def _objective(self, part: Rows, target: Tensor, critic: nn.Module) -> Tensor:
+    def _painter_loss(self, part: Rows, target: Tensor, critic: nn.Module) -> Tensor:
         paint, mask = self.painter(part.x, target)
         own, _ = self.painter(part.x, part.label)
         composed = torch.lerp(part.x, paint, mask)
