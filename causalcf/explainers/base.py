@@ -26,7 +26,7 @@ from causalcf.explainers import saved
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
 from causalcf.explainers.found import Found
-from causalcf.explainers.query import Query, make_query
+from causalcf.explainers.query import Query, make_query, parted
 from causalcf.explainers.settings import require_types
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
@@ -171,10 +171,7 @@ class Explainer(ABC):
         """Values of the node for codes (N, D), without residual; not projected onto the support."""
         drawn = self.mechanism.sample_noise(1)
         u = {suffix: torch.zeros_like(drawn[suffix]).expand(len(code), *drawn[suffix].shape[1:]) for suffix in drawn}
-        shapes = [u[suffix].shape[1:] for suffix in self.sites]
-        parts = code.split([shape.numel() for shape in shapes], 1)
-        u |= {s: part.unflatten(1, shape) for s, part, shape in zip(self.sites, parts, shapes, strict=True)}
-        return self.mechanism.predict(u, pa)
+        return self.mechanism.predict(u | parted(code, u, self.sites), pa)
 
     # ------------------------------------------------------------------ the verbs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ from causalcf.scm.abduction import Noise
 from causalcf.variables import as_array
 from causalcf.variables.codes import Categorical
 
-__all__ = ["Outputs", "Query", "make_query", "read_target"]
+__all__ = ["Outputs", "Query", "make_query", "parted", "read_target"]
 
 AGREEMENT = 0.9
 """Share of rows on which a parent and the classifier must agree to be taken for the same thing."""
@@ -99,10 +99,7 @@ class Query:
 
     def noise(self, code: Tensor) -> dict[str, Tensor]:
         """The node's noise with the searched sites taken from `code` (N, D)."""
-        shapes = [self.u[site].shape[1:] for site in self.sites]
-        parts = code.split([shape.numel() for shape in shapes], 1)
-        moved = {s: part.unflatten(1, shape) for s, part, shape in zip(self.sites, parts, shapes, strict=True)}
-        return {**self.u, **moved}
+        return {**self.u, **parted(code, self.u, self.sites)}
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest values that the node can have."""
@@ -186,6 +183,18 @@ class _Projected(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004  # type: ignore[override]
         return gradient, None
+
+
+def parted(code: Tensor, u: Mapping[str, Tensor], sites: Sequence[str]) -> dict[str, Tensor]:
+    """The sites whose flattened values a code (N, D) joins, in the shapes that they have in `u`.
+
+    Example:
+        >>> parted(torch.ones(2, 3), {"a": torch.ones(1, 2), "b": torch.ones(1, 1)}, ["a", "b"])["a"].shape
+        torch.Size([2, 2])
+    """
+    shapes = [u[site].shape[1:] for site in sites]
+    parts = code.split([shape.numel() for shape in shapes], 1)
+    return {site: part.unflatten(1, shape) for site, part, shape in zip(sites, parts, shapes, strict=True)}
 
 
 def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Tensor, Tensor]:
