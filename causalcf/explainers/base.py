@@ -280,7 +280,7 @@ class Explainer(ABC):
         noise, factual = self.abduct(x, seed=seeding.derive(seed, "abduction"))
         query = make_query(self, noise, factual, target)
         with seeding.seeded(seeding.derive(seed, "search"), self.scm.device):
-            found = Found.join([self.find(part, stream=stream) for part in query.split()])
+            found = Found.join([self.find(part, stream=stream) for part in query.blocks()])
         return assemble(self.scm, factual, query, found, method=type(self).__name__, seed=seed, stream=stream)
 
     # ------------------------------------------------------------------ the question
@@ -307,7 +307,7 @@ class Explainer(ABC):
             x: As for `explain`.
             seed: What noise is drawn with, where abduction draws any.
         """
-        parts = [self.scm.abduct(part, seed=seed) for part in self.scm.read(self._rows(x)).split(self.batch_size)]
+        parts = [self.scm.abduct(part, seed=seed) for part in self.scm.read(self._rows(x)).blocks(self.batch_size)]
         factual = Batch.join(part.factual for part in parts if part.factual is not None)
         sites = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return parts[0].like(sites, factual), factual

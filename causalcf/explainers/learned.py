@@ -181,7 +181,7 @@ def coded(explainer: Explaining, data: Any, label: str | None = None) -> tuple[T
     scm, node, explained = explainer.scm, explainer.node, explainer.explained
     rows = scm.read({name: value for name, value in values.items() if name in scm.graph})
     codes, predicted = [], []
-    for number, part in enumerate(rows.split(explainer.batch_size)):
+    for number, part in enumerate(rows.blocks(explainer.batch_size)):
         noise = scm.abduct(part, seed=number * explainer.batch_size)
         codes.append(explainer.joined(noise.of(node, explainer.mechanism)))
         if classes is None:

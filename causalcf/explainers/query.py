@@ -86,7 +86,7 @@ class Query:
             constants=cut(self.constants),
         )
 
-    def split(self) -> Iterator[Query]:
+    def blocks(self) -> Iterator[Query]:
         """The rows in consecutive blocks of at most `batch_size`."""
         for start in range(0, self.rows, self.batch_size):
             yield self[start : start + self.batch_size]
@@ -118,7 +118,7 @@ class Query:
     def judged(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """The node's values that codes stand for, and what the classifier says of them, batch by batch."""
         images, members = [], []
-        for rows, part in zip(self.split(), code.split(self.batch_size), strict=True):
+        for rows, part in zip(self.blocks(), code.split(self.batch_size), strict=True):
             images.append(rows.decode(part))
             members.append(self.explained.members(part if self.latent else images[-1]))
         return torch.cat(images), torch.cat(members, 1)
