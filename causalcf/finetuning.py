@@ -49,7 +49,7 @@ LEVEL_ROWS = 6000
 """Most rows that the pretrained level is measured on."""
 
 PENALTY = 10.0
-"""What one slack beyond the level costs a set of weights on the validation rows, in units of the predictors' loss."""
+"""Penalty of one slack beyond the level on the validation rows, in units of the predictors' loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class Tuning(Trainable):
         return (own - self.level[0 if self.training else 1]) / self.settings.slack - 1, surprise
 
     def _carried(self, pa: Mapping[str, Tensor], pa_star: Mapping[str, Tensor], rows: int) -> Tensor:
-        """What is left of each row's residual in the other world."""
+        """The share of each row's residual that is carried into the other world, (N,)."""
         residual, device = self.settings.residual, self.level.device
         if isinstance(residual, Fading):
             return residual.share(self.mechanism.parents, pa, pa_star)
@@ -204,14 +204,14 @@ class Tuning(Trainable):
         self.mechanism.settle(x, {parent: pa[parent] for parent in self.mechanism.parents})
 
     def descend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the mechanism minimises."""
+        """The mechanism's loss."""
         excess, surprise = self.weighed(x, pa)
         self._excesses.append(excess.detach())
         self.sums += torch.stack([excess, surprise, torch.ones_like(excess)]).detach()
         return surprise + self.log_multiplier.exp() * excess
 
     def ascend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the multiplier minimises: minus its logarithm times the excess of the same rows."""
+        """The multiplier's loss: minus its logarithm times the excess of the same rows."""
         return -self.log_multiplier * self._excesses.pop(0)
 
     def held(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
@@ -358,7 +358,7 @@ def _tuning(
 
 
 def _document(graph: CausalGraph, node: str) -> dict[str, Any]:
-    """What a resumed run must agree on: the image below all its causes, which `Tuning` is handed at once."""
+    """The graph that a resumed run must agree on: the image below all its causes, which `Tuning` is handed at once."""
     ancestors = graph.ancestors([node])
     variables = {name: graph.variables[name] for name in (*ancestors, node)}
     return CausalGraph([(ancestor, node) for ancestor in ancestors], variables).to_json()
@@ -367,7 +367,7 @@ def _document(graph: CausalGraph, node: str) -> dict[str, Any]:
 def _run(
     job: training.Fit, tuning: Tuning, train: Batch, validation: Batch, node: str, *, resume: bool
 ) -> dict[str, Any]:
-    """Tune in place; gives what a model's provenance says of it, JSON-able."""
+    """Tune in place; gives its record for the model's provenance, JSON-able."""
     mechanism = tuning.mechanism
     training.check(job, train, validation, resume=resume)
     mechanism.prepare_finetuning(train[node], {name: train[name] for name in mechanism.parents})
@@ -387,7 +387,7 @@ def _run(
 
 
 def _check(graph: CausalGraph, mechanism: Mechanism, predictors: Predictors, node: str, settings: Settings) -> None:
-    """Refuse what cannot be done, before anything is touched."""
+    """Check that the mechanism can be tuned by these predictors, before anything is changed."""
     if mechanism.kind not in ("amortised", "implicit"):
         raise MechanismError(
             f"'{node}' has the {mechanism.kind} mechanism {type(mechanism).__name__}: fine-tuning is for encoders and"

@@ -1,4 +1,4 @@
-"""What counterfactuals cost, beside the same networks called by hand and a program written by hand."""
+"""Costs of counterfactuals, beside the same networks called by hand and a program written by hand."""
 
 from __future__ import annotations
 

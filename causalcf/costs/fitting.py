@@ -1,4 +1,4 @@
-"""What training costs, beside bare loops over the same losses."""
+"""Costs of training, beside bare loops over the same losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation costs: its judges beside the model's own passes, and the share of each step."""
+"""Costs of an evaluation: its judges beside the model's own passes, and the share of each step."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def require_same(a: Tensor, b: Tensor) -> None:
 
 
 def python(script: str, *arguments: object) -> str:
-    """What a fresh Python process prints."""
+    """The output of a fresh Python process."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     # glibc then gives large freed blocks back at once, so that peaks are the program's own.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}

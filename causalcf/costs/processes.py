@@ -1,4 +1,4 @@
-"""What a fresh process pays: the time of an import, and the peak memory of several worlds."""
+"""Costs of a fresh process: the time of an import, and the peak memory of several worlds."""
 
 from __future__ import annotations
 

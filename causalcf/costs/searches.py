@@ -1,4 +1,4 @@
-"""What explainers' searches cost, beside loops written by hand."""
+"""Costs of explainers' searches, beside loops written by hand."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Explainer(ABC):
         return
 
     def wrap_classifier(self) -> Explained:
-        """What is explained, made once: by default the classifier given.
+        """Make the classifier to explain ready to be asked; by default it is the one given.
 
         Raises:
             ExplanationError: There is no classifier, or a number would be explained by a method for classes.
@@ -244,7 +244,7 @@ class Explainer(ABC):
 
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
-        """What the explained classifier says of observed rows: classes (N,), or the values of a regression.
+        """The explained classifier's classes of observed rows, (N,), or the values of a regression.
 
         Args:
             x: As for `explain`.
@@ -325,7 +325,7 @@ class Explainer(ABC):
         return {self.node: x}
 
     def _classified(self, factual: Batch) -> Tensor:
-        """What the explained classifier reads of rows: the node's values, or their codes."""
+        """The explained classifier's inputs for rows: the node's values, or their codes."""
         if not self.reads_codes:
             return factual[self.node]
         return factual.walk(self.batch_size, lambda part: self.encode(part[self.node], self.parents_of(part)))

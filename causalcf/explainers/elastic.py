@@ -1,4 +1,4 @@
-"""What CEM and CFProto share: an elastic-net change of the pixels, with the classifier's weight found by bisection."""
+"""Elastic-net search, for CEM and CFProto: a small, sparse change of pixels, the classifier's weight by bisection."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ElasticSearch(Explainer):
 
     @abstractmethod
     def penalty(self, query: Query, x: Tensor) -> Tensor:
-        """(N,) what else the image has to pay."""
+        """(N,) further terms of the loss."""
 
     def autoencoding_error(self, query: Query, x: Tensor, code: Tensor) -> Tensor:
         """Weighted squared error of the image under the model's autoencoder, (N,)."""

@@ -1,4 +1,4 @@
-"""What an explainer gives back: the counterfactual, the intervention that makes it, and how the search went."""
+"""Explanations: the counterfactual, the intervention that makes it, and how each row ended."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Explanation:
 
     `scm.counterfactual(x, do=explanation.do)[node]` is `counterfactual`. A row that failed (`reached` false)
     holds the best attempt, the one with the highest probability of the target: it is no counterfactual, and
-    `reason` says what went wrong.
+    `reason` says why it ended.
 
     Args:
         scm: The model.
@@ -122,7 +122,7 @@ class Explanation:
 
     @cached_property
     def reconstruction(self) -> Tensor:
-        """What the model makes of the factual without any change, (N, *event_shape)."""
+        """The factual, encoded and decoded without any change, (N, *event_shape)."""
         with torch.no_grad():
             return self.query.judged(self.query.start)[0]
 
@@ -231,7 +231,7 @@ def _stream(query: Query, found: Found) -> Stream:
 
 
 def _frames(query: Query, code: Tensor) -> dict[str, Tensor]:
-    """What a stream holds of one code a row."""
+    """A stream's values for one code a row."""
     image, members = query.judged(code)
     frames = {"image": image, "logits": members.mean(0), "probability": query.probability(members)}
     if query.explained.regression:

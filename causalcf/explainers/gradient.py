@@ -1,4 +1,4 @@
-"""What the gradient searches share: one step's loss and verdict."""
+"""Gradient search: the loss of one step, and whether the target is met."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learned explainers are trained on: rows with what the classifier says of them, and pairs of classes."""
+"""Training rows of learned explainers, with the classifier's classes, and pairs of classes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Rows:
         return cls._labelled(explainer, explainer.mechanism.variable.project(x), pa, code)
 
     def require_images(self, method: str) -> None:
-        """Refuse values that are no images.
+        """Check that the values are images.
 
         Raises:
             MechanismError: The node holds something else.
@@ -141,7 +141,7 @@ class Pairs:
         return (self.table[label] >= 0).float().multinomial(1)[:, 0]
 
     def require(self, source: Tensor, target: Tensor, method: str) -> None:
-        """Refuse a question about a pair that nothing was learned about.
+        """Check that each row's pair of classes was learned.
 
         Raises:
             ExplanationError: Names the pairs.
@@ -156,7 +156,7 @@ class Pairs:
 
 
 def paired(explainer: Explaining, pairs: Sequence[tuple[int, int]] | None, everything: Rows) -> tuple[Pairs, Rows]:
-    """What a method that learns pairs of classes starts from: the pairs, and the images of their classes.
+    """The pairs of classes that a method learns, and the training images of these classes.
 
     Raises:
         ExplanationError: A pair names no two classes, or no row is of a class in a pair.
@@ -169,7 +169,7 @@ def paired(explainer: Explaining, pairs: Sequence[tuple[int, int]] | None, every
 
 
 def coded(explainer: Explaining, data: Any, label: str | None = None) -> tuple[Tensor, Tensor]:
-    """Codes (N, D) of training rows, and their classes (N,): a column of the data, or what the classifier says.
+    """Codes (N, D) of training rows, and their classes (N,): a column of the data, or the classifier's.
 
     Raises:
         DataError: The data have no such column, or it holds no classes.

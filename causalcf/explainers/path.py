@@ -166,7 +166,7 @@ def line(query: Query, alpha: Tensor) -> Tensor:
 
 
 def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1, stream: bool = False) -> Found:
-    """What a learned map gave, judged: reached where the probability of the target is at least gamma.
+    """Judge a learned map's codes: a row is reached where the probability of the target is at least gamma.
 
     Args:
         query: The rows.

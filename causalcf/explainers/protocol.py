@@ -1,4 +1,4 @@
-"""What the parts of an explainer may ask of it: each is handed the explainer, and none imports its frame."""
+"""The members of an explainer that its parts use: each is handed the explainer, and none imports the class."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ AGREEMENT = 0.9
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Query:
-    """What an explainer searches with. Indexing selects rows.
+    """The rows and targets that an explainer searches for. Indexing selects rows.
 
     Args:
         node: The node that is explained.
@@ -116,7 +116,7 @@ class Query:
         return _Projected.apply(x, self.project(x.detach()))  # type: ignore[no-any-return]
 
     def judged(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """The node's values that codes stand for, and what the classifier says of them, batch by batch."""
+        """The node's values that codes stand for, and the classifier's outputs for them, batch by batch."""
         images, members = [], []
         for rows, part in zip(self.blocks(), code.split(self.batch_size), strict=True):
             images.append(rows.decode(part))
@@ -124,7 +124,7 @@ class Query:
         return torch.cat(images), torch.cat(members, 1)
 
     def ask(self, code: Tensor) -> Tensor:
-        """What the classifier says of a code, (M, N, K)."""
+        """The classifier's outputs for a code, (M, N, K)."""
         return self.explained.members(code if self.latent else self.decode(code))
 
     # ------------------------------------------------------------------ how far a row has come
@@ -212,7 +212,7 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
     """
     variable, rows, device = explained.variable, members.shape[1], members.device
     if variable is None:
-        raise ExplanationError("What the classifier gives is not known before it has seen a row: check(node, x) first.")
+        raise ExplanationError("The classifier's variable is not known before it was asked: call check(node, x) first.")
     if target is None:
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
     if not isinstance(target, Tensor):

@@ -1,4 +1,4 @@
-"""What explainers learned, as JSON and tensors for a file, and back; and whom they learned it from.
+"""Files of explainers: the learned state as JSON and tensors, and digests of the model and the classifier it is for.
 
 No explainer says how it is saved: what `fit` leaves behind are tensors, networks and plain values, and networks are
 written as the tree that they are. A file names the networks' classes, of a few modules only; all else in it is data.
@@ -163,7 +163,7 @@ def packed(value: Any, tensors: dict[str, Tensor], where: str, known: Mapping[st
 
 
 def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type]) -> Any:
-    """What `packed` made JSON and tensors of.
+    """The value that `packed` wrote as JSON and tensors.
 
     Args:
         value: The JSON.
@@ -224,7 +224,7 @@ def _class(name: str, known: Mapping[str, type]) -> type:
 
 
 def digests(explainer: Explaining) -> dict[str, str]:
-    """What an explainer's learning holds for: "model" and "classifier", by their digests."""
+    """Digests of the "model" and the "classifier" that the learned state is for."""
     return {"model": _digest_of_mechanism(explainer.mechanism), "classifier": explainer.classifier_digest}
 
 

@@ -1,4 +1,4 @@
-"""What an explanation is worth: every score of the papers for each row, and the same scores of references."""
+"""Scores of explanations: every score of the papers for each row, and the same scores of references."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Update(ABC):
         return {}
 
     def candidate(self, code: Tensor, state: State) -> Tensor:
-        """What may be an answer; differs from `code`, where the gradient is taken, under momentum."""
+        """The code that may be an answer; under momentum it differs from `code`, where the gradient is taken."""
         return code
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What amortised mechanisms with a Gaussian residual share: x := mu(z, pa) + sigma(z, pa) eps, and its inversion."""
+"""Amortised mechanisms with a Gaussian residual: x := mu(z, pa) + sigma(z, pa) eps, and its inversion."""
 
 from __future__ import annotations
 

@@ -152,13 +152,13 @@ class Diffusion(ImageMechanism):
         return 1 - (1 - self.sigma) * t
 
     def _velocity(self, y: Tensor, level: Tensor, c: Tensor) -> Tensor:
-        """What the network says, told the time as the logarithm of the noise level: 0 for noise, 1 for images."""
+        """The network's output, told the time as the logarithm of the noise level: 0 for noise, 1 for images."""
         clock = level.log() / log(self.sigma)
         _, height, width = self.variable.event_shape
         return framed(self.velocity(framed(y, self.frame(CELL)), clock, c), (height, width))
 
     def _step(self, y: Tensor, t: float, later: float, c: Tensor) -> Tensor:
-        """What a step of Euler's method from time t adds to all rows."""
+        """The step of Euler's method from time t, for all rows."""
         return (later - t) * self._velocity(y, self._level(y.new_full((y.shape[0],), t)), c)
 
     def _times(self) -> list[tuple[float, float]]:
@@ -185,7 +185,7 @@ def _fixed_point(g: Callable[[Tensor], Tensor], y: Tensor, iterations: int) -> T
 
 
 def _correction(values: list[Tensor], residuals: list[Tensor]) -> Tensor:
-    """What to take off the last value, so that the residual extrapolated from the last ones is smallest."""
+    """The correction of the last value that makes the residual, extrapolated from the last ones, smallest."""
     if len(values) == 1:
         return torch.zeros_like(values[0])
     moved, changed = (torch.stack([b - a for a, b in pairwise(of)], 2) for of in (values, residuals))

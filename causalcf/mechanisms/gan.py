@@ -147,7 +147,7 @@ class GAN(ImplicitImage, ImageMechanism):
     # ------------------------------------------------------------------ losses
 
     def discriminator_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What the discriminator minimises: real from fake, misread parents of real images, and its slope."""
+        """The discriminator's loss: real from fake, misread parents of real images, and its slope."""
         n, few = x.shape[0], -(-x.shape[0] // 4)
         with torch.no_grad():
             codes = self._jittered(x, pa)
@@ -162,7 +162,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return told_apart + self.discriminator.misread(read[:n], self.encoder(pa)) + 0.5 * self.penalty * slope
 
     def generator_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What generator and encoder minimise: being told apart, misread parents of fakes, and the two cycles."""
+        """The loss of generator and encoder: being told apart, misread parents of fakes, and the two cycles."""
         n = x.shape[0]
         codes = self._jittered(x, pa)
         z, acted, judged = self._fakes(codes, pa)
@@ -176,7 +176,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return adversarial + self.obedience * misread + self.identity * image + self.cycle * latent
 
     def encoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What the encoder alone minimises in the end: the image cycle, and the latent cycle under acted parents."""
+        """The encoder's own loss in the end: the image cycle, and the latent cycle under acted parents."""
         codes = self.infer(x, pa)
         z, acted, _ = self._fakes(codes.detach(), pa)
         told = {name: torch.cat([pa[name], acted[name]]) for name in pa}
@@ -184,7 +184,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return self.identity * F.mse_loss(again, x) + self.cycle * F.mse_loss(self.infer(fake, acted), z)
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What is kept up when something else is tuned: the two cycles, which need no discriminator."""
+        """The objective that fine-tuning holds: the two cycles, which need no discriminator."""
         return self.encoder_loss(x, pa)
 
     def _jittered(self, x: Tensor, pa: Parents) -> Tensor:

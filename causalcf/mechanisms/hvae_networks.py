@@ -23,7 +23,7 @@ Choose = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the networks are made from; levels run from the finest to the top, which is one cell.
+    """Shapes of the networks; levels run from the finest to the top, which is one cell.
 
     Args:
         channels: Of the image.
@@ -172,7 +172,7 @@ class Latent(nn.Module):
 
 
 class Free(nn.Module):
-    """What a latent adds to the features of the latents alone."""
+    """The contribution of a latent to the features of the latents alone."""
 
     def __init__(self, shapes: Shapes, width: int, grid: tuple[int, int], channels: int) -> None:
         super().__init__()

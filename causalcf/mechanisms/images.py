@@ -1,4 +1,4 @@
-"""What mechanisms of images share: what they take, how parents brighten an image, and their blocks."""
+"""The base of image mechanisms: checks, the parents' gain, and the blocks of their networks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ImageMechanism(Mechanism):
 
     mixed_precision: ClassVar[bool] = True
     multiple: ClassVar[int] = 8
-    """What height and width must be divisible by."""
+    """Height and width must be divisible by it."""
     gain_only: tuple[str, ...] = ()
     """Parents known to do no more than brighten the image: the gain alone hears of them."""
 

@@ -192,7 +192,7 @@ class MixtureAE(AmortisedMechanism):
 
     @torch.no_grad()
     def labels(self, x: Tensor) -> Tensor:
-        """What the classifier says of x, (N,).
+        """The classifier's classes of x, (N,).
 
         Raises:
             MechanismError: There is no classifier.

@@ -218,7 +218,7 @@ class Predictor(Trainable):
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """What it looks at: the image, and the nodes it is given."""
+        """The nodes that it reads: the image, and those that it is given."""
         return (self.node, *self.given)
 
     @property
@@ -285,7 +285,7 @@ class Predictor(Trainable):
         return out if self.classes else out[:, 0]
 
     def predict(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
-        """What the image shows, in the target's unit, or its code; shape (N,)."""
+        """The target as read off the images, in its unit, or its code; shape (N,)."""
         pooled = self._as_pooled(image)
         out = self(pooled, given)
         if self.classes:
@@ -310,7 +310,7 @@ class Predictor(Trainable):
         return self._walk(data, self.predict)
 
     def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
-        """What `ask` gives for images and what is given, in batches, in evaluation mode; where the data are."""
+        """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
         rows = Batch({name: torch.as_tensor(data[name]) for name in self.parents})
 
         def answer(part: Batch) -> Tensor:

@@ -51,7 +51,7 @@ class Ensemble(nn.Module):
         return self.members[0].device  # type: ignore[return-value]
 
     def pooled(self, image: Tensor) -> Tensor:
-        """What each member needs of the images, side by side, (N, d); `read` and `features` take it in their place."""
+        """Each member's pooled images, side by side, (N, d); `read` and `features` take it in their place."""
         return torch.cat([member.pooled(image) for member in self.members], 1)  # type: ignore[operator]
 
     def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -67,7 +67,7 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def read(self, data: Mapping[str, Any]) -> Tensor:
-        """What the images show, in the target's unit, or its code; shape (N,)."""
+        """The target as read off the images, in its unit, or its code; shape (N,)."""
         data = {name: torch.as_tensor(data[name]) for name in (self.node, *self.given)}
         rows = [{**data, self.node: share} for share in self._shares(data[self.node])]
         members = zip(self.members, rows, strict=True)
@@ -136,7 +136,7 @@ class Predictors(Mapping[str, Predictor]):
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """What every single predictor is called: its law and a digest of its weights."""
+        """Names of all single predictors: their laws and digests of their weights."""
         return tuple(member.identity for member in self.members)
 
     def check(self, variables: Mapping[str, Variable]) -> None:

@@ -231,7 +231,7 @@ class C3LT(Explainer):
 
 
 def _proximity(x: Tensor, factual: Tensor) -> Tensor:
-    """What a change costs, (N,): its size, its entropy and its unevenness."""
+    """Cost of a change, (N,): its size, its entropy and its unevenness."""
     change = (x - factual).abs()
     mask = change.clamp(0, 1)
     return IMAGE * (change.flatten(1).mean(1) + vagueness(mask) + unevenness(mask))
