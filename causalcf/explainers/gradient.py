@@ -42,7 +42,7 @@ class GradientSearch(Explainer):
         )
 
     def evaluate(self, query: Query, code: Tensor) -> Evaluation:
-        values = code if query.latent else query.decode(code)
+        values = code if query.reads_codes else query.decode(code)
         outputs = query.outputs(query.explained.members(values))
         progress = outputs.progress
         loss = self.loss(query, code, values, outputs)

@@ -128,7 +128,7 @@ def paced(query: Query, trajectory: Trajectory, *, frames: int, pace: float) -> 
     height, image = [], []
     for k in range(dense):
         values = query.decode(points[:, k])
-        members = query.explained.members(points[:, k] if query.latent else values)
+        members = query.explained.members(points[:, k] if query.reads_codes else values)
         height.append(logit(query.outputs(members)))
         image.append(values)
     # A logit that falls for a while takes no time of its own: the pace follows its highest value so far.

@@ -44,7 +44,7 @@ class Query:
             where the target is any class but this one.
         members: (M, N, K) what the classifier says of x.
         zeroed: Residual sites that the explanation sets to 0.
-        latent: Whether the classifier reads codes instead of the node's values.
+        reads_codes: Whether the classifier reads codes instead of the node's values.
         constants: Further values that a method keeps per row.
         batch_size: Rows that are decoded and classified at once where nothing is searched.
     """
@@ -61,7 +61,7 @@ class Query:
     side: Tensor
     members: Tensor
     zeroed: tuple[str, ...] = ()
-    latent: bool = False
+    reads_codes: bool = False
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     batch_size: int = 1024
 
@@ -120,12 +120,12 @@ class Query:
         images, members = [], []
         for rows, part in zip(self.blocks(), code.split(self.batch_size), strict=True):
             images.append(rows.decode(part))
-            members.append(self.explained.members(part if self.latent else images[-1]))
+            members.append(self.explained.members(part if self.reads_codes else images[-1]))
         return torch.cat(images), torch.cat(members, 1)
 
     def ask(self, code: Tensor) -> Tensor:
         """The classifier's outputs for a code, (M, N, K)."""
-        return self.explained.members(code if self.latent else self.decode(code))
+        return self.explained.members(code if self.reads_codes else self.decode(code))
 
     # ------------------------------------------------------------------ how far a row has come
 
@@ -279,7 +279,7 @@ def make_query(explainer: Explaining, noise: Noise, factual: Batch, target: Any)
         side=side,
         members=members,
         zeroed=zeroed,
-        latent=explainer.reads_codes,
+        reads_codes=explainer.reads_codes,
         batch_size=explainer.batch_size,
     )
 

@@ -47,7 +47,7 @@ def scores(
         query.x,
         explanation.factual_predicted,
         target,
-        None if query.latent else lambda x: query.explained.members(x).softmax(-1).mean(0).log(),
+        None if query.reads_codes else lambda x: query.explained.members(x).softmax(-1).mean(0).log(),
         judge=judge,
         autoencoders=autoencoders,
     )
