@@ -5,6 +5,7 @@ from . import explainers as explainers
 from . import mechanisms as mechanisms
 from . import metrics as metrics
 from . import predictors as predictors
+from . import queries as queries
 from .core.errors import CausalCFError as CausalCFError
 from .data import Batch as Batch
 from .do import given_factual as given_factual
