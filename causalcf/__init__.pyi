@@ -18,6 +18,7 @@ from .finetuning import finetune as finetune
 from .graph import CausalGraph as CausalGraph
 from .graph import graph_names as graph_names
 from .graph import load_graph as load_graph
+from .queries.recourse import recourse as recourse
 from .reference import pretrained as pretrained
 from .reference import pretrained_names as pretrained_names
 from .scm import SCM as SCM

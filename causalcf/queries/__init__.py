@@ -12,20 +12,27 @@ from causalcf.queries.estimate import Estimate, Estimates
 from causalcf.queries.law import density, quantiles
 from causalcf.queries.mediation import mediation
 from causalcf.queries.necessity import necessity
+from causalcf.queries.paths import counterfactual_fairness, path_effect
+from causalcf.queries.recourse import Change, Recourse, recourse
 
 __all__ = [
     "QUERIES",
+    "Change",
     "Estimate",
     "Estimates",
     "Query",
+    "Recourse",
     "attribute_change",
     "attribute_outlier",
+    "counterfactual_fairness",
     "density",
     "effect",
     "effect_on_treated",
     "mediation",
     "necessity",
+    "path_effect",
     "quantiles",
+    "recourse",
     "shapley",
 ]
 
@@ -53,6 +60,9 @@ QUERIES: dict[str, Query] = {
     "quantiles": Query(quantiles, 2, "Where does the outcome lie after acting?"),
     "density": Query(density, 2, "How is the outcome spread after acting?"),
     "change": Query(attribute_change, 2, "Which mechanisms account for a change between two data sets?"),
+    "path effect": Query(path_effect, 3, "How would these rows move, if x's change were felt along some arrows only?"),
+    "fairness": Query(counterfactual_fairness, 3, "Would a decision be another, had an attribute been other?"),
+    "recourse": Query(recourse, 3, "What is the cheapest that each row could do to be decided otherwise?"),
     "outlier": Query(attribute_outlier, 3, "Which noises made these units outliers?"),
 }
 """Questions by the name that reports and the command line give them."""
