@@ -15,8 +15,8 @@ import causalcf as ccf
 from causalcf import benchmark as benchmark_tables
 from causalcf import predictors
 from causalcf.benchmark import Benchmark, truth_row
+from causalcf.benchmark.cells import number
 from causalcf.benchmark.page import findings
-from causalcf.benchmark.tables import number
 from causalcf.core.errors import DataError, DensityError, MissingFileError
 from causalcf.datasets.bars import Bars
 from causalcf.evaluation.records import Record, Records

@@ -21,6 +21,7 @@ from causalcf.data import Batch
 from causalcf.evaluation.evaluate import select_rows
 from causalcf.evaluation.inquiry import other_values
 from causalcf.mechanisms import Mechanism
+from causalcf.metrics import METRICS
 from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["TRUTH_SEEDS", "file_digest", "fitted_once", "leaderboard", "read_mechanism_file", "truth_row"]
@@ -66,7 +67,7 @@ def truth_row(
     """
     from causalcf.evaluation.evaluate import _truth_of
 
-    line: dict[str, Any] = {"name": name, "n": n, "seeds": list(seeds), "unit": "grey levels"}
+    line: dict[str, Any] = {"name": name, "n": n, "seeds": list(seeds), "unit": METRICS["truth error"].unit}
     drawn: dict[int, Mapping[str, Tensor]] = {}  # the factual images, whatever is acted on
     for node in nodes:
         means, seconds = [], 0.0

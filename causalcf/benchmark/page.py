@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from causalcf.benchmark.cells import Table, number, shown
 from causalcf.benchmark.published import PUBLISHED
 from causalcf.benchmark.setup import Benchmark
-from causalcf.benchmark.tables import Table, number, shown, tables
+from causalcf.benchmark.tables import tables
 from causalcf.evaluation.records import Record, Records
 
 __all__ = ["markdown", "page"]
