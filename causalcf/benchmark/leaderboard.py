@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import runpy
 import time
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from causalcf.benchmark.setup import fingerprint
+from causalcf.core.digests import digest
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
@@ -179,7 +179,7 @@ def read_mechanism_file(path: Path) -> Any:
 
 def file_digest(path: Path) -> str:
     """A digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return digest(path.read_bytes(), digits=12)
 
 
 def fitted_once(
@@ -199,7 +199,7 @@ def fitted_once(
     if not isinstance(found, Mechanism):
         return found
     data, mechanisms = train(), {"image": found}
-    key = hashlib.sha256(f"{file_digest(path)} {fingerprint(data)}".encode()).hexdigest()[:12]
+    key = digest(f"{file_digest(path)} {fingerprint(data)}", digits=12)
     kept = Path(folder) / f"{path.stem}-{key}.safetensors"
     if kept.is_file():
         return StructuralCausalModel.load(kept, mechanisms=mechanisms, device=device)

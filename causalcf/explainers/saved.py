@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from causalcf import classifiers, variables
 from causalcf.core import nn as layers
-from causalcf.core.checkpoint import fingerprint
+from causalcf.core.digests import fingerprint
 from causalcf.core.errors import CheckpointError
 from causalcf.explainers import learned, networks
 from causalcf.mechanisms import Mechanism
