@@ -50,8 +50,3 @@ def fingerprint(data: Batch) -> str:
     """What a data set is known by: its class, its rows, and a digest of all scalars and of the first images."""
     shown = {node: data[node] if first.ndim == 1 else first for node, first in data[:100].items()}
     return f"{type(data).__name__}, {data.rows} rows, {digest(*named(shown), digits=12)}"
-
-
-RESIDUALS = {"morphomnist": ("1", "0", "thickness=1,digit=0")}
-"""Benchmark -> residuals it scores, where they are not 1 and 0. Of .25 to 4 px, 1 was
-best on the truth of 500 training images, for VAE, tuned VAE, HVAE and GAN alike; see docs/concepts.md."""

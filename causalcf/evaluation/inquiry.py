@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from causalcf import metrics
+from causalcf.catalogue import DATASETS
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
 from causalcf.data import Batch
@@ -36,7 +37,8 @@ BATCH = 500
 
 NEEDS = {
     "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
-    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Bars)",
+    "truth": "data whose true counterfactuals are known (a truth method: "
+    f"{', '.join(source.name for source in DATASETS.values() if source.truth)})",
     "reference": "reference= (real images: the training split)",
     "latents": "latents= (an SCM with the image as its one node and a VAE)",
     "image": "a graph with an image",
