@@ -29,6 +29,9 @@ __all__ = ["TRUTH_SEEDS", "file_digest", "fitted_once", "leaderboard", "read_mec
 TRUTH_SEEDS = (0, 1, 2)
 """The frozen seeds of the leaderboard of true counterfactuals."""
 
+AT_ONCE = 250
+"""Rows that a model is asked about at once."""
+
 Answer = Callable[[Batch, Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
@@ -218,11 +221,8 @@ def _drawn_again(data: Any, x: Batch, workers: int) -> Mapping[str, Tensor]:
 
 def _answered(answer: Any, x: Batch, node: str, values: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
     if isinstance(answer, StructuralCausalModel):
-        parts = [
-            answer.counterfactual(x[i : i + 250], {node: values[i : i + 250]}, seed=0)["image"].cpu()
-            for i in range(0, x.rows, 250)
-        ]
-        return torch.cat(parts)
+        parts = zip(x.blocks(AT_ONCE), values.split(AT_ONCE), strict=True)
+        return torch.cat([answer.counterfactual(rows, {node: some}, seed=0)["image"].cpu() for rows, some in parts])
     if answer == "identity":
         return x["image"]
     if answer == "intensity ratio":

@@ -274,7 +274,7 @@ class Inquiry:
 
     def real_images(self) -> Iterator[Tensor]:
         """The reference images in batches: as floats, a large data set may not fit into memory at once."""
-        return (rows[self.image] for rows in self.given("reference").split(BATCH))
+        return (rows[self.image] for rows in self.given("reference").blocks(BATCH))
 
     @cached_property
     def real(self) -> Tensor:
@@ -307,7 +307,7 @@ def blocks(x: Batch, passes: int = 1) -> Iterator[tuple[int, Batch]]:
         passes: Of the model for each row, all at once: a block has so many times fewer rows.
     """
     size = BATCH // passes
-    return zip(range(0, max(x.rows, 1), size), x.split(size), strict=True)
+    return zip(range(0, max(x.rows, 1), size), x.blocks(size), strict=True)
 
 
 def look(judge: Predictor, images: Tensor) -> Tensor:
