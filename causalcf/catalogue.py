@@ -22,7 +22,7 @@ class Source:
         loader: What gives its rows: a class of that file, or a class method, called with the folder and the split, or
             with the split alone if it is drawn.
         title: Its name in reports.
-        graph: The name of its causal graph.
+        graph: The name of its causal graph in `graphs/`; empty if there is no file of it.
         image: The node of its image, or empty.
         drawn: Whether it is drawn, or comes with a library, so that there is no folder to read.
         options: More arguments of the loader.

@@ -203,9 +203,8 @@ def load_benchmark(
 
     if not models and not files:
         raise DataError(
-            f"There are no reference models of {data}. Fit one, causalcf fit {DATASETS[data].graph} --data {data}"
-            " --mechanism image=VAE"
-            " --out model.safetensors, and name it: --model model.safetensors."
+            f"There are no reference models of {data}. Fit one, causalcf fit {DATASETS[data].graph or 'GRAPH'} --data"
+            f" {data} --mechanism image=VAE --out model.safetensors, and name it: --model model.safetensors."
         )
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     makers: list[tuple[str, Any]] = [(Path(name).stem, partial(load_model, name, device)) for name in models]
