@@ -307,13 +307,13 @@ def _realism_table(records: Mapping[str, Records], published: Mapping[str, Any])
         " features, 0 for the same distribution). Lower is better. Fewer images raise it: the line 'doing nothing' is"
         " what real test images score." + ("" if judge == "inception" else other)
     ]
-    quoted = [
+    theirs = [
         Line(f"{model} (published, Inception)", [Cell(quoted(fid)), *[Cell("")] * (len(wanted) - 1)], "published")
         for model, (fid, _) in published.get("realism", {}).items()
     ]
     named = {"one at random": "action at random", "": "samples"}
     header = ["model", *[named.get(w["do"], f"do({w['do']})") for w in wanted]]
-    return Table("Realism: FID", text, header, [*_lines(records, wanted), *quoted] if wanted else [])
+    return Table("Realism: FID", text, header, [*_lines(records, wanted), *theirs] if wanted else [])
 
 
 _CLD = {
