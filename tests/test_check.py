@@ -156,3 +156,6 @@ def test_noise_of_one_draw_in_a_thousand_is_where_extrapolation_begins() -> None
     (finding,) = scm.counterfactual(x, {"a": 0.5}, seed=0).check().of("y.u")
     assert 0.002 < finding.found[1].item() < 0.008
     assert finding.unusual.tolist() == [False, False, True]
+    acted = {"a": 0.0, "y": torch.tensor([0.0, 2.9, 3.8])}
+    (joint,) = [f for f in scm.counterfactual(x, acted, seed=0).check().of("y") if f.what.startswith("tail")]
+    assert joint.unusual.tolist() == [False, False, True]

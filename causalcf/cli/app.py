@@ -13,9 +13,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from causalcf.catalogue import DATASETS
 from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
-from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_of, benchmark_truth, evaluate
+from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.core.errors import CausalCFError
 
@@ -98,15 +97,11 @@ BENCHMARK_COMMANDS = (
         benchmark_truth,
         "Example: causalcf benchmark truth --model morphomnist-vae --mechanism mine.py --out runs/truth",
     ),
-    *(
-        Command(
-            name,
-            benchmark_of(name),
-            f"Example: causalcf predictors {name} --out judges; causalcf fit {source.graph} --data {name} --mechanism "
-            f"image=VAE --out vae.safetensors; causalcf benchmark {name} --model vae.safetensors --predictors judges",
-        )
-        for name, source in DATASETS.items()
-        if source.image and not name.startswith(("morphomnist", "celeba"))
+    Command(
+        "tables",
+        benchmark_tables,
+        "Example: causalcf predictors bars --out judges; causalcf fit bars --data bars --mechanism image=VAE --out "
+        "vae.safetensors; causalcf benchmark tables --data bars --model vae.safetensors --predictors judges",
     ),
 )
 

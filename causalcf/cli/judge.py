@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +32,7 @@ from causalcf.cli.options import (
 from causalcf.cli.parse import named
 from causalcf.core.errors import DataError
 
-__all__ = ["benchmark_celeba", "benchmark_morphomnist", "benchmark_of", "benchmark_truth", "evaluate"]
+__all__ = ["benchmark_celeba", "benchmark_morphomnist", "benchmark_tables", "benchmark_truth", "evaluate"]
 
 
 def evaluate(
@@ -142,40 +141,35 @@ def benchmark_celeba(
     _benchmark(graph, out, root, model, mechanism, again or [], retrain or [], compared, **options)
 
 
-def benchmark_of(data: str) -> Callable[..., None]:
-    """The command that compares models on a data set which no paper has tables of.
-
-    Args:
-        data: Its row in the catalogue.
-    """
-
-    def tables(
-        out: Out = Path(f"benchmark-{data}"),
-        root: Root = None,
-        model: Models = None,
-        mechanism: OwnFiles = None,
-        again: Again = None,
-        retrain: Retrain = None,
-        predictors: Judges = None,
-        latents: Latents = None,
-        vgg: Vgg = None,
-        residual: Residuals = None,
-        n: Rows = 1000,
-        seed: Seed = 0,
-        device: Device = "cpu",
-        workers: Workers = 1,
-        quiet: Quiet = False,
-    ) -> None:
-        compared = {"judges": predictors, "latents": latents, "vgg": vgg, "residuals": residual, "device": device}
-        options = {"n": n, "seed": seed, "workers": workers, "quiet": quiet}
-        _benchmark(data, out, root, model, mechanism, again or [], retrain or [], compared, **options)
-
-    tables.__doc__ = f"""The same tables of {DATASETS[data].title}, beside the truth where it is known.
+def benchmark_tables(
+    data: DataName,
+    out: Out = Path("benchmark"),
+    root: Root = None,
+    model: Models = None,
+    mechanism: OwnFiles = None,
+    again: Again = None,
+    retrain: Retrain = None,
+    predictors: Judges = None,
+    latents: Latents = None,
+    vgg: Vgg = None,
+    residual: Residuals = None,
+    n: Rows = 1000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """The same tables of any data set with an image, beside the truth where it is known.
 
     Name fitted models, and judges trained with `causalcf predictors`. Writes one HTML page, a CSV, a JSON and a
     Markdown file; rows that are there already are kept.
     """
-    return tables
+    if data not in DATASETS or not DATASETS[data].image:
+        known = [name for name, source in DATASETS.items() if source.image]
+        raise DataError(f"--data {data}: the tables are of images. Data sets that have one: {', '.join(known)}.")
+    compared = {"judges": predictors, "latents": latents, "vgg": vgg, "residuals": residual, "device": device}
+    options = {"n": n, "seed": seed, "workers": workers, "quiet": quiet}
+    _benchmark(data, out, root, model, mechanism, again or [], retrain or [], compared, **options)
 
 
 def _benchmark(
