@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
-from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_truth, evaluate
+from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.questions import effect, mediation, necessity, quantiles
 from causalcf.core.errors import CausalCFError
@@ -110,6 +110,12 @@ BENCHMARK_COMMANDS = (
         "truth",
         benchmark_truth,
         "Example: causalcf benchmark truth --model morphomnist-vae --mechanism mine.py --out runs/truth",
+    ),
+    Command(
+        "tables",
+        benchmark_tables,
+        "Example: causalcf predictors bars --out judges; causalcf fit bars --data bars --mechanism image=VAE --out "
+        "vae.safetensors; causalcf benchmark tables --data bars --model vae.safetensors --predictors judges",
     ),
 )
 
