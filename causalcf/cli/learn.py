@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from causalcf.catalogue import DATASETS
 from causalcf.cli.load import load_data, load_model
 from causalcf.cli.options import (
     DataName,
@@ -24,7 +25,9 @@ from causalcf.cli.options import (
 )
 from causalcf.cli.parse import parse_epochs, parse_mechanisms, parse_residual, parse_weights
 from causalcf.core.errors import DataError
-from causalcf.scm.model import StructuralCausalModel
+
+if TYPE_CHECKING:
+    from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["finetune", "fit", "train_predictors"]
 
@@ -181,7 +184,12 @@ def finetune(
 
 
 def train_predictors(
-    data: Annotated[str, typer.Argument(help="A data set with images: morphomnist, digits, mnist, celeba.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=f"A data set with images: {', '.join(name for name, source in DATASETS.items() if source.image)}."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
     root: Root = None,
     target: Annotated[list[str] | None, typer.Option(help="Node to predict; by default the image's causes.")] = None,

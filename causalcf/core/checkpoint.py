@@ -7,7 +7,6 @@ names, types and shapes, which files from before it lack.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -21,10 +20,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from causalcf.core.atomic import write_atomically
+from causalcf.core.digests import digest, named
 from causalcf.core.errors import CheckpointError
 from causalcf.core.untrusted import doubting, read_json
 
-__all__ = ["FORMAT", "fingerprint", "load_tensors", "read_file", "write_atomically", "write_file"]
+__all__ = ["FORMAT", "load_tensors", "read_file", "write_atomically", "write_file"]
 
 FORMAT = 1
 """Version of the file format; a file of another version is refused."""
@@ -164,33 +164,11 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
     module.load_state_dict(dict(tensors))
 
 
-def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
-    """Eight digits that tell networks apart, whether their weights are stored in full or in half precision.
-
-    Args:
-        tensors: A network's state.
-        facts: JSON-able; what else makes it what it is.
-
-    Example:
-        >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})
-        True
-    """
-    digest = hashlib.sha256(b"" if facts is None else json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest(json.dumps(header, sort_keys=True), *named(dict(sorted(tensors.items()))))
 
 
 def _layout(tensors: Mapping[str, Tensor]) -> str:
     """Digest of the names, types and shapes of tensors."""
     facts = [[name, str(tensor.dtype), list(tensor.shape)] for name, tensor in sorted(tensors.items())]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return digest(json.dumps(facts))
