@@ -26,11 +26,12 @@ def as_device(device: torch.device | str) -> torch.device:
         ...
         causalcf.core.errors.DataError: gpu: this machine has no such device. Name one it has: cpu, cuda, cuda:1, mps.
     """
+    found, there = torch.device("cpu"), False
     try:
         found = torch.device(device)
         there = found.type in ("cpu", "meta") or (found.index or 0) < torch.get_device_module(found).device_count()
     except (RuntimeError, TypeError, AttributeError):
-        there = False
+        pass  # torch knows no such name
     if not there:
         raise DataError(f"{device}: this machine has no such device. Name one it has: cpu, cuda, cuda:1, mps.")
     return found

@@ -65,7 +65,7 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
     return body.reshape(shape)
 
 
-def _shape(path: Path, stream: IO[bytes]) -> tuple[int, ...]:
+def _shape(path: Path, stream: IO[bytes] | gzip.GzipFile) -> tuple[int, ...]:
     """The shape that an IDX file says it has."""
     zero, kind, ndim = struct.unpack(">HBB", stream.read(4))
     if zero != 0 or kind != _UNSIGNED_BYTE:

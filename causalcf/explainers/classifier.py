@@ -82,7 +82,7 @@ class Explained:
 
     def check_gradient(self, x: Tensor) -> None:
         """Raise `ExplanationError` unless the outputs can be differentiated."""
-        reason: Exception | None = None
+        y, reason = torch.zeros(0), None
         with torch.enable_grad():
             try:
                 y = self._ask(x.detach()[:1].requires_grad_(True))

@@ -303,5 +303,5 @@ def _warn_of_meaning(explainer: Explaining, factual: Batch, members: Tensor) -> 
                 f" {agreement:.0%} of the rows), and an explanation holds it at its factual value: the latents can"
                 f" hardly reach the target. Use a generator without that parent, or ask the causal question,"
                 f" scm.counterfactual(x, do={{'{parent}': target}}).",
-                stacklevel=5,
+                stacklevel=6,
             )

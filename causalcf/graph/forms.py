@@ -31,7 +31,7 @@ def as_digraph(graph: Any) -> nx.DiGraph:
         causalcf.core.errors.GraphError: Expected a networkx.DiGraph or (cause, effect) pairs, got dict: \
 nx.DiGraph({...}) reads node -> its effects; if yours lists causes, nx.DiGraph({...}).reverse().
     """
-    given = graph if isinstance(graph, nx.Graph) else nx.DiGraph(_pairs(graph))
+    given: Any = graph if isinstance(graph, nx.Graph) else nx.DiGraph(_pairs(graph))
     _check_names(given)
     _check_acyclic(given)
     return given

@@ -121,8 +121,10 @@ class Trainable(nn.Module):
         if hasattr(destination, "_metadata"):
             destination._metadata[prefix[:-1]]["fitted"] = self.fitted
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: Any, local_metadata: Any, *rest: Any, **named: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest, **named)
         self.fitted = bool(local_metadata.get("fitted", self.fitted))
 
     @property
