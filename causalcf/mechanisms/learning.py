@@ -124,8 +124,8 @@ class Trainable(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Any, prefix: Any, local_metadata: Any, *rest: Any, **named: Any
     ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, local, *rest, **named)
-        self.fitted = bool(local.get("fitted", self.fitted))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest, **named)
+        self.fitted = bool(local_metadata.get("fitted", self.fitted))
 
     @property
     def device(self) -> torch.device:
