@@ -6,12 +6,12 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
 from causalcf.core.errors import GraphError, UnknownNodeError
+from causalcf.core.frozen import Frozen
 from causalcf.variables import Variable, variable_from_json
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class CausalGraph:
         order = {node: i for i, node in enumerate(given)}
         # Ties are broken by the order of declaration, so the order depends on the graph alone.
         self.nodes: tuple[str, ...] = tuple(nx.lexicographical_topological_sort(given, key=order.__getitem__))
-        self.variables: Mapping[str, Variable] = MappingProxyType(
+        self.variables: Mapping[str, Variable] = Frozen(
             {node: variables[node] for node in self.nodes if node in variables}
         )
         self.name, self.title, self.reference = name, title, reference

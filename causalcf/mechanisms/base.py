@@ -56,6 +56,9 @@ class Mechanism(Trainable, ABC):
     """Standard deviation of drawn latents as a share of the model's own."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Children that only training needs, such as a discriminator: a saved model leaves them out."""
+    draws_by_row: ClassVar[bool] = False
+    """Whether all its draws are those of `causalcf.core.draws`, which belong to their rows. Those of others come from
+    torch's own state, borrowed under a seed by one thread at a time, and follow from a row's place in its batch."""
     holds_code: ClassVar[bool] = False
     """Whether it is made with functions or networks of the caller's, which a file cannot hold."""
 

@@ -19,6 +19,7 @@ from pyro.distributions import Normal, TransformedDistribution
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Transform, constraints
 
+from causalcf.core import draws
 from causalcf.core._zuko import (
     ComposedTransform,
     DependentTransform,
@@ -149,6 +150,7 @@ class InvertibleMechanism(Mechanism):
     """x := f(pa, u) with a bijection f(pa, .); subclasses choose the bijection."""
 
     kind: ClassVar[Kind] = "invertible"
+    draws_by_row: ClassVar[bool] = True
 
     def validate(self) -> None:
         if isinstance(self.variable, Boolean | Categorical | Image):
@@ -196,7 +198,7 @@ class InvertibleMechanism(Mechanism):
         return self.transform(pa)._call(u["u"])
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        return {"u": torch.randn(n, *self.variable.event_shape, device=self.device, dtype=self.dtype)}
+        return {"u": draws.normal((n, *self.variable.event_shape), self._anchor)}
 
     def _warn_on_edges(self, x: Tensor) -> None:
         if not isinstance(self.variable, Interval):

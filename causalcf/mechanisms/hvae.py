@@ -12,6 +12,7 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor, nn
 
+from causalcf.core import draws
 from causalcf.core.errors import MechanismError
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
 from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe, Trainable
@@ -89,6 +90,7 @@ class HVAE(ImageMechanism):
     size: int | None = None
 
     kind: ClassVar[Kind] = "amortised"
+    draws_by_row: ClassVar[bool] = True
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of the last stride
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=20, batch_size=32, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
@@ -290,7 +292,7 @@ class HVAE(ImageMechanism):
         u: dict[str, Tensor] = {}
 
         def chosen(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
-            noise = self.temperature * log_std.exp() * torch.randn_like(mean) if sample else 0.0
+            noise = self.temperature * log_std.exp() * draws.normal(mean.shape, mean) if sample else 0.0
             u[f"z{k}"] = mean + noise
             return u[f"z{k}"]
 

@@ -21,6 +21,7 @@ from pyro.distributions import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core import draws, laws
 from causalcf.core.errors import MechanismError
 from causalcf.core.nn import Standardiser, mlp
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
@@ -97,6 +98,7 @@ class MixtureAE(Mechanism):
     swaps: bool = True
 
     kind: ClassVar[Kind] = "amortised"
+    draws_by_row: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z", "u")
     mixed_precision: ClassVar[bool] = True
     default_recipe: ClassVar[Recipe] = Recipe(epochs=20, batch_size=100, lr=1e-3, betas=(0.9, 0.999), clip=100.0)
@@ -289,7 +291,7 @@ class MixtureAE(Mechanism):
         return self.encoder_u(self._scaled(x), self.context(pa))
 
     def _noisy(self, code: Tensor) -> Tensor:
-        return code + self.noise * torch.randn_like(code)
+        return code + self.noise * draws.normal(code.shape, code)
 
     def decode(self, z: Tensor, u: Tensor, pa: Parents) -> Tensor:
         """G(z, u, pa), (N, *event_shape), in data units."""
@@ -324,15 +326,15 @@ class MixtureAE(Mechanism):
     def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
         z, u = self._encode_z(x, pa), self._encode_u(x, pa)
         if sample:
-            z, u = (code + self.noise * torch.randn_like(code) for code in (z, u))
+            z, u = (code + self.noise * draws.normal(code.shape, code) for code in (z, u))
         return {"z": z, "u": u, "eps": (x - self.decode(z, u, pa)) / self.log_sigma.exp()}
 
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
         return self.decode(u["z"], u["u"], pa) + self.log_sigma.exp() * u["eps"]
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        drawn = {suffix: law.sample(torch.Size([n])) for suffix, law in self.prior({}).items()}
-        eps = torch.randn(n, *self.variable.event_shape, device=self.device, dtype=self.dtype)
+        drawn = {suffix: laws.drawn(law.expand((n,))) for suffix, law in self.prior({}).items()}
+        eps = draws.normal((n, *self.variable.event_shape), self._anchor)
         return {**drawn, "eps": eps}
 
 

@@ -63,6 +63,7 @@ class VAE(ImageMechanism):
     by_category: bool = False
 
     kind: ClassVar[Kind] = "amortised"
+    draws_by_row: ClassVar[bool] = True
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causalcf.core import seeding
+from causalcf.core import draws, seeding
 from causalcf.core.errors import InterventionError
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, site
@@ -136,7 +136,7 @@ def _plausible(node: str, graph: CausalGraph, mechanism: Mechanism, values: Mapp
 def _noise(node: str, mechanism: Mechanism, noise: Noise, seen: Mapping[str, Any]) -> list[Finding]:
     """Abducted noise against its prior, and residuals against those of held-out rows."""
     findings = []
-    if mechanism.variable.discrete or noise.factual is None:
+    if mechanism.variable.discrete or noise.observed is None:
         return findings
     for suffix in mechanism.sites:
         u, name = noise[site(node, suffix)], site(node, suffix)
@@ -154,7 +154,9 @@ def _noise(node: str, mechanism: Mechanism, noise: Noise, seen: Mapping[str, Any
 
 def _tail(mechanism: Mechanism, suffix: str, u: Tensor) -> Tensor:
     """How probable noise at least as large is under the prior, (N,); of 4096 draws, so at least 1/4097."""
-    with seeding.seeded(0, u.device):
+    # The same draws every time, of whatever law the mechanism has.
+    keys = draws.row_keys(torch.arange(DRAWS), 0, "tail", device=u.device)
+    with draws.by_row(keys) if mechanism.draws_by_row else seeding.seeded(0, u.device):
         drawn = _size(mechanism.sample_noise(DRAWS)[suffix]).sort().values
     beyond = DRAWS - torch.searchsorted(drawn, _size(u).to(drawn.dtype).contiguous())
     return (beyond + 1).double() / (DRAWS + 1)

@@ -58,16 +58,16 @@ def predict(
         InterventionError: An action needs a factual and there is none.
         SupportError: A generated action leaves the support in some rows.
     """
-    if actions.needs_factual and noise.factual is None:
+    if actions.needs_factual and noise.observed is None:
         raise InterventionError(
             "given_factual needs an observed row, and this noise was not abducted from one."
             " Use counterfactual(x, do=...), or a function of the parents alone."
         )
     # Values that no action can reach, which stay as observed.
     kept: Mapping[str, Tensor] = {}
-    if rules.recompute == "descendants" and noise.factual is not None:
+    if rules.recompute == "descendants" and noise.observed is not None:
         touched = {*actions.nodes, *graph.descendants(actions.nodes)}
-        kept = {node: value for node, value in noise.factual.items() if node not in touched}
+        kept = {node: value for node, value in noise.observed.items() if node not in touched}
     values: dict[str, Tensor] = {}
     logits: dict[str, Tensor] = {}
     clipped: dict[str, int] = {}
@@ -91,7 +91,7 @@ def predict(
         if action is None:
             values[node] = natural()
         else:
-            value = action.apply(natural, pa, noise.factual)
+            value = action.apply(natural, pa, noise.observed)
             values[node], clipped[node] = _inside(node, mechanism.variable, value, rules.out_of_support)
     clipped = {node: rows for node, rows in clipped.items() if rows}
     return World(values, logits, actions.draws, clipped)
@@ -113,7 +113,7 @@ def _acted_noise(
     for suffix, value in u.items():
         action: Action | None = actions.get(site(node, suffix))
         if action is not None:
-            acted = action.apply(lambda value=value: value, pa, noise.factual)
+            acted = action.apply(lambda value=value: value, pa, noise.observed)
             u[suffix], _ = _inside(site(node, suffix), action.variable, acted, "raise")
     return u
 
@@ -122,9 +122,9 @@ def _residual_scale(mechanism: Mechanism, noise: Noise, pa: Mapping[str, Tensor]
     """What the residual is multiplied by, for all rows or one number a row."""
     if not isinstance(residual, Fading):
         return torch.tensor(residual, dtype=mechanism.dtype, device=mechanism.device)
-    if noise.factual is None:  # drawn from the prior: it was observed nowhere else
+    if noise.observed is None:  # drawn from the prior: it was observed nowhere else
         return torch.ones((), dtype=mechanism.dtype, device=mechanism.device)
-    return residual.share(mechanism.parents, noise.factual, pa).to(mechanism.device, mechanism.dtype)
+    return residual.share(mechanism.parents, noise.observed, pa).to(mechanism.device, mechanism.dtype)
 
 
 def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfSupport) -> tuple[Tensor, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, NotFittedError
+from causalcf.core.frozen import Frozen
 from causalcf.data import Batch
-from causalcf.do import Do
+from causalcf.do import Do, is_stochastic
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
@@ -47,7 +47,7 @@ class Questions(nn.Module):
     @property
     def mechanisms(self) -> Mapping[str, Mechanism]:
         """node -> bound mechanism, in topological order."""
-        return MappingProxyType(dict(zip(self._order, self._modules_in_order, strict=True)))  # type: ignore[arg-type]
+        return Frozen(dict(zip(self._order, self._modules_in_order, strict=True)))  # type: ignore[arg-type]
 
     @property
     def variables(self) -> Mapping[str, Variable]:
@@ -250,8 +250,8 @@ class Questions(nn.Module):
 
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
         mechanisms, batch = self.require_fitted(), self.read(x)
-        with seeding.seeded(seeding.resolve(seed), self.device):
-            return log_density(self.graph, mechanisms, batch, do, particles)
+        random = is_stochastic(do) or any(mechanism.latents for mechanism in mechanisms.values())
+        return log_density(self.graph, mechanisms, batch, do, particles, seeding.resolve(seed) if random else 0)
 
     # ------------------------------------------------------------------ the Pyro program
 
