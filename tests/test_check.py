@@ -40,6 +40,7 @@ def test_an_ordinary_question_passes(scm: ccf.SCM) -> None:
         "brightness",
         "width.u",
         "brightness.u",
+        "image",
         "image.z",
         "image.eps",
     }

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Growing", "RobustStandardiser", "Standardiser", "column", "make_room", "mlp", "quartiles"]
+__all__ = ["RULED", "Growing", "RobustStandardiser", "Standardiser", "column", "make_room", "mlp", "quartiles"]
 
 
 def column(per_row: Tensor, like: Tensor) -> Tensor:

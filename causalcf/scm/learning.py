@@ -13,6 +13,7 @@ from causalcf.core.errors import DataError
 from causalcf.data import Batch, infer_variables
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Stage
+from causalcf.scm.doubts import warn_of_rounding
 from causalcf.scm.rows import read_rows
 
 __all__ = ["choose", "declare", "initialise", "plan_stages", "read_split"]
@@ -77,6 +78,7 @@ def read_split(
     device: torch.device,
 ) -> tuple[Batch, Batch]:
     """Training and validation rows: a share of the data, or other data."""
+    warn_of_rounding(graph, data, dtype)
     train = read_rows(graph, mechanisms, data, dtype, device)
     if isinstance(validation, float | int):
         return training.split(train, validation, seed)

@@ -20,6 +20,7 @@ from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
 from causalcf.scm.check import summarise
+from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split
 from causalcf.scm.questions import ActedSCM, Questions
@@ -164,6 +165,7 @@ class StructuralCausalModel(Questions):
         parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
+        warn_of_outliers(self.graph, train)
         job = training.Fit(
             chosen,
             {node: self.graph.parents(node) for node in chosen},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from causalcf.core.errors import InterventionError
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.core.nn import column
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Classifier, Mechanism
@@ -93,6 +93,9 @@ def predict(
         else:
             value = action.apply(natural, pa, noise.observed)
             values[node], clipped[node] = _inside(node, mechanism.variable, value, rules.out_of_support)
+    if rules.project:
+        computed = {node: values[node] for node in graph.nodes if node not in kept} | logits
+        _refuse_not_finite(computed, graph, mechanisms, noise, values)
     clipped = {node: rows for node, rows in clipped.items() if rows}
     return World(values, logits, actions.draws, clipped)
 
@@ -134,3 +137,34 @@ def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfS
         return torch.where(column(outside, value), variable.project(value), value), int(outside.sum())
     variable.check(node, value, remedy='Change the action, or pass out_of_support="clip".')
     return value, 0
+
+
+def _refuse_not_finite(
+    computed: Mapping[str, Tensor],
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    noise: Noise,
+    values: Mapping[str, Tensor],
+) -> None:
+    """Raise `DataError` for the first node that a mechanism could give no number, saying what it came from."""
+    numbers = {node: value for node, value in computed.items() if value.is_floating_point()}
+    whole = [torch.isfinite(value).all() for value in numbers.values()]
+    if not whole or bool(torch.stack(whole).all()):
+        return
+    node = next(node for node, fine in zip(numbers, whole, strict=True) if not fine)
+    wrong = ~torch.isfinite(numbers[node]).reshape(noise.rows, -1).all(1)
+    told = f"'{node}' comes out NaN or infinite in {int(wrong.sum())} of {noise.rows} rows"
+    weights = [name for name, weight in mechanisms[node].state_dict().items() if not torch.isfinite(weight).all()]
+    if weights:
+        raise DataError(f"{told}: the {type(mechanisms[node]).__name__}'s own {weights} are not finite. Fit it again.")
+    sites = [site(node, suffix) for suffix in mechanisms[node].sites]
+    bad = [name for name in sites if not torch.isfinite(noise[name][wrong]).all()]
+    if bad:
+        raise DataError(f"{told}: the noise {bad} is not finite there. Abduct it again, or correct it.")
+    row = int(wrong.nonzero()[0, 0])
+    parents = {p: values[p][row].item() for p in graph.parents(node) if values[p].ndim == 1}
+    given = "".join(f" {parent} = {value:.6g}" for parent, value in parents.items())
+    raise DataError(
+        f"{told}: they lie too far from what the model was fitted on{', for example' * bool(given)}{given}."
+        " Correct or drop these rows, or act less far away."
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,29 @@ from causalcf.scm.action import Dos, check_targets, read_one, read_worlds
 from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
+from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.residual import Residual
 from causalcf.scm.rows import fill_noiseless, read_rows
 from causalcf.scm.rules import Abduction, OutOfSupport, Recompute, Rules, is_sampled
 from causalcf.variables import Variable
 
 __all__ = ["ActedSCM", "Questions"]
+
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Concatenate[Questions, P], R]:
+    """A question that is answered in the model's own type, whatever the caller's autocast says."""
+
+    @wraps(question)
+    def asked(self: Questions, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_autocast_enabled(self.device.type):
+            return question(self, *args, **kwargs)
+        with torch.autocast(self.device.type, enabled=False):
+            return question(self, *args, **kwargs)
+
+    return asked
 
 
 class Questions(nn.Module):
@@ -78,6 +96,7 @@ class Questions(nn.Module):
             )
         return mechanisms
 
+    @_exactly
     def read(self, x: Any) -> Batch:
         """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
 
@@ -93,6 +112,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ association and intervention
 
+    @_exactly
     def sample(
         self,
         n: int,
@@ -118,7 +138,11 @@ class Questions(nn.Module):
         seed = seeding.resolve(seed)
         noise = sample_noise(self.graph, mechanisms, n, seed=seed)
         drawn = predict_worlds(self.graph, mechanisms, noise, read_worlds(read_one(do)), rules=rules, seed=seed)
-        return Batch(dict(drawn))
+        rows = Batch(dict(drawn))
+        acted = [target.split(".")[0] for target in do or ()]
+        reached = {*acted, *self.graph.descendants(acted)}
+        warn_of_far_draws(rows, self.seen, [node for node in self.graph.nodes if node not in reached])
+        return rows
 
     def do(self, actions: Do) -> ActedSCM:
         """A view of the model after acting on it; the model itself stays as it is."""
@@ -127,6 +151,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ counterfactuals
 
+    @_exactly
     def abduct(self, x: Any, *, abduction: Abduction = "mean", seed: seeding.Seed = None) -> Noise:
         """Step 1: the exogenous noise of observed rows.
 
@@ -145,6 +170,7 @@ class Questions(nn.Module):
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
 
+    @_exactly
     def predict(
         self,
         noise: Noise,
@@ -179,6 +205,7 @@ class Questions(nn.Module):
         )
         return replace(answer, origin=Origin(self.mechanisms, self.seen))
 
+    @_exactly
     def counterfactual(
         self,
         x: Any,
@@ -248,6 +275,7 @@ class Questions(nn.Module):
         """
         return self._log_prob(x, {}, particles, seed)
 
+    @_exactly
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
         mechanisms, batch = self.require_fitted(), self.read(x)
         random = is_stochastic(do) or any(mechanism.latents for mechanism in mechanisms.values())
