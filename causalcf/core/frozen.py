@@ -7,7 +7,8 @@ from typing import TypeVar
 
 __all__ = ["Frozen"]
 
-Key, Value = TypeVar("Key"), TypeVar("Value", covariant=True)
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Frozen(Mapping[Key, Value]):

@@ -86,7 +86,10 @@ def _by_quantile(law: Distribution) -> Tensor | None:
     """The quantile at a uniform draw: given by the law, or sought by halving where it has a distribution function."""
     if law.event_shape:
         return None
-    parameter = next(value for value in vars(law).values() if isinstance(value, Tensor) and value.is_floating_point())
+    floating = (value for value in vars(law).values() if isinstance(value, Tensor) and value.is_floating_point())
+    parameter = next(floating, None)
+    if parameter is None:
+        return None
     level = draws.uniform(law.batch_shape, parameter)
     for way in (law.icdf, lambda level: _sought(law.cdf, level)):
         try:

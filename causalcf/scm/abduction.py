@@ -46,6 +46,7 @@ class Noise(Mapping[str, Tensor]):
     ) -> None:
         self._values = dict(values)
         self.observed = factual
+        self.replaced: frozenset[str] = frozenset()
         self._factual: Batch | None = None
         self.seed = seed
         self.abduction = abduction
@@ -74,12 +75,16 @@ class Noise(Mapping[str, Tensor]):
 
     def replace(self, values: Mapping[str, Tensor]) -> Noise:
         """The same noise with some sites set or added."""
-        return self.like({**self._values, **values}, self.observed)
+        changed = self.like({**self._values, **values}, self.observed)
+        changed.replaced = self.replaced | values.keys()
+        return changed
 
     def of_rows(self, rows: slice) -> Noise:
         """The noise of some rows."""
         factual = None if self.observed is None else self.observed[rows]
-        return self.like({name: value[rows] for name, value in self.items()}, factual)
+        some = self.like({name: value[rows] for name, value in self.items()}, factual)
+        some.replaced = self.replaced
+        return some
 
     def like(self, values: Mapping[str, Tensor], factual: Batch | None) -> Noise:
         """Other values and rows, drawn as these were."""

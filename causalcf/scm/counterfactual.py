@@ -319,9 +319,9 @@ def _can_be_sent(thing: object) -> bool:
 
 def _without_functions(do: Dos) -> Dos:
     """The actions, those that cannot be pickled as text."""
-    if isinstance(do, list | tuple):
-        return [_without_functions(world) for world in do]  # type: ignore[misc]
-    return do and {target: action if _can_be_sent(action) else repr(action) for target, action in do.items()}
+    if isinstance(do, Mapping):
+        return {target: action if _can_be_sent(action) else repr(action) for target, action in do.items()}
+    return do and [{} if world is None else _without_functions(world) for world in do]  # type: ignore[return-value]
 
 
 def _shares(x: Tensor, others: Iterable[Tensor]) -> bool:

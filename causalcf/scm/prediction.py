@@ -86,7 +86,10 @@ def predict(
 
         def natural(node: str = node, mechanism: Mechanism = mechanism, pa: Mapping[str, Tensor] = pa) -> Tensor:
             x = mechanism.predict(_acted_noise(node, mechanism, noise, actions, pa, rules.residual), pa)
-            return mechanism.variable.project(x) if rules.project else x
+            if not rules.project:
+                return x
+            x = mechanism.variable.project(x)
+            return _or_observed(node, mechanism, x, pa, noise, actions) if rules.recompute == "descendants" else x
 
         if action is None:
             values[node] = natural()
@@ -98,6 +101,23 @@ def predict(
         _refuse_not_finite(computed, graph, mechanisms, noise, values)
     clipped = {node: rows for node, rows in clipped.items() if rows}
     return World(values, logits, actions.draws, clipped)
+
+
+def _or_observed(
+    node: str, mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], noise: Noise, actions: Actions
+) -> Tensor:
+    """What a bijection gives, or the observed value where its causes are as they were: no rounding moves it."""
+    sites = [site(node, suffix) for suffix in mechanism.sites]
+    own = noise.replaced.isdisjoint(sites) and not any(name in actions for name in sites)
+    if noise.observed is None or mechanism.kind != "invertible" or not own or x.requires_grad:
+        return x
+    changed = [
+        (value != noise.observed[parent]).reshape(len(value), -1).any(1)
+        for parent, value in pa.items()
+        if value is not noise.observed[parent]
+    ]
+    moved = torch.stack(changed).any(0) if changed else torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    return torch.where(column(moved, x), x, noise.observed[node])
 
 
 def _acted_noise(

@@ -32,7 +32,8 @@ from causalcf.variables import Variable
 __all__ = ["ActedSCM", "Questions"]
 
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Concatenate[Questions, P], R]:
