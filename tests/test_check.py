@@ -164,7 +164,7 @@ def test_a_value_between_the_steps_of_a_coarse_grid_is_named(value: float, unsee
 def test_a_value_between_the_data_and_a_mark_for_missing_is_named() -> None:
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     data = {"x": torch.where(torch.arange(1000) % 50 == 0, -9999.0, x), "y": x}
-    with pytest.warns(UserWarning, match="'x': 0.02 of the values lie over 20 interquartile ranges"):
+    with pytest.warns(UserWarning, match="'x': 0.02 of the values lie over 50 interquartile ranges"):
         scm = _linear(data, [("x", "y")])
     rows = {node: value[1:6] for node, value in data.items()}
     assert bool(scm.counterfactual(rows, {"x": -50.0}).check().of("x")[1].unusual.all())

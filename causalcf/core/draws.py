@@ -166,6 +166,8 @@ def uniform(shape: Sequence[int], like: Tensor) -> Tensor:
 def normal(shape: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal draws, of a shape whose first dimension is the rows', of another tensor's type."""
     rows = _CURRENT.get()
+    if rows is None and like.shape == torch.Size(shape):
+        return torch.randn_like(like)  # laid out in memory as the other one is
     if rows is None:
         return torch.randn(tuple(shape), dtype=like.dtype, device=like.device)
     bits = rows.bits(shape)  # Box and Muller 1958: one half for the radius, the other for the angle

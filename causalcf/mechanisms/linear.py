@@ -15,6 +15,9 @@ from causalcf.variables.scalar import Real
 
 __all__ = ["LinearGaussian", "least_squares"]
 
+LEAST = 1e-12
+"""Noise that is left where causes explain all, as a share of the values' own spread."""
+
 NOISE = 10.0
 """Spread, in units of the rounding of a column's numbers, that may be rounding alone."""
 
@@ -69,13 +72,18 @@ class LinearGaussian(InvertibleMechanism):
             centre = centre - middle @ beta
         self.intercept.copy_(centre)
         self.weight.copy_(beta)
-        self.log_scale.copy_(residual.square().mean().sqrt().clamp_min(1e-12).log())
+        self.log_scale.copy_(residual.square().mean().sqrt().clamp_min(LEAST * _size(target)).log())
         return True
 
     def flow(self, c: Tensor | None) -> Transform:
         location = self.intercept if c is None else self.intercept + c @ self.weight
         # torch's affine map, not zuko's, which bounds the scale and would bend the closed form.
         return AffineTransform(location.unsqueeze(-1), self.log_scale.exp(), event_dim=1).inv
+
+
+def _size(target: Tensor) -> float:
+    """How large numbers are: their spread, or where they do not spread, themselves, or 1."""
+    return float(target.std(unbiased=False)) or float(target.abs().mean()) or 1.0
 
 
 def least_squares(design: Tensor, target: Tensor, rounding: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ __all__ = ["warn_of_far_draws", "warn_of_outliers", "warn_of_rounding"]
 BLURRED = 1e-3
 """Share of a column's spread that rounding may move a value by."""
 
-FAR = 20.0
+FAR = 50.0
 """Interquartile ranges from the middle half at which a value counts as an outlier."""
 
 

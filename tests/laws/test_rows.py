@@ -30,7 +30,7 @@ def test_a_row_gets_the_same_answer_in_any_batch_and_order(mixed: ccf.SCM, rows:
     whole = mixed.counterfactual(rows, do, seed=3)
     order = torch.randperm(rows.rows)
     turned = mixed.counterfactual(rows[order], do, seed=3)
-    parts = [mixed.counterfactual(part, do, seed=3) for part in rows.split(7)]
+    parts = [mixed.counterfactual(part, do, seed=3) for part in rows.blocks(7)]
     for node in mixed.graph.nodes:
         assert _same(whole[node][order], turned[node]), node
         assert _same(whole[node], torch.cat([part[node] for part in parts])), node

@@ -77,6 +77,12 @@ def test_numbers_that_32_bits_merge_are_named() -> None:
 
 
 def test_numbers_too_small_for_32_bits_are_named() -> None:
-    data = {"x": 1e-44 * (2 + _draws(500)), "y": _draws(500)}
-    with pytest.warns(CausalCFWarning, match="'x': 32 bits"):
+    data = {"x": _draws(500), "y": 1e-44 * (2 + _draws(500))}
+    with pytest.warns(CausalCFWarning, match="'y': 32 bits"):
         ccf.SCM([("x", "y")], mechanisms=_linear("x", "y")).fit(data, seed=0, progress=False)
+
+
+def test_the_noise_is_as_small_as_the_unit_makes_it() -> None:
+    data = {"x": _draws(500), "y": 1e-15 * _draws(500, seed=1)}
+    scm = ccf.SCM([("x", "y")], mechanisms=_linear("x", "y")).fit(data, seed=0, progress=False)
+    assert float(scm.sample(500, seed=0)["y"].std()) == pytest.approx(1e-15, rel=0.2)
