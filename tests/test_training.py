@@ -15,6 +15,7 @@ import causalcf as ccf
 from causalcf import training
 from causalcf.core.checkpoint import read_file
 from causalcf.core.errors import (
+    CausalCFWarning,
     CheckpointError,
     DataError,
     MechanismError,
