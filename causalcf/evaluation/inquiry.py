@@ -168,7 +168,7 @@ class Inquiry:
         }
         for start in range(0, self.x.rows, BATCH):
             rows = slice(start, start + BATCH)
-            noise = self.abduct(self.x[rows], "rows", start)
+            noise = self.abduct(self.x[rows], "rows")
             for node, residual in parts:
                 do = {node: self.actions[node][rows]}
                 parts[node, residual].append(dict(self.scm.predict(noise, do, residual=residual)))
@@ -187,8 +187,8 @@ class Inquiry:
         for cycle in range(cycles):
             parts = []
             for start in range(0, self.x.rows, BATCH):
-                rows = Batch({k: v[start : start + BATCH] for k, v in current.items()})
-                noise = self.abduct(rows, "cycle", cycle, start)
+                part = slice(start, start + BATCH)
+                noise = self.abduct(Batch({k: v[part] for k, v in current.items()}, self.x.index[part]), "cycle", cycle)
                 parts.append(dict(self.scm.predict(noise, {}, recompute="all", residual=residual)))
             current = self._joined(parts)
             yield dict(current)
@@ -198,7 +198,7 @@ class Inquiry:
         there, parts = self.answers[node, residual], []
         for start in range(0, self.x.rows, BATCH):
             rows = slice(start, start + BATCH)
-            noise = self.abduct(Batch({k: v[rows] for k, v in there.items()}), "back", node, start)
+            noise = self.abduct(Batch({k: v[rows] for k, v in there.items()}, self.x.index[rows]), "back", node)
             parts.append(dict(self.scm.predict(noise, {node: self.x[node][rows]}, residual=residual)))
         return self._joined(parts)
 
