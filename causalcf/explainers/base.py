@@ -24,7 +24,8 @@ from causalcf.core import seeding
 from causalcf.core.checkpoint import read_file, write_file
 from causalcf.core.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.core.provenance import provenance
-from causalcf.data import Batch, columns
+from causalcf.core.settings import plain
+from causalcf.data import Batch, align, columns
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
 from causalcf.explainers.query import Found, Query, read_target
@@ -36,6 +37,7 @@ from causalcf.scm.abduction import Noise
 from causalcf.scm.model import StructuralCausalModel
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Explainer"]
 
@@ -92,6 +94,8 @@ class Explainer(ABC):
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            setattr(self, setting.name, plain(getattr(self, setting.name)))
         require_types(self)
         self.scm.graph.require(self.node)
         if self.acts_on == "latents" and not self.sites:
@@ -188,10 +192,8 @@ class Explainer(ABC):
         """Class codes (N,) of a column: as the variable reads it or, without one, whole numbers."""
         if self.variable is not None:
             return self.variable.read(label, values, self.scm.dtype, self.scm.device).long()
-        try:
-            codes = torch.as_tensor(values, device=self.scm.device)
-        except (TypeError, ValueError):  # text is no tensor
-            codes = torch.full((1,), -1)
+        raw = read_raw(label, values)
+        codes = raw.numbers(label, "a column").to(self.scm.device) if raw.kind == "numbers" else torch.full((1,), -1)
         if bool(((codes == codes.long()) & (codes >= 0)).all()):
             return codes.long()
         raise DataError(
@@ -421,7 +423,7 @@ class Explainer(ABC):
         members = self._explained.check(self.node, start if self.reads_codes else x, self.batch_size)
         if self.gradients:
             self._explained.check_gradient(start if self.reads_codes else x)
-        wanted, side = read_target(self._explained, target, members)
+        wanted, side = read_target(self._explained, align("target", target, factual.labels), members)
         pa = self._parents(factual)
         self._warn_of_meaning(pa, members)
         return Query(

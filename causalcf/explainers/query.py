@@ -13,8 +13,7 @@ from torch import Tensor
 from causalcf.core.errors import ExplanationError
 from causalcf.explainers.classifier import Explained
 from causalcf.mechanisms import Mechanism
-from causalcf.variables import as_array
-from causalcf.variables.codes import Categorical
+from causalcf.variables.raw import as_tensor, read_raw
 
 __all__ = ["REASONS", "Found", "Query", "Reason", "Said", "Trail", "padded", "read_target"]
 
@@ -246,11 +245,13 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         raise ExplanationError("What the classifier gives is not known before it has seen a row: check(node, x) first.")
     if target is None:
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
-    if not isinstance(target, Tensor):
-        array = as_array("target", target)
-        target = array if isinstance(variable, Categorical) and array.dtype.kind in "US" else torch.as_tensor(array)
-    single = target.ndim == 0
-    wanted = variable.read("target", target.reshape(-1) if single else target, members.dtype, device)
+    raw = read_raw("target", target)
+    single = raw.shape == ()
+    raw = replace(raw, values=raw.values.reshape(-1)) if single else raw
+    # A number is a class's code, even where the class's name is another number.
+    codes = raw.kind == "numbers" and not isinstance(raw.values, Tensor)
+    given = as_tensor(raw.values) if codes else raw  # type: ignore[arg-type]
+    wanted = variable.read("target", given, members.dtype, device)
     if not single and len(wanted) != rows:
         raise ExplanationError(f"There are {len(wanted)} targets for {rows} rows. Give one, or one per row.")
     wanted = wanted.expand(rows) if single else wanted

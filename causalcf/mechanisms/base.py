@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from causalcf.core.errors import DensityError, MechanismError
 from causalcf.core.nn import column
-from causalcf.core.settings import Range, require_settings
+from causalcf.core.settings import Range, plain, require_settings
 from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
 from causalcf.variables import Variable
 
@@ -66,6 +66,8 @@ class Mechanism(Trainable, ABC):
         return mechanism
 
     def __post_init__(self) -> None:
+        for setting in dataclasses.fields(self):
+            setattr(self, setting.name, plain(getattr(self, setting.name)))
         self.node: str = ""
         self.parents: Mapping[str, Variable] = {}
         self.fitted: bool = False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, NotFittedError
+from causalcf.core.settings import COUNT
 from causalcf.data import Batch
 from causalcf.do import Do
 from causalcf.graph import CausalGraph
@@ -113,10 +114,10 @@ class Questions(nn.Module):
         """
         mechanisms = self.require_fitted()
         rules = Rules(residual=residual, out_of_support=out_of_support)
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}.")
+        if n not in COUNT:
+            raise DataError(f"n must be at least 1, a whole number; got {n!r}.")
         seed = seeding.resolve(seed)
-        noise = sample_noise(self.graph, mechanisms, n, seed=seed)
+        noise = sample_noise(self.graph, mechanisms, int(n), seed=seed)
         drawn = predict_worlds(self.graph, mechanisms, noise, read_worlds(read_one(do)), rules=rules, seed=seed)
         return Batch(dict(drawn))
 

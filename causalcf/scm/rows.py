@@ -37,4 +37,4 @@ def fill_noiseless(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], rows
     for node in graph.nodes:
         if node not in values:
             values[node] = mechanisms[node].predict({}, {parent: values[parent] for parent in graph.parents(node)})
-    return Batch({node: values[node] for node in graph.nodes}, rows.index)
+    return rows.like({node: values[node] for node in graph.nodes})
