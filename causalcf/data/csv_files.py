@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from causalcf.core.errors import DataError, MissingFileError
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
 from causalcf.variables.raw import MARKS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["read_csv"]
 
@@ -62,10 +59,12 @@ def read_csv(
     if first is None:
         raise DataError(f"{path} is empty: expected a line of column names.")
     separator = max(SEPARATORS, key=re.sub(r'"[^"]*"', "", first).count)
-    header, table = _parsed(path, text, separator)
+    header, columns = _parsed(path, text, separator)
     decimal = "," if separator in (";", "\t") else "."
     marks = {mark.strip() for mark in missing}
-    return {name: _column(table.iloc[:, i], variables.get(name), marks, decimal) for i, name in enumerate(header)}
+    return {
+        name: _column(column, variables.get(name), marks, decimal) for name, column in zip(header, columns, strict=True)
+    }
 
 
 def _decoded(path: Path, encoding: str | None) -> str:
@@ -86,46 +85,28 @@ def _decoded(path: Path, encoding: str | None) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _parsed(path: Path, text: str, separator: str) -> tuple[list[str], pd.DataFrame]:
-    """The column names, and the lines below as text."""
-    import pandas as pd
-
+def _parsed(path: Path, text: str, separator: str) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The column names, and the columns as text."""
+    before = csv.field_size_limit(len(text) + 1)
     try:
-        table = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            header=None,
-            dtype=object,
-            keep_default_na=False,
-            skipinitialspace=True,
-            skip_blank_lines=True,
-            encoding_errors="strict",
-        )
-    except pd.errors.ParserError as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        if found is None:
-            raise DataError(f"{path} cannot be read as a table: {str(error).strip()}. Check its quotes.") from None
-        wanted, line, _ = found.groups()
-        raise DataError(f"{path}: line {line} does not have {wanted} fields as the header has.") from None
-    header = [str(name).strip() for name in table.iloc[0]]
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        rows = [(lines.line_num, row) for row in lines if any(cell and not cell.isspace() for cell in row)]
+    except csv.Error as error:
+        raise DataError(f"{path}: line {lines.line_num} cannot be read: {error}. Check its quotes.") from None
+    finally:
+        csv.field_size_limit(before)
+    header = [name.strip() for name in rows[0][1]]
     header[0] = header[0] or "Unnamed: 0"  # as pandas calls the row labels that it wrote itself
-    table = table.iloc[1:].reset_index(drop=True)
-    blank = (table.isna() | (table == "")).all(axis=1) if len(header) > 1 else table[0].isna()
-    table = table[~blank].reset_index(drop=True)
-    short = table.isna().any(axis=1)
-    if short.any():
-        line = _line_of(text, int(np.flatnonzero(short)[0]))
-        raise DataError(f"{path}: line {line} does not have {len(header)} fields as the header has.")
-    void = [i for i, name in enumerate(header) if not name and (table[i].str.strip() == "").all()]
+    ragged = [number for number, row in rows if len(row) != len(header)]
+    if ragged:
+        raise DataError(f"{path}: line {ragged[0]} does not have {len(header)} fields as the header has.")
+    if len(rows) == 1:
+        raise DataError(f"{path} has a header and no rows below it.")
+    columns = list(zip(*(row for _, row in rows[1:]), strict=True))
+    void = [i for i, name in enumerate(header) if not name and not any(cell.strip() for cell in columns[i])]
     header = [name for i, name in enumerate(header) if i not in void]
     _check_header(path, header)
-    return header, table.drop(columns=void)
-
-
-def _line_of(text: str, row: int) -> int:
-    """The number of the line of a row, if none has a line break in quotes."""
-    filled = [number for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    return filled[min(row + 1, len(filled) - 1)]
+    return header, [column for i, column in enumerate(columns) if i not in void]
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -138,30 +119,30 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise DataError(f"{path} has the column '{twice[0]}' twice (columns {' and '.join(where)}). Rename one.")
 
 
-def _column(cells: pd.Series, variable: Variable | None, missing: set[str], decimal: str) -> np.ndarray:
+def _column(cells: Sequence[str], variable: Variable | None, missing: Collection[str], decimal: str) -> np.ndarray:
     """Numbers if all cells are, or are missing; booleans if all are true/false or yes/no; else text."""
-    import pandas as pd
-
-    cells = cells.str.strip()
-    gone = cells.isin([*missing, ""]).to_numpy()
+    texts = ["" if cell.strip() in missing else cell.strip() for cell in cells]
     if isinstance(variable, Categorical):
-        return _text(cells, gone)
-    small = cells.str.lower()
-    words = set(small[~gone].unique())
-    if not gone.any() and words and (words <= {"true", "false"} or words <= {"yes", "no"}):
-        return small.isin(["true", "yes"]).to_numpy(dtype=bool)
-    if isinstance(variable, Boolean):
-        return _text(cells, gone)
-    empty = gone | small.isin(MARKS).to_numpy()
-    plain = cells
-    if decimal == "," and not cells[~empty].str.contains(".", regex=False).any():
-        plain = cells.str.replace(",", ".", regex=False)
-    numbers = pd.to_numeric(plain.where(~empty), errors="coerce").to_numpy(dtype=np.float64, copy=True)
-    return _text(cells, gone) if (np.isnan(numbers) & ~empty).any() or empty.all() != gone.all() else numbers
+        return np.array(texts)
+    words = {text.lower() for text in set(texts)}
+    if words <= {"true", "false"} or words <= {"yes", "no"}:
+        return np.array([text.lower() in ("true", "yes") for text in texts])
+    if isinstance(variable, Boolean) and not words <= {"0", "1"}:
+        return np.array(texts)
+    plain = texts
+    if decimal == "," and not any("." in text for text in texts):
+        plain = [text.replace(",", ".") for text in texts]
+    try:
+        numbers = np.array([_number(text) for text in plain])
+    except ValueError:
+        return np.array(texts)
+    # Marks alone, such as none and missing, are categories rather than numbers of which all are gone.
+    return np.array(texts) if np.isnan(numbers).all() and any(texts) else numbers
 
 
-def _text(cells: pd.Series, gone: np.ndarray) -> np.ndarray:
-    """Text, nothing where it is missing."""
-    array = cells.to_numpy(dtype=object, copy=True)
-    array[gone] = ""
-    return array.astype(str)
+def _number(text: str) -> float:
+    if not text or text.lower() in MARKS:
+        return np.nan
+    if "_" in text:  # Python's own way to group digits
+        raise ValueError(text)
+    return float(text)

@@ -283,7 +283,9 @@ def predict_worlds(
 
 def _check_samples(num_samples: int, *, random: bool) -> None:
     if num_samples not in COUNT:
-        raise InterventionError(f"num_samples must be at least 1, a whole number; got {num_samples!r}.")
+        raise InterventionError(
+            f"num_samples must be at least 1, got {num_samples!r}: it is how many draws, a whole number."
+        )
     if not random:
         raise InterventionError(
             "num_samples was given, but nothing in this query is random: every sample would be the same."

@@ -115,7 +115,7 @@ class Questions(nn.Module):
         mechanisms = self.require_fitted()
         rules = Rules(residual=residual, out_of_support=out_of_support)
         if n not in COUNT:
-            raise DataError(f"n must be at least 1, a whole number; got {n!r}.")
+            raise DataError(f"n must be at least 1, got {n!r}: it is how many rows, a whole number.")
         seed = seeding.resolve(seed)
         noise = sample_noise(self.graph, mechanisms, int(n), seed=seed)
         drawn = predict_worlds(self.graph, mechanisms, noise, read_worlds(read_one(do)), rules=rules, seed=seed)
