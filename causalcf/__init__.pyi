@@ -1,5 +1,6 @@
 from . import classifiers as classifiers
 from . import datasets as datasets
+from . import errors as errors
 from . import explainers as explainers
 from . import mechanisms as mechanisms
 from . import metrics as metrics

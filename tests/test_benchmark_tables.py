@@ -182,7 +182,7 @@ def test_other_settings_are_not_kept(bench: Benchmark, out: Path, monkeypatch: p
     def computed(*_: Any) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("causalcf.benchmark_tables.rows._row", computed)
+    monkeypatch.setattr("causalcf.benchmark.rows._row", computed)
     benchmark_tables.run(bench, out, n=60)
     for other, n in (
         (bench, 61),

@@ -277,7 +277,7 @@ def test_batches_do_not_matter(
     metrics = [name for name in ALL if name not in DRAWN]
     options: Any = {"predictors": judges, "latents": latents, "reference": test, "metrics": metrics, "n": 60}
     whole = ccf.evaluate(scm, test, **options)
-    monkeypatch.setattr(ccf.scores, "BATCH", 7)
+    monkeypatch.setattr(ccf.evaluation.inquiry, "BATCH", 7)
     monkeypatch.setattr(ccf.predictors.network, "BATCH", 11)
     for record, split in zip(whole, ccf.evaluate(scm, test, **options), strict=True):
         assert math.isclose(record.value, split.value, rel_tol=1e-4, abs_tol=1e-4), record

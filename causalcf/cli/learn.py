@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,9 @@ from causalcf.cli.options import (
 )
 from causalcf.cli.parse import parse_epochs, parse_mechanisms, parse_residual, parse_weights
 from causalcf.core.errors import DataError
-from causalcf.scm.model import StructuralCausalModel
+
+if TYPE_CHECKING:
+    from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["finetune", "fit", "train_predictors"]
 

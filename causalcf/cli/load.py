@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from causalcf.benchmark.setup import RESIDUALS
 from causalcf.cli.parse import named, parse_residual
 from causalcf.core.errors import DataError
 
@@ -204,6 +203,7 @@ def load_benchmark(
     """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
     from causalcf import predictors
     from causalcf.benchmark import Benchmark, file_digest, fitted_once, read_mechanism_file
+    from causalcf.benchmark.setup import RESIDUALS
     from causalcf.mechanisms import Mechanism
     from causalcf.reference import latent_space
     from causalcf.scm.model import StructuralCausalModel

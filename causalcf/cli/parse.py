@@ -6,14 +6,16 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from causalcf.core.errors import DataError, InterventionError
-from causalcf.data import Batch
-from causalcf.explainers import Explainer
-from causalcf.scm.model import StructuralCausalModel
-from causalcf.scm.residual import Residual
-from causalcf.variables import Variable
+
+if TYPE_CHECKING:
+    from causalcf.data import Batch
+    from causalcf.explainers import Explainer
+    from causalcf.scm.model import StructuralCausalModel
+    from causalcf.scm.residual import Residual
+    from causalcf.variables import Variable
 
 __all__ = [
     "Value",

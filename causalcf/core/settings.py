@@ -98,7 +98,7 @@ def require_settings(thing: object, name: str, error: type[CausalCFError], **ran
         >>> require_settings(SimpleNamespace(latent=0), "VAE of 'image'", CausalCFError, latent=COUNT)
         Traceback (most recent call last):
         ...
-        causalcf.errors.CausalCFError: VAE of 'image': latent must be a whole number of at least 1, got 0.
+        causalcf.core.errors.CausalCFError: VAE of 'image': latent must be a whole number of at least 1, got 0.
     """
     for setting, allowed in ranges.items():
         value = getattr(thing, setting)

@@ -363,7 +363,8 @@ def _trainer(mechanism: Mechanism, rows: int, batch_size: int, device: str = "cp
     first, *_ = plan(image)
     stage = replace(first, recipe=replace(cast(Recipe, first.recipe), batch_size=batch_size))
     precision = "bf16-mixed" if device == "cuda" else "32-true"
-    job = Fit(scm.graph, scm.mechanisms, {"image": (stage,)}, 0, precision=precision, progress=False)
+    parents = {"image": scm.graph.parents("image")}
+    job = Fit(scm.mechanisms, parents, {"image": (stage,)}, scm.graph.to_json(), 0, precision=precision, progress=False)
     bare = copy.deepcopy(image).requires_grad_(True).train()
     return Trainer(job, "image", 0, x, x), bare, x
 

@@ -78,11 +78,11 @@ class Batch(Mapping[str, Tensor]):
         """Other values of the same rows, with their labels."""
         return Batch(values, self.index, self.labels)
 
-    def split(self, size: int) -> Iterator[Batch]:
+    def blocks(self, size: int) -> Iterator[Batch]:
         """The rows in consecutive blocks of at most `size`; an empty batch is one empty block.
 
         Example:
-            >>> [part.rows for part in Batch({"x": torch.arange(5.0)}).split(2)]
+            >>> [part.rows for part in Batch({"x": torch.arange(5.0)}).blocks(2)]
             [2, 2, 1]
         """
         for start in range(0, max(self.rows, 1), size):
@@ -90,20 +90,21 @@ class Batch(Mapping[str, Tensor]):
 
     @classmethod
     def join(cls, parts: Iterable[Batch]) -> Batch:
-        """The rows of several batches as one, in their order: what `split` took apart.
+        """The rows of several batches as one, in their order: what `blocks` took apart.
 
         Raises:
             DataError: There are no parts.
 
         Example:
-            >>> Batch.join(Batch({"x": torch.arange(5.0)}).split(2))["x"]
+            >>> Batch.join(Batch({"x": torch.arange(5.0)}).blocks(2))["x"]
             tensor([0., 1., 2., 3., 4.])
         """
         parts = list(parts)
         if not parts:
             raise DataError("There are no batches to join.")
-        labels = [part.index for part in parts]
-        index = torch.cat(labels) if all(isinstance(some, Tensor) for some in labels) else np.concatenate(labels)
+        tensors = [part.index for part in parts if isinstance(part.index, Tensor)]
+        whole = len(tensors) == len(parts)
+        index = torch.cat(tensors) if whole else np.concatenate([np.asarray(part.index) for part in parts])
         frames = [part.labels for part in parts if part.labels is not None]
         joined = frames[0].append(frames[1:]) if len(frames) == len(parts) else None
         return cls({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, index, joined)
@@ -115,7 +116,7 @@ class Batch(Mapping[str, Tensor]):
             >>> Batch({"x": torch.arange(5.0)}).walk(2, lambda part: 2 * part["x"])
             tensor([0., 2., 4., 6., 8.])
         """
-        return torch.cat([ask(part) for part in self.split(size)])
+        return torch.cat([ask(part) for part in self.blocks(size)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import networkx as nx
 import torch
@@ -198,7 +198,7 @@ class StructuralCausalModel(Questions):
         """Teach an image's fitted mechanism to obey actions that it ignores: `causalcf.finetune(self, ...)`."""
         import causalcf
 
-        return causalcf.finetune(self, data, predictors, **settings)
+        return cast("Self", causalcf.finetune(self, data, predictors, **settings))
 
     def take(
         self, twin: Self, node: str, seen: Mapping[str, Any], made: dict[str, Any], history: list[dict[str, Any]]

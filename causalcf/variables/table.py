@@ -30,6 +30,7 @@ class Table(Variable):
         GraphError: There are no columns, or one is no scalar.
 
     Example:
+        >>> from causalcf.variables import Categorical, Positive
         >>> table = Table({"age": Positive(unit="years"), "sex": Categorical(["Female", "Male"])})
         >>> x = table.pack({"age": [30.0, 50.0], "sex": ["Male", "Female"]})
         >>> x
