@@ -13,8 +13,10 @@ from causalcf.cli.options import (
     Again,
     DataName,
     Device,
+    Encoding,
     Judges,
     Latents,
+    Missing,
     Models,
     Out,
     OwnFiles,
@@ -56,6 +58,8 @@ def evaluate(
     ] = None,
     residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -69,7 +73,7 @@ def evaluate(
     from causalcf.report import print_records
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables)
+    table, source = load_split(data, root, split, scm.variables, encoding=encoding, missing=missing)
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(

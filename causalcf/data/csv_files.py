@@ -27,6 +27,7 @@ def read_csv(
     path: str | Path,
     variables: Mapping[str, Variable] = MappingProxyType({}),
     *,
+    values: Collection[str] | None = None,
     encoding: str | None = None,
     missing: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
@@ -40,6 +41,7 @@ def read_csv(
         path: The file.
         variables: node -> variable, as far as they are declared; what a Categorical's column holds are names, and
             stays text.
+        values: Columns that hold values; the others stay text as it is written, such as 007. All by default.
         encoding: Such as "cp1252"; by default UTF-8, or what the file's first bytes say.
         missing: Further marks for "missing", in columns of any kind.
 
@@ -63,7 +65,10 @@ def read_csv(
     decimal = "," if separator in (";", "\t") else "."
     marks = {mark.strip() for mark in missing}
     return {
-        name: _column(column, variables.get(name), marks, decimal) for name, column in zip(header, columns, strict=True)
+        name: _column(column, variables.get(name), marks, decimal)
+        if values is None or name in values
+        else np.array([cell.strip() for cell in column])
+        for name, column in zip(header, columns, strict=True)
     }
 
 

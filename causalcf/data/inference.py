@@ -306,7 +306,8 @@ def _as_numbers(name: str, labels: np.ndarray, found: list[str]) -> str:
         if written and share == 1:
             return (
                 f"'{name}' is text that looks like numbers ({_first(labels, written)}): taken as {len(found)}"
-                f" categories. If they are numbers, write them plainly, as 1234.5; if not, {_line(name, shortened_variable(found))}"
+                " categories. If they are numbers, write them plainly, as 1234.5; if not,"
+                f" {_line(name, shortened_variable(found))}"
             )
         return ""
     if share < 0.5:
@@ -364,8 +365,8 @@ def _marked(name: str, labels: np.ndarray, found: list[str]) -> str:
         return ""
     rows = int(np.isin(labels, marks).sum())
     return (
-        f"'{name}' holds {marks} in {rows} of {len(labels)} rows ({_first(labels, marks)}), taken as a category. If that"
-        f" stands for a missing value, say so: read_csv(path, missing={marks}), --missing, or"
+        f"'{name}' holds {marks} in {rows} of {len(labels)} rows ({_first(labels, marks)}), taken as a category. If"
+        f" that stands for a missing value, say so: read_csv(path, missing={marks}), --missing, or"
         f" df['{name}'].replace({marks}, None); if not, {_line(name, shortened_variable(found))}"
     )
 

@@ -25,10 +25,8 @@ __all__ = ["MARKS", "Kind", "Raw", "as_array", "as_number", "as_tensor", "label"
 
 Kind = Literal["numbers", "truths", "text", "dates", "durations", "mixed", "objects"]
 
-MARKS = frozenset(
-    ("na", "n/a", "#n/a", "#n/a n/a", "#na", "nan", "null", "none", "nil", "missing", "-", "--", "---", "?", ".")
-    + ("#null!", "#value!", "#div/0!", "#ref!", "#num!", "#name?")
-)
+WORDS = ("na", "n/a", "nan", "null", "none", "nil", "missing", "-", "--", "---", "?", ".")
+MARKS = frozenset([*WORDS, "#n/a", "#n/a n/a", "#na", "#null!", "#value!", "#div/0!", "#ref!", "#num!", "#name?"])
 """What spreadsheets and data bases write where there is no value, in small letters."""
 
 
