@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from causalcf.cli.load import acted_values, load_classifier, load_data, load_model, load_split, truth_of
+from causalcf.cli.load import acted_values, load_classifier, load_data, load_model, load_split, of_sheet, truth_of
 from causalcf.cli.options import DataName, Device, Encoding, Key, Missing, Out, Quiet, Root, Seed, Split
 from causalcf.cli.parse import parse_do, parse_explainer, parse_residual, parse_target, slice_rows
 from causalcf.core.errors import DataError
@@ -145,7 +145,7 @@ def counterfactual(
     from causalcf.report import print_counterfactual, write_counterfactual
 
     scm = load_model(model, device)
-    sheet = {"encoding": encoding, "missing": missing, "key": key}
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
     table, source = load_split(data, root, split, scm.variables, **sheet)
     x = slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
@@ -219,7 +219,7 @@ def explain(
     asked, variable = load_classifier(classifier, data, device)
     explainer = parse_explainer(method, scm, node=node or "image", classifier=asked, variable=variable)
     wanted = parse_target(target, variable)
-    sheet = {"encoding": encoding, "missing": missing, "key": key}
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
     table, source = load_split(data, root, split, scm.variables, **sheet)
     x = slice_rows(table, rows)
     if not explainer.fitted:

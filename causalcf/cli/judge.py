@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from causalcf.cli.load import all_scores, load_data, load_model, load_split
+from causalcf.cli.load import all_scores, load_data, load_model, load_split, of_sheet
 from causalcf.cli.options import (
     Again,
     DataName,
@@ -73,7 +73,7 @@ def evaluate(
     from causalcf.report import print_records
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables, encoding=encoding, missing=missing)
+    table, source = load_split(data, root, split, scm.variables, **of_sheet(encoding=encoding, missing=missing))
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from causalcf.cli.load import is_sheet, load_data, load_model
+from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
     DataName,
     Device,
@@ -69,7 +69,7 @@ def fit(
     mechanisms = parse_mechanisms(mechanism or [])
     scm = StructuralCausalModel(graph, mechanisms=mechanisms)
     _check_half(scm, half)
-    sheet = {"encoding": encoding, "missing": missing, "key": key}
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
     table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, **sheet)
     if len(scm.variables) < len(scm.graph.nodes):
         declared = declare(scm.graph, table[:rows])

@@ -37,6 +37,7 @@ __all__ = [
     "load_split",
     "named",
     "naming",
+    "of_sheet",
     "parse_residual",
     "truth_of",
 ]
@@ -82,6 +83,11 @@ def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Var
     return classes[0], classes[0].variable
 
 
+def of_sheet(**options: Any) -> dict[str, Any]:
+    """The options of a CSV file that are given."""
+    return {name: value for name, value in options.items() if value}
+
+
 def is_sheet(name: str) -> bool:
     """Whether a name is that of a CSV file rather than of a data set."""
     return Path(name).suffix.lower() in (".csv", ".tsv", ".txt")
@@ -115,9 +121,8 @@ def load_data(
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
         return _load_sheet(name, variables, variables if nodes is None else nodes, **options)
-    given = [f"--{option}" for option, value in options.items() if value]
-    if given:
-        raise DataError(f"{given[0]} is for CSV files, and '{name}' is a data set. Leave the option out.")
+    if options:
+        raise DataError(f"--{next(iter(options))} is for CSV files, and '{name}' is a data set. Leave the option out.")
     loaders = {
         "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
         "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -66,8 +67,9 @@ class Mechanism(Trainable, ABC):
         return mechanism
 
     def __post_init__(self) -> None:
-        for setting in dataclasses.fields(self):
-            setattr(self, setting.name, plain(getattr(self, setting.name)))
+        for name, value in self.config.items():
+            if isinstance(value, np.generic | tuple | list):
+                setattr(self, name, plain(value))
         self.node: str = ""
         self.parents: Mapping[str, Variable] = {}
         self.fitted: bool = False

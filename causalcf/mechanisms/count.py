@@ -66,6 +66,7 @@ class CountDistribution(TorchDistribution):
         possible = (value >= 0) & (value == value.round())
         return log_p.masked_fill(~possible, -torch.inf)
 
+    @torch.no_grad()
     def quantile(self, u: Tensor) -> Tensor:
         """The count at a noise (*batch,): the least one whose threshold is not below it."""
         # The mixture's quantile lies between those of its components; the whole numbers between are halved.

@@ -22,7 +22,7 @@ WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 """What people write for true and false, in small letters."""
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -149,7 +149,7 @@ class Categorical(Variable):
 
     def require_codes(self, name: str) -> None:
         """Raise `DataError` if numbers could be names as well as codes, as with the names "1", "2", "3"."""
-        if any(_is_number(label) and float(label) != code for code, label in enumerate(self.categories)):
+        if any(is_number(label) and float(label) != code for code, label in enumerate(self.categories)):
             raise DataError(
                 f"'{name}' got numbers, which could be its categories {shortened(self.categories)} or their codes"
                 f" 0..{self.k - 1}. Give categories as text, or codes as a torch tensor."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from causalcf.variables.codes import Categorical
+from causalcf.variables.codes import Categorical, is_number
 from causalcf.variables.raw import Raw
 
 __all__ = ["Ordinal"]
@@ -33,8 +33,8 @@ class Ordinal(Categorical):
 
     @property
     def _numbered(self) -> bool:
-        """Whether the names are whole numbers."""
-        return all(name.lstrip("-").isdigit() for name in self.categories)
+        """Whether the names are numbers."""
+        return all(is_number(name) for name in self.categories)
 
     def encode(self, name: str, raw: Raw) -> Tensor:
         if raw.kind == "numbers" and self._numbered and not isinstance(raw.values, Tensor):
