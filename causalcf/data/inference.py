@@ -124,7 +124,7 @@ def _line(name: str, variable: str = "ccf.Categorical([...])") -> str:
 
 
 def _constant(name: str, raw: Raw, variable: str) -> str:
-    array = _array(raw)
+    array = raw.array
     if len(array) < ENOUGH or (array != array[0]).any():
         return ""
     return (
@@ -133,16 +133,12 @@ def _constant(name: str, raw: Raw, variable: str) -> str:
     )
 
 
-def _array(raw: Raw) -> np.ndarray:
-    return raw.values if isinstance(raw.values, np.ndarray) else raw.values.detach().cpu().numpy()
-
-
 # ---------------------------------------------------------------------- numbers
 
 
 def _of_numbers(name: str, raw: Raw) -> Inferred:
     """A Real; numbers of which there are few, or one for each row, may be something else."""
-    x = _array(raw).astype(np.float64)
+    x = raw.array.astype(np.float64)
     x = x[np.isfinite(x)]
     if not len(x):
         return Inferred(Real(), "numbers")
@@ -227,7 +223,7 @@ def warn_of(data: Any, variables: Mapping[str, Variable]) -> None:
         raw = read_raw(name, values[name])
         if raw.kind != "numbers" or len(raw.shape) != 1:
             continue
-        x = _array(raw)
+        x = raw.array
         x = x if x.dtype.kind == "f" else x.astype(np.float64)
         finite = np.isfinite(x)
         x = x if finite.all() else x[finite]
@@ -310,7 +306,7 @@ def _as_numbers(name: str, labels: np.ndarray, found: list[str]) -> str:
                 f" {_line(name, shortened_variable(found))}"
             )
         return ""
-    if share < 0.5:
+    if share < 0.5 or len(marks) > FEW:
         return ""
     if marks:
         rows = int(np.isin(labels, marks).sum())
@@ -321,10 +317,11 @@ def _as_numbers(name: str, labels: np.ndarray, found: list[str]) -> str:
             f" {_line(name)}"
         )
     if written:
+        comma = all("." not in text and re.fullmatch(r"[^,]*,\d{1,2}\D*|[^,]*", text) for text in written)
+        plain = "str.replace(',', '.')" if comma else "str.replace(r'[^0-9.eE+-]', '', regex=True)"
         raise DataError(
             f"'{name}' is text that looks like numbers ({_first(labels, written)}). Write them plainly, as 1234.5:"
-            f" pd.to_numeric(df['{name}'].str.replace(r'[^0-9.eE+-]', '', regex=True)). If these are categories,"
-            f" {_line(name)}"
+            f" pd.to_numeric(df['{name}'].{plain}). If these are categories, {_line(name)}"
         )
     raise DataError(
         f"'{name}' is text, but all of its {len(found)} different values are numbers ({_first(labels, found)})."

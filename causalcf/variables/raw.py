@@ -54,10 +54,18 @@ class Raw:
         """Rows first; () for a single value."""
         return tuple(self.values.shape)
 
+    @property
+    def array(self) -> np.ndarray:
+        """The values as an array."""
+        if not isinstance(self.values, Tensor):
+            return self.values
+        x = self.values.detach().cpu()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # NumPy has no bfloat16
+
     @cached_property
     def missing(self) -> np.ndarray:
         """Where there is no value, bool, in the values' shape; a blank text is none."""
-        array = self.values.detach().cpu().numpy() if isinstance(self.values, Tensor) else self.values
+        array = self.array
         if array.dtype.kind == "f":
             return np.asarray(np.isnan(array))
         if array.dtype.kind in "Mm":
@@ -104,7 +112,7 @@ class Raw:
             DataError: There is no value somewhere.
         """
         self.require_whole(name)
-        array = self.values.cpu().numpy() if isinstance(self.values, Tensor) else self.values
+        array = self.array
         if array.dtype.kind == "U" or (array.dtype.kind == "O" and self.kind == "text"):
             return array.astype(str)
         return _each(label, array, object).astype(str)
@@ -112,7 +120,7 @@ class Raw:
     @property
     def what(self) -> str:
         """The kind in words, with an example."""
-        there = np.asarray(self.values).reshape(-1)[~self.missing.reshape(-1)]
+        there = self.array.reshape(-1)[~self.missing.reshape(-1)]
         example = f"for example {there[0]!s:.40}" if len(there) else "none of which has a value"
         match self.kind:
             case "dates" | "durations":
@@ -138,9 +146,11 @@ class Raw:
         """The line of code that makes the values numbers."""
         match self.kind:
             case "dates":
+                period = self.dtype.startswith("period")
+                read = f"df['{name}'].dt.to_timestamp()" if period else f"pd.to_datetime(df['{name}'])"
                 return (
                     f"Give days since the first: (df['{name}'] - df['{name}'].min()) / pd.Timedelta('1D'), where"
-                    f" df['{name}'] = pd.to_datetime(df['{name}'])."
+                    f" df['{name}'] = {read}."
                 )
             case "durations":
                 return f"Give days: df['{name}'] / pd.Timedelta('1D')."
@@ -180,7 +190,7 @@ def read_raw(name: str, values: Any) -> Raw:
         return _of_polars(name, values)
     if np.ma.isMaskedArray(values):
         return _of_masked(name, values)
-    if hasattr(values, "isna") and not isinstance(values.dtype, np.dtype):
+    if hasattr(values, "isna") and not isinstance(getattr(values, "dtype", np.dtype(object)), np.dtype):
         return _of_extension(name, values)
     return _of_array(name, as_array(name, values))
 

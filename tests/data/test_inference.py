@@ -87,6 +87,7 @@ def test_identifiers_are_told_by_their_names_too() -> None:
             [f"{i:,}.5" for i in range(1000, 1100)],
             r"text that looks like numbers \(row 0: '1,000\.5'\).*pd\.to_numeric",
         ),
+        ([f"{i},5" for i in range(100)], r"looks like numbers \(row 0: '0,5'\).*str\.replace\(',', '\.'\)"),
         ([f"{i} %" for i in range(100)], r"text that looks like numbers \(row 0: '0 %'\)"),
         ([f"{i}.5" for i in range(100)], r"all of its 100 different values are numbers \(row 0: '0\.5'\)"),
         (
