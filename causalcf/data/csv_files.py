@@ -93,8 +93,8 @@ def _decoded(path: Path, encoding: str | None) -> str:
 def _parsed(path: Path, text: str, separator: str) -> tuple[list[str], list[tuple[str, ...]]]:
     """The column names, and the columns as text."""
     before = csv.field_size_limit(len(text) + 1)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
         rows = [(lines.line_num, row) for row in lines if any(cell and not cell.isspace() for cell in row)]
     except csv.Error as error:
         raise DataError(f"{path}: line {lines.line_num} cannot be read: {error}. Check its quotes.") from None

@@ -13,6 +13,7 @@ from causalcf.datasets.base import Dataset
 from causalcf.graph import CausalGraph
 from causalcf.variables.codes import Categorical
 from causalcf.variables.image import Image
+from causalcf.variables.raw import read_raw
 from causalcf.variables.scalar import Interval, Positive
 
 __all__ = ["Bars"]
@@ -107,4 +108,5 @@ def _brightness(width: Tensor, noise: Tensor) -> Tensor:
 def _acted(do: Mapping[str, float | Tensor], node: str, natural: Tensor) -> Tensor:
     if node not in do:
         return natural
-    return torch.as_tensor(do[node], dtype=natural.dtype).expand(natural.shape).clone()
+    value = read_raw(f"do({node})", do[node]).numbers(f"do({node})", "an action")
+    return value.to(natural.dtype).expand(natural.shape).clone()

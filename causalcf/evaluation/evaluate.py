@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -273,7 +274,8 @@ def _truth_of(
 
 
 def _digest(x: Batch, values: Tensor) -> str:
-    digest = hashlib.sha256(torch.as_tensor(x.index).numpy().tobytes())
+    labels = x.index.numpy() if isinstance(x.index, Tensor) else np.array([str(label) for label in x.index.tolist()])
+    digest = hashlib.sha256(labels.tobytes())
     digest.update(values.contiguous().numpy().tobytes())
     for node, value in x.items():
         digest.update(node.encode() + value.contiguous().numpy().tobytes())

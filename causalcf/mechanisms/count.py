@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
 from causalcf import variables
+from causalcf.core.nn import Standardiser
 from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.categorical import DiscreteMechanism, open_uniform
@@ -82,7 +83,7 @@ class CountDistribution(TorchDistribution):
         return high.clamp_min(0)
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  # type: ignore[override]
         shape = self._extended_shape(sample_shape)
         u = torch.logit(open_uniform(torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device)))
         return self.expand(shape).quantile(u)
@@ -125,22 +126,20 @@ class Count(DiscreteMechanism):
 
     def build(self) -> None:
         super().build()
-        self.register_buffer("unit", torch.tensor([0.0, 1.0]))
-        self.register_buffer(
-            "spread", torch.linspace(-1, 1, self.components) if self.components > 1 else torch.zeros(1)
-        )
+        self.standardise = Standardiser(1)
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:
         super().calibrate(x, pa)
-        spread = x.double().std(unbiased=False)
-        self.unit.copy_(torch.stack([x.double().mean(), spread.clamp_min(0.5)]))
+        self.standardise.calibrate(x[:, None])
+        self.standardise.scale.clamp_min_(0.5)  # of counts that are nearly all the same
 
     def law(self, logits: Tensor) -> CountDistribution:
         """p(x | pa) from what the network gives, (*batch, 3 J)."""
         weight, place, width = logits.unflatten(-1, (3, self.components)).unbind(-2)
-        middle, unit = self.unit
-        loc = middle + unit * (place + self.spread)
-        return CountDistribution(weight.log_softmax(-1), loc, unit * (softplus(width) + NARROWEST))
+        # Components start apart, within a standard deviation of the mean.
+        apart = torch.linspace(-1, 1, self.components, device=logits.device, dtype=logits.dtype)
+        scale = self.standardise.scale * (softplus(width) + NARROWEST)
+        return CountDistribution(weight.log_softmax(-1), self.standardise.inverse(place + apart), scale)
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> CountDistribution:
         return self.law(self.logits(pa))

@@ -20,6 +20,7 @@ from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
 from causalcf.variables import Variable, variable_from_json
 from causalcf.variables.image import Image
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
@@ -306,7 +307,7 @@ class Predictor(Trainable):
     @torch.no_grad()
     def read(self, data: Mapping[str, Any]) -> Tensor:
         """`predict` for a whole data set, in batches, in evaluation mode; the mode is put back."""
-        data = {name: torch.as_tensor(data[name]) for name in self.parents}
+        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in self.parents}
         with evaluating(self):
             images = data[self.node]
             parts = [
@@ -326,7 +327,7 @@ class Predictor(Trainable):
             data: Rows with the image, the target and the given nodes.
             name: What the rows are, for the record.
         """
-        data = {name: torch.as_tensor(data[name]) for name in (self.target, *self.parents)}
+        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
         said, true = self.read(data), data[self.target]
         if not self.classes:
             error = (said - true).double()

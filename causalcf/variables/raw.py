@@ -133,13 +133,13 @@ class Raw:
 
     def _mixture(self) -> str:
         """Which kind is the rarer one, and where its first value is."""
-        kinds = _each(_kind_of, self.values, object).reshape(-1)
+        kinds = _each(_kind_of, self.array, object).reshape(-1)
         there = ~self.missing.reshape(-1)
         found = kinds[there].tolist()
         counts = {kind: found.count(kind) for kind in ("text", "truths", "dates", "durations", "numbers")}
         rare, *_, most = sorted(filter(counts.get, counts), key=counts.__getitem__)
         first = int(np.flatnonzero(there & (kinds == rare))[0])
-        value = self.values.reshape(-1)[first]
+        value = self.array.reshape(-1)[first]
         return f"{rare} in {counts[rare]} of {there.size} rows (row {first}: {value!r:.40}), {most} in the others"
 
     def remedy(self, name: str) -> str:
@@ -310,7 +310,7 @@ def label(value: Any) -> str:
     value = as_number(value)
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, Real | Decimal) and not isinstance(value, bool):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return str(int(value)) if isfinite(value) and value == int(value) else str(value)
     return value.isoformat() if isinstance(value, datetime.date) else str(value)
 
