@@ -11,14 +11,17 @@ import causalcf
 
 PACKAGE = Path(causalcf.__file__).parent
 FLOORS = (
-    ("What has nothing to do with causes, and what may be done to a node.", {"core", "do"}),
+    (
+        "What has nothing to do with causes; what may be done to a node; the list of data sets.",
+        {"core", "do", "catalogue"},
+    ),
     ("What a node can take, and how far apart two answers are.", {"variables", "metrics"}),
     ("Data as they are passed around, p(x | pa) and its inversion, pictures.", {"data", "mechanisms", "plots"}),
     ("The causal hypothesis; how mechanisms, and classifiers, are trained.", {"graph", "training", "classifiers"}),
     ("The model and its three steps; what reads causes back; worlds to ask about.", {"scm", "predictors", "datasets"}),
     (
-        "Verbs above the model: explain, evaluate, fine-tune, load.",
-        {"explainers", "evaluation", "finetuning", "reference"},
+        "Verbs above the model: explain, evaluate, ask, fine-tune, load.",
+        {"explainers", "evaluation", "finetuning", "queries", "reference"},
     ),
     ("What was found, as tables and files: reports, the papers' tables, costs.", {"report", "benchmark", "costs"}),
     ("The command line.", {"cli"}),
