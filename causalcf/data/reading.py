@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ def read(
     variables: Mapping[str, Variable],
     *,
     optional: frozenset[str] = frozenset(),
+    gaps: Collection[str] = (),
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> Batch:
@@ -31,6 +32,7 @@ def read(
             units. Columns that have labels are put in one order.
         variables: node -> variable; columns that are not among them are ignored with one warning.
         optional: Nodes that may be missing.
+        gaps: Nodes of numbers that may have no value in some rows; these are NaN.
         dtype: Floating type of the numbers.
         device: Where the tensors go.
 
@@ -53,7 +55,7 @@ def read(
     if extra:
         warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
     tensors = {
-        name: variable.read(name, table.values[name], dtype, torch.device(device))
+        name: variable.read(name, table.values[name], dtype, torch.device(device), gaps=name in gaps)
         for name, variable in variables.items()
         if name in table.values
     }

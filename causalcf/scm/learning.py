@@ -31,8 +31,8 @@ def declare(graph: CausalGraph, data: Any) -> CausalGraph:
         CausalCFWarning: A column may be something else than it is taken for, or a mark for "missing" hides in it.
     """
     undeclared = [node for node in graph.nodes if node not in graph.variables]
+    table = columns(data)[0]
     if undeclared:
-        table = columns(data)[0]
         missing = [node for node in undeclared if node not in table]
         if missing:
             raise DataError(
@@ -46,7 +46,7 @@ def declare(graph: CausalGraph, data: Any) -> CausalGraph:
             {node: inferred.variable for node, inferred in found.items()},
             {node: inferred.why for node, inferred in found.items()},
         )
-    warn_of(data, graph.variables)
+    warn_of(table, graph.variables)
     return graph
 
 

@@ -86,7 +86,7 @@ class Variable(ABC):
         """The nearest value inside the support."""
         return x
 
-    def read(self, name: str, values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    def read(self, name: str, values: Any, dtype: torch.dtype, device: torch.device, *, gaps: bool = False) -> Tensor:
         """Raw values as a checked tensor of shape (N, *event_shape).
 
         Args:
@@ -94,6 +94,7 @@ class Variable(ABC):
             values: Tensor, array, sequence, or column of a data frame, with rows first; see `raw.read_raw`.
             dtype: Floating type for numbers; codes become long, booleans bool.
             device: Where the tensor goes.
+            gaps: Whether numbers may be missing; they are NaN then.
 
         Raises:
             DataError: Wrong shape or type, or missing values.
@@ -104,7 +105,10 @@ class Variable(ABC):
             expected = ", ".join(["N", *map(str, self.event_shape)])
             raise DataError(f"'{name}' is {self.article}: expected shape ({expected}), got {tuple(x.shape)}.")
         x = self._cast(name, x, dtype)
-        self.check(name, x)
+        if gaps and x.is_floating_point() and x.isnan().any():
+            self.check(name, x[~x.reshape(len(x), -1).isnan().any(1)])
+        else:
+            self.check(name, x)
         return x
 
     def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:

@@ -159,3 +159,26 @@ def test_numbers_for_rows_or_for_components_are_told_apart() -> None:
         scm.counterfactual(rows, do={"v": ccf.shift([1.0, 0.0, 0.0])})
     by_row = scm.counterfactual(rows, do={"v": ccf.shift([[1.0], [0.0], [0.0]])})["v"] - data["v"][:3]
     assert torch.allclose(by_row, torch.tensor([[1.0] * 3, [0.0] * 3, [0.0] * 3]), atol=1e-5)
+
+
+def test_a_gap_that_no_answer_depends_on_stays_a_gap() -> None:
+    nan = float("nan")
+    flow = ccf.SCM(
+        [("x", "y"), ("x", "z"), ("w", "y"), ("z", "i")], dict.fromkeys("xyzw", ccf.Real()) | {"i": ccf.Boolean()}
+    )
+    data = {name: torch.randn(60, generator=torch.Generator().manual_seed(0)) for name in "xyzw"}
+    flow.fit(data | {"i": data["z"] > 0}, epochs=1, seed=0, progress=False)
+    whole = {name: value[:3].clone() for name, value in data.items()} | {"i": data["z"][:3] > 0}
+    gap = {name: value.clone() for name, value in whole.items()}
+    gap["z"][1] = nan
+    cf = flow.counterfactual(gap, do={"w": 1.0}, seed=0)  # neither z nor what follows from it is asked for
+    assert torch.equal(cf["y"], flow.counterfactual(whole, do={"w": 1.0}, seed=0)["y"])
+    assert cf["z"].isnan().tolist() == [False, True, False]
+    for do in ({"x": 1.0}, {"z": ccf.shift(1.0)}, {"w": lambda _: 1.0}, {"z.u": 0.0}, [{"w": 1.0}, {"x": 1.0}]):
+        with pytest.raises(DataError, match="'z' has NaN or infinite values in 1 of 3 rows"):
+            flow.counterfactual(gap, do=do, seed=0)
+    with pytest.raises(DataError, match="'z' has NaN"):
+        flow.counterfactual(gap, do={"w": 1.0}, recompute="all", seed=0)
+    gap["x"][0] = float("inf")
+    with pytest.raises(DataError, match="'x' has NaN or infinite values"):
+        flow.counterfactual(gap, do={"z": 1.0}, seed=0)
