@@ -108,7 +108,7 @@ def test_a_law_for_each_row_is_drawn_by_row() -> None:
     [
         ["anna", "berta", "a much longer name"],
         np.array(["2024-01-01", "2024-01-02", "2025-01-01"], dtype="datetime64[D]"),
-        np.fromiter([("a", 1), ("a", 2), ("b", 1)], dtype=object),
+        np.array([("a", 1), ("a", 2), ("b", 1), None], dtype=object)[:3],
         [0.5, 1.5, 2.5],
         [10**15, 7, -3],
         np.array([7, 8, 9], dtype=object),

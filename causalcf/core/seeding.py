@@ -34,7 +34,7 @@ def resolve(seed: Seed) -> int:
     """A definite seed: the number itself, or one drawn from the generator or from torch's global state.
 
     Raises:
-        SeedError: It is no whole number, generator or None.
+        SeedError: It is neither a whole number, NumPy's included, nor a generator.
 
     Example:
         >>> resolve(7)
@@ -42,13 +42,10 @@ def resolve(seed: Seed) -> int:
     """
     if isinstance(seed, Integral) and not isinstance(seed, bool):
         return int(seed)
-    if seed is None or isinstance(seed, torch.Generator):
-        device = "cpu" if seed is None else seed.device
-        return int(torch.randint(2**31 - 1, (), generator=seed, device=device))
-    raise SeedError(
-        f"seed must be a whole number, a torch.Generator or None, got {type(seed).__name__} {seed!r}."
-        " For the same numbers again give one number, such as seed=0."
-    )
+    if seed is not None and not isinstance(seed, torch.Generator):
+        raise SeedError(f"seed must be a whole number, a torch.Generator or None, got {type(seed).__name__} {seed!r}.")
+    device = "cpu" if seed is None else seed.device
+    return int(torch.randint(2**31 - 1, (), generator=seed, device=device))
 
 
 def derive(seed: int, *labels: object) -> int:

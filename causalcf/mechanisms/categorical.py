@@ -26,7 +26,7 @@ from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.mechanisms.parents import ParentEncoder
 
-__all__ = ["Boolean", "Categorical"]
+__all__ = ["MARGIN", "Boolean", "Categorical", "DiscreteMechanism"]
 
 MARGIN = 1e-4
 """Abducted noise keeps the observed value ahead of the threshold by at least this much, and by a
@@ -86,13 +86,8 @@ class DiscreteMechanism(Mechanism):
         return self.decide(self.logits(pa), u["u"]) if self.parents else u["u"]
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        if not self.parents:
-            return {"u": self.root_noise(n)}
-        return {"u": self.prior_noise(n)}
-
-    @abstractmethod
-    def root_noise(self, n: int) -> Tensor:
-        """n draws of the value of a root."""
+        u = self.prior_noise(n)
+        return {"u": u if self.parents else self.decide(self.logits({}), u)}
 
     @abstractmethod
     def prior_noise(self, n: int) -> Tensor:
@@ -150,9 +145,6 @@ class Categorical(DiscreteMechanism):
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> dist.Categorical:
         return dist.Categorical(logits=self.logits(pa))
 
-    def root_noise(self, n: int) -> Tensor:
-        return self.decide(self.bias, self.prior_noise(n))
-
     def prior_noise(self, n: int) -> Tensor:
         return draws.gumbel((n, self.num_logits), self._anchor)
 
@@ -207,9 +199,6 @@ class Boolean(DiscreteMechanism):
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> BooleanDistribution:
         return BooleanDistribution(logits=self.logits(pa))
-
-    def root_noise(self, n: int) -> Tensor:
-        return self.decide(self.bias.squeeze(-1), self.prior_noise(n))
 
     def prior_noise(self, n: int) -> Tensor:
         return torch.logit(draws.uniform((n,), self._anchor))

@@ -35,6 +35,7 @@ from causalcf.mechanisms.spline import AffineSpline
 from causalcf.mechanisms.tails import TamedExp, upper_tail
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.count import Count
 from causalcf.variables.image import Image
 from causalcf.variables.scalar import Interval, Positive, Real
 
@@ -158,7 +159,7 @@ class InvertibleMechanism(Growing, Mechanism):
     draws_by_row: ClassVar[bool] = True
 
     def validate(self) -> None:
-        if isinstance(self.variable, Boolean | Categorical | Image):
+        if isinstance(self.variable, Boolean | Categorical | Count | Image):
             raise self.reject("a Real, Positive, Interval or Vector")
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:

