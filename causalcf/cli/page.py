@@ -1,0 +1,66 @@
+"""`causalcf app`: the page on which a slider moves another world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from causalcf.cli.load import load_data, load_model, load_split
+from causalcf.cli.options import Device, Root, Seed, Split
+
+__all__ = ["page"]
+
+
+def page(
+    model: Annotated[
+        str, typer.Argument(help="A model file, or the name of a reference model.")
+    ] = "morphomnist-vae-tuned",
+    data: Annotated[
+        str, typer.Option(help="A data set (digits, morphomnist, mnist, celeba, adult) or the path of a CSV file.")
+    ] = "digits",
+    root: Root = None,
+    split: Split = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen. 127.0.0.1 is this machine alone; 0.0.0.0 lets everybody in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65535)] = 8765,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Drag a slider and see the same unit in another world, beside the truth where it is known.
+
+    Prints the address of a page for the browser and serves it until Ctrl-C. The page calls no other server.
+    """
+    from causalcf.app.server import build, listen, serve
+    from causalcf.app.session import Session, Source
+    from causalcf.app.state import State
+
+    listening = listen(host, port)
+    scm = load_model(model, device)
+    table, name = load_split(data, root, split, scm.variables)
+    source = Source(model, name, _model_code(model, device), _data_code(data, root, split))
+    session = Session(scm, table, source, State(seed=seed))
+    served = build(session)
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"http://{shown}:{listening.getsockname()[1]}/")
+    serve(served, listening)
+
+
+def _model_code(model: str, device: str) -> str:
+    """The Python that `load_model` stands for."""
+    where = "" if device == "cpu" else f", device={device!r}"
+    return f"ccf.{'SCM.load' if Path(model).suffix == '.safetensors' else 'pretrained'}({model!r}{where})"
+
+
+def _data_code(data: str, root: Path | None, split: str | None) -> str:
+    """The Python that `load_split` stands for."""
+    if data.endswith(".csv"):
+        return f"ccf.Batch(ccf.data.read_csv({data!r}, scm.variables))"
+    names = {"digits": "Digits", "morphomnist": "MorphoMNIST", "mnist": "MNIST", "adult": "Adult"}
+    kind = names.get(data, "CelebA")
+    options = [f"split={split or 'test'!r}"]
+    options += [] if root is None or data == "digits" else [f"root={str(root)!r}"]
+    options += [f"graph={data!r}"] if data == "celeba-complex" else []
+    return f"ccf.datasets.{kind}({', '.join(options)})"
