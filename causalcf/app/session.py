@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from causalcf.app.state import State, Value, actions_of, read_state
+from causalcf.app.state import State, Value, read_state
 from causalcf.core.errors import CausalCFError, DataError, UnknownNodeError
 from causalcf.data import Batch
 from causalcf.scm.abduction import Noise
@@ -49,7 +50,7 @@ class Answer:
 
     Args:
         factual: The observed unit, one row.
-        cf: The counterfactual, with a W axis, and an S axis if there are samples.
+        cf: What `Session.counterfactual` gives: with a W axis if there are several worlds, S if there are samples.
         truth: The true counterfactual of each world, None where it is not known.
         no_truth: Why, per world; empty where it is known.
         ms: What took how long, in milliseconds: "answer" and "truth".
@@ -60,6 +61,10 @@ class Answer:
     truth: tuple[Batch | None, ...]
     no_truth: tuple[str, ...]
     ms: Mapping[str, float]
+
+    def world(self, i: int) -> Counterfactual:
+        """The counterfactual of one world, without a W axis."""
+        return self.cf.world(i) if self.cf.listed else self.cf
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +97,7 @@ class Session:
         >>> session = Session(ccf.pretrained("morphomnist-vae"), ccf.datasets.Digits("test"), source)
         >>> thick = session.at(State(unit=3).act(0, "thickness", 4.0)).answer()
         >>> thick.cf["thickness"].tolist()
-        [[4.0]]
+        [4.0]
     """
 
     scm: StructuralCausalModel = field(repr=False)
@@ -157,13 +162,17 @@ class Session:
 
     def counterfactual(self) -> Counterfactual:
         """What `scm.counterfactual` gives for this state, bit for bit; edited noise goes to `scm.predict`."""
-        state, worlds = self.state, actions_of(self.state.worlds)
+        state, worlds = self.state, self._asked
         if state.noise:
-            return self.scm.predict(
-                self.noise(), worlds, recompute="all", residual=state.residual, seed=state.seed
-            )
+            return self.scm.predict(self.noise(), worlds, recompute="all", residual=state.residual, seed=state.seed)
         options: dict[str, Any] = {"num_samples": state.samples, "abduction": "sample"} if state.samples else {}
         return self.scm.counterfactual(self.factual, worlds, residual=state.residual, seed=state.seed, **options)
+
+    @property
+    def _asked(self) -> Any:
+        """One world as a mapping, several as a list of them: as `scm.counterfactual` takes them."""
+        worlds = [dict(world) for world in self.state.worlds]
+        return worlds if len(worlds) > 1 else worlds[0]
 
     def _truth(self, world: Mapping[str, Value]) -> tuple[Batch | None, str]:
         if not hasattr(self.data, "truth"):
@@ -181,7 +190,8 @@ class Session:
         Raises:
             CausalCFError: There is no such world, or no answer.
         """
-        cf = self.counterfactual().world(self._world(world))
+        at, cf = self._world(world), self.counterfactual()
+        cf = cf.world(at) if cf.listed else cf
         return in_words((cf.sample(0) if cf.num_samples else cf).check())
 
     def _world(self, world: int) -> int:
@@ -249,7 +259,7 @@ class Session:
         started = time.perf_counter()
         actions = dict(self.state.worlds[self._world(world)])
         rows = self.scm.sample(n, actions, residual=0.0, seed=self.state.seed)
-        call = f"{self._model_line}\nx = scm.sample({n}, do={actions!r}, residual=0.0, seed={self.state.seed})"
+        call = f"{self._model_line}\nx = scm.sample({n}, do={literal(actions)}, residual=0.0, seed={self.state.seed})"
         return Drawn(rows, call, 1e3 * (time.perf_counter() - started))
 
     # ------------------------------------------------------------------ as a program
@@ -265,7 +275,7 @@ class Session:
     def call(self) -> str:
         """The Python that gives what `answer` gives, as `cf`."""
         state = self.state
-        worlds: Any = actions_of(state.worlds)
+        worlds = literal(self._asked)
         lines = [self._data_lines, f"x = data[{state.unit}:{state.unit + 1}]"]
         scale = f", residual={state.residual!r}" if state.residual != 1 else ""
         if state.noise:
@@ -274,10 +284,10 @@ class Session:
                 lines += [f'noise = noise.replace({{"{site}": noise["{site}"].clone()}})']
             for (site, component), value in state.noise.items():
                 lines += [f'noise["{site}"].view(-1)[{component}] = {value!r}']
-            lines += [f'cf = scm.predict(noise, do={worlds!r}, recompute="all"{scale}, seed={state.seed})']
+            lines += [f'cf = scm.predict(noise, do={worlds}, recompute="all"{scale}, seed={state.seed})']
         else:
             drawn = f', num_samples={state.samples}, abduction="sample"' if state.samples else ""
-            lines += [f"cf = scm.counterfactual(x, do={worlds!r}{drawn}{scale}, seed={state.seed})"]
+            lines += [f"cf = scm.counterfactual(x, do={worlds}{drawn}{scale}, seed={state.seed})"]
         return "\n".join(lines)
 
 
@@ -289,6 +299,20 @@ def said(actions: Mapping[str, Value]) -> str:
         'thickness = 4 and digit = 7'
     """
     return " and ".join(f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in actions.items())
+
+
+def literal(value: Any) -> str:
+    """Actions as Python, in the quotes that this project writes.
+
+    Example:
+        >>> print(literal([{"digit": "7", "thickness": 4.0}]))
+        [{"digit": "7", "thickness": 4.0}]
+    """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(name)}: {literal(of)}' for name, of in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(literal(one) for one in value)}]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def in_words(check: Check) -> str:

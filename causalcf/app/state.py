@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -163,8 +163,3 @@ def _whole(name: str, text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 11 and least <= int(text) <= most):
         raise DataError(f"'{name}' takes a whole number from {least} to {most}, got '{text}'. Correct it.")
     return int(text)
-
-
-def actions_of(worlds: Iterable[Mapping[str, Value]]) -> list[dict[str, Value]]:
-    """Worlds as plain dictionaries, as `scm.counterfactual` takes and a program shows them."""
-    return [dict(world) for world in worlds]

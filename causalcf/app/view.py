@@ -79,7 +79,8 @@ def _drawing(session: Session) -> dict[str, Any]:
         "height": top - bottom,
         "nodes": {n: {"x": x - left, "y": top - y, "half": half[n]} for n, (x, y) in layout.nodes.items()},
         "edges": [
-            {"from": a, "to": b, "via": [[x - left, top - y] for x, y in layout.waypoints[a, b]]} for a, b in graph.edges
+            {"from": a, "to": b, "via": [[x - left, top - y] for x, y in layout.waypoints[a, b]]}
+            for a, b in graph.edges
         ],
     }
 
@@ -99,9 +100,7 @@ def answer_json(session: Session) -> dict[str, Any]:
         "touched": [list(graph.descendants(world)) for world in worlds],
         "cut": [[list(edge) for edge in graph.edges if edge[1] in world] for world in worlds],
         "values": [_values(session, answer, node) for node in graph.nodes if not graph.variables[node].event_shape],
-        "images": [
-            _images(session, answer, node) for node in graph.nodes if isinstance(graph.variables[node], Image)
-        ],
+        "images": [_images(session, answer, node) for node in graph.nodes if isinstance(graph.variables[node], Image)],
         "no_truth": list(answer.no_truth),
         "call": session.call(),
         "seed": answer.cf.seed,
@@ -110,10 +109,10 @@ def answer_json(session: Session) -> dict[str, Any]:
 
 
 def _values(session: Session, answer: Answer, node: str) -> dict[str, Any]:
-    variable, value = session.scm.variables[node], answer.cf[node]
+    variable = session.scm.variables[node]
     worlds = []
     for i in range(len(session.state.worlds)):
-        drawn = value[i].reshape(-1)  # one number a sample
+        drawn = answer.world(i)[node].reshape(-1)  # one number a sample
         truth = answer.truth[i]
         moved = "" if variable.discrete else float(drawn[0]) - float(answer.factual[node][0])
         worlds.append(
@@ -146,7 +145,7 @@ def _spread(variable: Variable, drawn: Tensor) -> str:
 def _images(session: Session, answer: Answer, node: str) -> dict[str, Any]:
     factual, worlds = answer.factual[node][0], []
     for i in range(len(session.state.worlds)):
-        draws = answer.cf[node][i].reshape(-1, *factual.shape)
+        draws = answer.world(i)[node].reshape(-1, *factual.shape)
         truth = answer.truth[i]
         true = None if truth is None else truth[node][0].to(factual)
         worlds.append(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from causalcf.cli.load import load_data, load_model, load_split
+from causalcf.cli.load import load_model, load_split
 from causalcf.cli.options import Device, Root, Seed, Split
 
 __all__ = ["page"]
@@ -50,17 +50,21 @@ def page(
 
 def _model_code(model: str, device: str) -> str:
     """The Python that `load_model` stands for."""
-    where = "" if device == "cpu" else f", device={device!r}"
-    return f"ccf.{'SCM.load' if Path(model).suffix == '.safetensors' else 'pretrained'}({model!r}{where})"
+    from causalcf.app.session import literal
+
+    where = "" if device == "cpu" else f", device={literal(device)}"
+    return f"ccf.{'SCM.load' if Path(model).suffix == '.safetensors' else 'pretrained'}({literal(model)}{where})"
 
 
 def _data_code(data: str, root: Path | None, split: str | None) -> str:
     """The Python that `load_split` stands for."""
+    from causalcf.app.session import literal
+
     if data.endswith(".csv"):
-        return f"ccf.Batch(ccf.data.read_csv({data!r}, scm.variables))"
+        return f"ccf.Batch(ccf.data.read_csv({literal(data)}, scm.variables))"
     names = {"digits": "Digits", "morphomnist": "MorphoMNIST", "mnist": "MNIST", "adult": "Adult"}
     kind = names.get(data, "CelebA")
-    options = [f"split={split or 'test'!r}"]
-    options += [] if root is None or data == "digits" else [f"root={str(root)!r}"]
-    options += [f"graph={data!r}"] if data == "celeba-complex" else []
+    options = [f"split={literal(split or 'test')}"]
+    options += [] if root is None or data == "digits" else [f"root={literal(str(root))}"]
+    options += [f"graph={literal(data)}"] if data == "celeba-complex" else []
     return f"ccf.datasets.{kind}({', '.join(options)})"

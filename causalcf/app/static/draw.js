@@ -18,7 +18,7 @@ export function drawAnswer(pictures, table, answer, said, facts) {
 }
 
 function card(image, world, words) {
-  const error = world.error === null ? "truth" : `truth, ${number(255 * world.error)} grey levels away`;
+  const error = world.error === null ? "truth" : `truth; off by ${(255 * world.error).toFixed(1)} of 255`;
   const strip = el("div", { class: "pictures" },
     figure(image.factual, "factual", `${image.node}, as observed`),
     figure(world.counterfactual, world.draws.length ? "counterfactual, draw 1" : "counterfactual", `${image.node}, had ${words || "nothing"} been set`),

@@ -120,17 +120,19 @@ function tell(sentence) {
 
 // ------------------------------------------------------------------ showing
 
-const sayWorld = (actions) => Object.entries(actions)
-  .map(([node, value]) => `${node} = ${isNaN(value) ? value : number(Number(value))}`).join(", ");
+const sayValue = (value) => (isNaN(value) ? String(value) : number(Number(value)));
+const sayWorld = (actions) => Object.entries(actions).map(([node, value]) => `${node} = ${sayValue(value)}`).join(", ");
 
 function show() {
   drawGraph(by("graph"), facts, answer, world);
-  const acted = answer.acted[world];
-  by("graph-words").textContent = acted.length
-    ? `${acted.join(" and ")} ${acted.length > 1 ? "are" : "is"} set and cut from ${acted.length > 1 ? "their" : "its"} causes.`
-    : "Nothing is set: drag a slider to act.";
+  const acted = answer.acted[world], cut = [...new Set(answer.cut[world].map((edge) => edge[1]))];
+  const set = `${acted.join(" and ")} ${acted.length > 1 ? "are" : "is"} set`;
+  by("graph-words").textContent = !acted.length ? "Nothing is set: drag a slider to act."
+    : cut.length ? `${set}; ${cut.join(" and ")} no longer ${cut.length > 1 ? "follow their" : "follows its"} causes.` : `${set}.`;
   drawAnswer(by("pictures"), by("values"), answer, state.worlds.map(sayWorld), facts);
-  by("strip").replaceChildren(...[...by("pictures").children].slice(world, world + 1).map((e) => e.cloneNode(true)));
+  const copyOf = () => [...by("pictures").children].slice(world, world + 1).map((e) => e.cloneNode(true));
+  by("glance").replaceChildren(...copyOf());
+  by("strip").replaceChildren(...copyOf());
   if (tab !== "see" && tab !== "do") by("call").textContent = answer.call;
   const reasons = [...new Set(answer.no_truth.filter(Boolean))];
   by("no-truth").textContent = reasons.length ? `No truth: ${reasons.join(" ")}` : "";
@@ -144,7 +146,9 @@ function showAsked() {
   const image = facts.nodes.find((node) => node.kind === "Image")?.name || "everything else";
   by("see").querySelector(".asked").textContent = `P(${image} | ${actions})`;
   by("do").querySelector(".asked").textContent = `P(${image} | do(${actions}))`;
-  by("imagine").querySelector(".asked").textContent = `Unit ${state.unit}, had ${actions === "nothing" ? "nothing been changed" : `it been that ${actions}`}`;
+  const been = Object.entries(state.worlds[world]).map(([node, value]) => `its ${node} ${sayValue(value)}`).join(" and ");
+  by("imagine").querySelector(".asked").textContent = been
+    ? `Unit ${state.unit}, had ${been.replace(/^its (\S+) /, "its $1 been ")}` : `Unit ${state.unit}, as it is`;
 }
 
 function showCheck(sentence) {
