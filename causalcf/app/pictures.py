@@ -30,10 +30,13 @@ def image_url(pixels: Tensor) -> str:
 
 
 def difference_url(difference: Tensor) -> str:
-    """A signed difference (c, h, w) in [-1, 1]: red where brighter, blue where darker, clear where equal."""
+    """A signed difference (c, h, w) in [-1, 1]: red where brighter, blue where darker, clear where equal.
+
+    Opacity is the 0.7th power of the difference, so that small ones can be seen on a light page and a dark one.
+    """
     signed = difference.detach().cpu().float().mean(0).clamp(-1, 1)
     colour = torch.where(signed[..., None] > 0, torch.tensor(MORE), torch.tensor(LESS))
-    opacity = (255 * signed.abs()).round()[..., None]
+    opacity = (255 * signed.abs().pow(0.7)).round()[..., None]
     return _url(torch.cat([colour, opacity], -1).to(torch.uint8).numpy())
 
 

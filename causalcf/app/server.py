@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
+from causalcf.app.explain import Classified, explained_json, methods_json
 from causalcf.app.session import Session
 from causalcf.app.view import answer_json, drawn_json, facts_json, noise_json
 from causalcf.core.errors import CausalCFError, DataError
@@ -24,7 +26,6 @@ _log = logging.getLogger(__name__)
 Ask = Callable[[Session, dict[str, str]], dict[str, Any]]
 
 ASKED: dict[str, Ask] = {
-    "facts": lambda session, _: facts_json(session),
     "answer": lambda session, _: answer_json(session),
     "check": lambda session, more: {"sentence": session.check(_world(more))},
     "noise": lambda session, _: noise_json(session),
@@ -34,11 +35,12 @@ ASKED: dict[str, Ask] = {
 """What can be asked below /api/: name -> what a session gives; the state is the request's query."""
 
 
-def build(session: Session) -> Any:
+def build(session: Session, classified: Classified | None = None) -> Any:
     """The page of a session's model and data as an ASGI application.
 
     Args:
         session: Its state is where a visitor without a query starts.
+        classified: The classifier that the last tab explains; None for no such tab.
 
     Raises:
         CausalCFError: The extra is not installed.
@@ -49,16 +51,22 @@ def build(session: Session) -> Any:
     from starlette.responses import FileResponse, JSONResponse
     from starlette.routing import Route
 
+    asked = ASKED | {
+        "facts": lambda session, _: facts_json(session) | {"explain": methods_json(classified)},
+        "explain": lambda session, more: explained_json(
+            classified, session, more.get("method", ""), more.get("target", "")
+        ),
+    }
     one_at_a_time = threading.Lock()  # torch's random state is the process's
 
     def reply(request: Any) -> Any:
         name = request.path_params["name"]
-        if name not in ASKED:
-            return JSONResponse({"error": f"This page has no '{name}'. It has {list(ASKED)}."}, 404)
+        if name not in asked:
+            return JSONResponse({"error": f"This page has no '{name}'. It has {list(asked)}."}, 404)
         query, more = _split(request.url.query)
         try:
             with one_at_a_time:
-                return JSONResponse(ASKED[name](session.at(query) if query else session, more))
+                return JSONResponse(asked[name](session.at(query) if query else session, more))
         except CausalCFError as error:
             return JSONResponse({"error": " ".join(str(error).split())}, 422)
         except Exception as error:  # a model of one's own may raise anything; the page lives on
@@ -83,7 +91,7 @@ def _split(query: str) -> tuple[str, dict[str, str]]:
     parts = [part for part in query.split("&") if part]
     own = [part for part in parts if part.startswith("at.")]
     state = "&".join(part for part in parts if part not in own)
-    return state, dict(part.removeprefix("at.").partition("=")[::2] for part in own)
+    return state, {key.removeprefix("at."): value for key, value in parse_qsl("&".join(own))}
 
 
 def _world(more: dict[str, str]) -> int:

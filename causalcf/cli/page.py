@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from causalcf.cli.load import load_model, load_split
+from causalcf.cli.load import load_classifier, load_model, load_split
 from causalcf.cli.options import Device, Root, Seed, Split
+
+if TYPE_CHECKING:
+    from causalcf.app.explain import Classified
+    from causalcf.app.session import Session
 
 __all__ = ["page"]
 
@@ -22,6 +26,13 @@ def page(
     ] = "digits",
     root: Root = None,
     split: Split = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="What the tab Explain is about: a predictor's file, or a Python file that defines `classifier` and"
+            " `variable`; by default the one that comes along with the data or the model, if there is one."
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Where to listen. 127.0.0.1 is this machine alone; 0.0.0.0 lets everybody in.")
     ] = "127.0.0.1",
@@ -42,10 +53,31 @@ def page(
     table, name = load_split(data, root, split, scm.variables)
     source = Source(model, name, _model_code(model, device), _data_code(data, root, split))
     session = Session(scm, table, source, State(seed=seed))
-    served = build(session)
+    served = build(session, _classified(session, classifier, data, model, device))
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{listening.getsockname()[1]}/")
     serve(served, listening)
+
+
+def _classified(session: Session, given: str | None, data: str, model: str, device: str) -> Classified | None:
+    """The classifier to explain: as given, or that of the data's or the model's name; None if there is none."""
+    from causalcf.app.explain import Classified
+    from causalcf.app.session import literal
+    from causalcf.predictors.shipped import known
+
+    if given is not None:
+        f, variable = load_classifier(given, data, device)
+        file = literal(given)
+        code = f"f = ccf.predictors.Predictor.load({file})\nvariable = f.variable"
+        if given.endswith(".py"):
+            code = f"import runpy\nown = runpy.run_path({file})\nf, variable = own['classifier'], own.get('variable')"
+        return Classified(session, f, variable, given, code)
+    for name in (data, model.partition("-")[0]):
+        if known(name):
+            f, variable = load_classifier(None, name, device)
+            code = f'f = ccf.predictors.pretrained("{name}")["{f.target}"]\nvariable = f.variable'
+            return Classified(session, f, variable, f"The classifier of {name}, which reads the {f.target}", code)
+    return None
 
 
 def _model_code(model: str, device: str) -> str:

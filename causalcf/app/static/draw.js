@@ -80,6 +80,6 @@ export function drawNoise(target, sites, edit) {
       slider.oninput = () => { words.textContent = Number(slider.value).toFixed(2); label.className = "edited"; edit(`${site.name}.${i}`, slider.value); };
       return label;
     });
-    return el("div", { class: "site" }, ...parts, el("div", { class: "sliders" }, ...sliders));
+    return el("div", { class: site.values.length === 1 ? "site small" : "site" }, ...parts, el("div", { class: "sliders" }, ...sliders));
   }));
 }

@@ -105,9 +105,9 @@ async function askMore() {
 function showTimes() {
   const recent = times.slice(-50).sort((a, b) => a - b);
   const middle = recent[Math.floor(recent.length / 2)];
-  by("latency").value = `model ${answer.ms.answer.toFixed(0)} ms` +
-    (answer.ms.truth > 1 ? `, truth ${answer.ms.truth.toFixed(0)} ms` : "") +
-    `; on screen ${times.at(-1).toFixed(0)} ms, median ${middle.toFixed(0)} ms of ${recent.length}`;
+  const truth = answer.ms.truth > 1 ? `, truth ${answer.ms.truth.toFixed(0)} ms` : "";
+  by("latency").replaceChildren(`model ${answer.ms.answer.toFixed(0)} ms${truth}; on screen ${times.at(-1).toFixed(0)} ms`,
+    el("span", { class: "wide" }, `; median of ${recent.length}: ${middle.toFixed(0)} ms`));
 }
 
 function tell(sentence) {
@@ -126,16 +126,16 @@ const sayWorld = (actions) => Object.entries(actions).map(([node, value]) => `${
 function show() {
   drawGraph(by("graph"), facts, answer, world);
   const acted = answer.acted[world], cut = [...new Set(answer.cut[world].map((edge) => edge[1]))];
-  const set = `${acted.join(" and ")} ${acted.length > 1 ? "are" : "is"} set`;
   by("graph-words").textContent = !acted.length ? "Nothing is set: drag a slider to act."
-    : cut.length ? `${set}; ${cut.join(" and ")} no longer ${cut.length > 1 ? "follow their" : "follows its"} causes.` : `${set}.`;
+    : `${acted.join(" and ")} ${acted.length > 1 ? "are" : "is"} set.` +
+      (cut.length ? ` Cut from ${cut.length > 1 ? "their" : "its"} causes: ${cut.join(", ")}.` : "");
   drawAnswer(by("pictures"), by("values"), answer, state.worlds.map(sayWorld), facts);
   const copyOf = () => [...by("pictures").children].slice(world, world + 1).map((e) => e.cloneNode(true));
   by("glance").replaceChildren(...copyOf());
   by("strip").replaceChildren(...copyOf());
-  if (tab !== "see" && tab !== "do") by("call").textContent = answer.call;
-  const reasons = [...new Set(answer.no_truth.filter(Boolean))];
-  by("no-truth").textContent = reasons.length ? `No truth: ${reasons.join(" ")}` : "";
+  if (tab === "imagine" || tab === "noise") by("call").textContent = answer.call;
+  const reasons = new Set(answer.no_truth.map((why, i) => why && (answer.images.length > 0 && state.worlds.length > 1 ? `World ${i + 1}: ${why}` : why)));
+  by("no-truth").textContent = [...reasons].filter(Boolean).join(" ");
   showControls();
   showWorlds();
   showAsked();
@@ -160,6 +160,7 @@ function showWorlds() {
   by("worlds").replaceChildren(...state.worlds.map((_, i) => el("button", {
     type: "button", "aria-pressed": String(i === world), onclick: () => { world = i; show(); askMore(); },
   }, `World ${i + 1}`)));
+  by("add").textContent = state.worlds.length > 1 ? "Add" : "Add a world";
   by("add").hidden = state.worlds.length >= 6;
   by("remove").hidden = state.worlds.length < 2;
 }
@@ -276,7 +277,8 @@ async function start() {
   by("unit").value = state.unit;
   by("unit").max = facts.rows - 1;
   for (const name of ["samples", "residual", "seed"]) by(name).value = state[name];
-  startExplain(by("explain"), by("tab-explain"), facts, query, tell);
+  startExplain(by("explain"), by("tab-explain"), facts, get, tell, (call) => { by("call").textContent = call; });
+  if (by(`tab-${tab}`).hidden) tab = "imagine";
   choose(tab);
   await ask();
 }
