@@ -125,11 +125,11 @@ def explained_json(classified: Classified | None, session: Session, method: str,
         ExplanationError: There is no classifier.
     """
     if classified is None:
-        raise ExplanationError(
-            "No classifier comes along with this data set. Give one: causalcf app --classifier FILE."
-        )
+        raise ExplanationError("No classifier comes along with these data. Give one: causalcf app --classifier FILE.")
     started = time.perf_counter()
-    explanation = classified.explain(session, method, target)
+    with warnings.catch_warnings(record=True) as warned:  # they are for whoever asked, on the page
+        warnings.simplefilter("always")
+        explanation = classified.explain(session, method, target)
     took = 1e3 * (time.perf_counter() - started)
     stream = explanation.stream
     assert stream is not None  # it was asked for
