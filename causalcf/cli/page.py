@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from causalcf.cli.load import load_classifier, load_model, load_split
-from causalcf.cli.options import Device, Root, Seed, Split
+from causalcf.cli.load import is_sheet, load_classifier, load_model, load_split
+from causalcf.cli.options import DataName, Device, Root, Seed, Split
 
 if TYPE_CHECKING:
     from causalcf.app.explain import Classified
@@ -21,9 +21,7 @@ def page(
     model: Annotated[
         str, typer.Argument(help="A model file, or the name of a reference model.")
     ] = "morphomnist-vae-tuned",
-    data: Annotated[
-        str, typer.Option(help="A data set (digits, morphomnist, mnist, celeba, adult) or the path of a CSV file.")
-    ] = "digits",
+    data: DataName = "digits",
     root: Root = None,
     split: Split = None,
     classifier: Annotated[
@@ -73,7 +71,7 @@ def _classified(session: Session, given: str | None, data: str, model: str, devi
             code = f"import runpy\nown = runpy.run_path({file})\nf, variable = own['classifier'], own.get('variable')"
         return Classified(session, f, variable, given, code)
     for name in (data, model.partition("-")[0]):
-        if known(name):
+        if not is_sheet(name) and known(name):
             f, variable = load_classifier(None, name, device)
             code = f'f = ccf.predictors.pretrained("{name}")["{f.target}"]\nvariable = f.variable'
             return Classified(session, f, variable, f"The classifier of {name}, which reads the {f.target}", code)
@@ -92,11 +90,7 @@ def _data_code(data: str, root: Path | None, split: str | None) -> str:
     """The Python that `load_split` stands for."""
     from causalcf.app.session import literal
 
-    if data.endswith(".csv"):
+    if is_sheet(data):
         return f"ccf.Batch(ccf.data.read_csv({literal(data)}, scm.variables))"
-    names = {"digits": "Digits", "morphomnist": "MorphoMNIST", "mnist": "MNIST", "adult": "Adult"}
-    kind = names.get(data, "CelebA")
-    options = [f"split={literal(split or 'test')}"]
-    options += [] if root is None or data == "digits" else [f"root={literal(str(root))}"]
-    options += [f"graph={literal(data)}"] if data == "celeba-complex" else []
-    return f"ccf.datasets.{kind}({', '.join(options)})"
+    folder = "" if root is None else f", root={literal(str(root))}"
+    return f"ccf.datasets.load({literal(data)}{folder}, split={literal(split or 'test')})"
