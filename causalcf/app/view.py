@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from math import floor, log10
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from causalcf.core import seeding
 from causalcf.plots.layout import Extent, layered
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.count import Count
 from causalcf.variables.image import Image
 
 __all__ = ["answer_json", "drawn_json", "facts_json", "noise_json"]
@@ -51,11 +53,12 @@ def _node(session: Session, node: str) -> dict[str, Any]:
     if variable.event_shape:
         return facts
     low, high = _range(session, node)
-    return facts | {"input": "number", "low": low, "high": high, "support": variable.support}
+    step = 1.0 if isinstance(variable, Count) else 10.0 ** floor(log10(max(high - low, 1e-9) / 100))
+    return facts | {"input": "number", "low": low, "high": high, "step": step, "support": variable.support}
 
 
 def _range(session: Session, node: str) -> tuple[float, float]:
-    """The values a model has seen, else those of the data, to three digits and inside."""
+    """Smallest and largest value that a model has seen, else those of the data."""
     seen = session.scm.seen.get(node, {}).get("quantiles")
     if seen is not None:
         return float(seen[0][0]), float(seen[0][-1])

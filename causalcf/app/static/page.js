@@ -199,9 +199,9 @@ function makeControl(node) {
     select.onchange = () => act(select.value);
     parts.push(select, free);
   } else {
-    const step = 10 ** Math.floor(Math.log10((node.high - node.low) / 100));
+    const inside = (round, end) => Number((round(end / node.step) * node.step).toPrecision(12));
     const slider = el("input", {
-      type: "range", id, step, min: number(Math.ceil(node.low / step) * step), max: number(Math.floor(node.high / step) * step),
+      type: "range", id, step: node.step, min: inside(Math.ceil, node.low), max: inside(Math.floor, node.high),
     });
     const typed = el("input", { type: "number", step: "any", "aria-label": `${node.name}, typed; ${node.support}` });
     slider.oninput = () => { typed.value = slider.value; act(slider.value); };
