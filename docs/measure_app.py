@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,17 +26,15 @@ def main(drags: int) -> None:
     data = ccf.datasets.Digits("test")
     for name in ("morphomnist-vae-tuned", "morphomnist-hvae"):
         session = Session(ccf.pretrained(name), data, Source(name, "digits:test", "", ""))
-        mechanism, noise = (
-            session.scm.mechanisms["image"],
-            session.abducted.of("image", session.scm.mechanisms["image"]),
-        )
-        states = [_state(i, drags) for i in range(drags)]
-        parents = [{node: session.at(state).counterfactual()[node] for node in _PARENTS} for state in states]
-        _report(name, "bare call of mechanism", [lambda pa=pa: mechanism.predict(noise, pa) for pa in parents])
-        _report(name, "scm.counterfactual", [session.at(state).counterfactual for state in states])
-        _report(name, "answer with truth", [session.at(state).answer for state in states])
-        _report(name, "request: with pictures", [lambda s=state: answer_json(session.at(s)) for state in states])
-        _report(name, "check, after the drag", [lambda s=state: session.at(s).check(0) for state in states])
+        mechanism = session.scm.mechanisms["image"]
+        noise = session.abducted.of("image", mechanism)
+        asked = [session.at(_state(i, drags)) for i in range(drags)]
+        parents = [{node: one.counterfactual()[node] for node in _PARENTS} for one in asked]
+        _report(name, "bare call of mechanism", [partial(mechanism.predict, noise, pa) for pa in parents])
+        _report(name, "scm.counterfactual", [one.counterfactual for one in asked])
+        _report(name, "answer with truth", [one.answer for one in asked])
+        _report(name, "request: with pictures", [partial(answer_json, one) for one in asked])
+        _report(name, "check, after the drag", [partial(one.check, 0) for one in asked])
 
 
 _PARENTS = ("thickness", "intensity", "digit")
