@@ -107,9 +107,11 @@ class Classified:
         """The Python that gives what `explain` gives, as `explanation`."""
         start = session.call().splitlines()[:-1]
         lines = start[: next(i for i, line in enumerate(start) if line.startswith("x = ")) + 1]
-        made = f"ccf.explainers.{method}(scm, node={literal(self.node)}, classifier=f, variable=variable)"
-        asked = f"explain(x, {self.classes.index(target)}, seed={session.state.seed}, stream=True)"
-        return "\n".join([*lines, self.code, f"explanation = {made}.{asked}"])
+        made = f"explainer = ccf.explainers.{method}(scm, node={literal(self.node)}, classifier=f, variable=variable)"
+        asked = (
+            f"explanation = explainer.explain(x, {self.classes.index(target)}, seed={session.state.seed}, stream=True)"
+        )
+        return "\n".join([*lines, self.code, made, asked])
 
 
 def methods_json(classified: Classified | None) -> dict[str, Any] | None:

@@ -15,7 +15,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+import causalcf as ccf
 from causalcf.app import server
+from causalcf.app.explain import Classified
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -32,7 +34,9 @@ PATIENCE = 60
 @pytest.fixture(scope="module")
 def address(session):
     listening = server.listen("127.0.0.1", 0)
-    running = uvicorn.Server(uvicorn.Config(server.build(session), log_level="warning"))
+    f = ccf.predictors.pretrained("morphomnist")["digit"]
+    classified = Classified(session, f, f.variable, "digits", "f = ...")
+    running = uvicorn.Server(uvicorn.Config(server.build(session, classified), log_level="warning"))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
@@ -188,6 +192,19 @@ def test_noise_is_shown_and_edited(page, session):
     page.until(lambda: "noise.image.z.1=2" in page.driver.current_url)
     edited = session.at("unit=3&noise.image.z.1=2").answer().cf["image"]
     page.until(lambda: np.array_equal(page.picture(1), np.rint(255 * edited[0, 0].numpy()).astype(np.uint8)))
+
+
+def test_an_explanation_is_scrubbed_along(page, chromium):
+    page.one("#tab-explain").click()
+    chromium.execute_script("document.getElementById('target').value = '8'")
+    page.one("#explain-go").click()
+    page.until(lambda: page.find("#scrub"))
+    assert "P(8)" in page.one("#explained [role=status]").text
+    last = page.one("#explained [role=status]").text
+    page.one("#scrub").send_keys(Keys.HOME)
+    page.until(lambda: page.one("#explained [role=status]").text.startswith("Step 0: P(8) = 0.0"))
+    assert last != page.one("#explained [role=status]").text
+    assert "explainer.explain(x, 8, seed=0, stream=True)" in page.one("#call").text
 
 
 def test_every_control_has_a_name(page):

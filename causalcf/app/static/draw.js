@@ -69,7 +69,7 @@ export function drawUnits(target, found, facts) {
 export function drawNoise(target, sites, edit) {
   if (target.contains(document.activeElement) && document.activeElement.type === "range") return; // a hand is on it
   target.replaceChildren(...sites.map((site) => {
-    const parts = [el("h3", {}, site.name, " ", el("small", {}, site.shape.length ? site.shape.join(" x ") : "one number"))];
+    const parts = [el("h3", {}, site.name, " ", el("small", {}, site.shape.join(" x ")))];
     if (site.picture) parts.push(el("img", { src: site.picture, class: "pixels signed", alt: `${site.name} as a picture` }));
     if (!site.picture && !site.values.length) parts.push(el("p", { class: "quiet" }, "Too many components to show."));
     const sliders = site.values.map((value, i) => {

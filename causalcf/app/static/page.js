@@ -126,9 +126,10 @@ const sayWorld = (actions) => Object.entries(actions).map(([node, value]) => `${
 function show() {
   drawGraph(by("graph"), facts, answer, world);
   const acted = answer.acted[world], cut = [...new Set(answer.cut[world].map((edge) => edge[1]))];
+  const set = `${acted.join(" and ")} ${acted.length > 1 ? "are" : "is"} set`;
+  const all = acted.length === cut.length;
   by("graph-words").textContent = !acted.length ? "Nothing is set: drag a slider to act."
-    : `${acted.join(" and ")} ${acted.length > 1 ? "are" : "is"} set.` +
-      (cut.length ? ` Cut from ${cut.length > 1 ? "their" : "its"} causes: ${cut.join(", ")}.` : "");
+    : !cut.length ? `${set}.` : `${set}${all ? " and" : `; ${cut.join(" and ")} ${cut.length > 1 ? "are" : "is"}`} cut from ${cut.length > 1 ? "their" : "its"} causes.`;
   drawAnswer(by("pictures"), by("values"), answer, state.worlds.map(sayWorld), facts);
   const copyOf = () => [...by("pictures").children].slice(world, world + 1).map((e) => e.cloneNode(true));
   by("glance").replaceChildren(...copyOf());
