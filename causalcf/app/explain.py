@@ -72,11 +72,14 @@ class Classified:
     def methods(self) -> dict[str, Explainer]:
         """Name -> a method that needs no training and fits the model."""
         found: dict[str, Explainer] = {}
-        for name, kind in EXPLAINERS.items() if self.node else ():
+        node, f, variable = self.node, self.classifier, self.variable
+        if node is None:
+            return found
+        for name, kind in EXPLAINERS.items():
             if kind.trains or kind.reads_codes:
                 continue
             try:
-                found[name] = kind(self.session.scm, node=self.node, classifier=self.classifier, variable=self.variable)
+                found[name] = kind(self.session.scm, node=node, classifier=f, variable=variable)
             except CausalCFError:  # made for another kind of mechanism
                 continue
         return found
