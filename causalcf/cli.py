@@ -77,6 +77,7 @@ Validation = Annotated[float, typer.Option(help="Share of the rows to validate o
 FirstRows = Annotated[int | None, typer.Option(help="Use only the first rows.", min=1)]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", min=0)]
 Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")]
+Compile = Annotated[bool, typer.Option("--compile", help="Cheaper steps: CUDA graphs on a GPU, else torch.compile.")]
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]
 
 UsageError: Any = typer.BadParameter.__base__
@@ -246,6 +247,7 @@ def fit(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     quiet: Quiet = False,
 ) -> None:
@@ -266,6 +268,7 @@ def fit(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
     )
     _write_model(scm, out, data, half)
@@ -342,6 +345,7 @@ def finetune(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     quiet: Quiet = False,
 ) -> None:
@@ -373,6 +377,7 @@ def finetune(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
         **options,
     )

@@ -73,6 +73,7 @@ class Tuning(Trainable):
     )
     level: Tensor
     sums: Tensor
+    chances: Tensor
 
     def __init__(
         self,
@@ -101,6 +102,9 @@ class Tuning(Trainable):
         self._ancestors, self._predictors = dict(ancestors), dict(predictors)
         self.slack, self.start, self.ascent, self.residual = slack, start, ascent, residual
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
+        # On the device once, not in every step.
+        chances = torch.tensor([*self.actions.values()], device=mechanism.device)
+        self.register_buffer("chances", chances, persistent=False)
         self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
 
     @property
@@ -142,8 +146,7 @@ class Tuning(Trainable):
             known: ancestor -> observed values, shape (N, ...).
         """
         first = next(iter(known.values()))
-        chances = torch.tensor(list(self.actions.values()), device=first.device)
-        acted = torch.multinomial(chances, len(first), replacement=True)
+        acted = torch.multinomial(self.chances, len(first), replacement=True)
         other = torch.randperm(len(first), device=first.device)
         values: dict[str, Tensor] = {}
         for i, (node, (mechanism, parents)) in enumerate(self._ancestors.items()):
@@ -248,6 +251,7 @@ def finetune(
     precision: str,
     checkpoint: Path | None,
     resume: bool,
+    compile: bool,
     progress: bool,
 ) -> Tuned:
     """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
@@ -272,6 +276,7 @@ def finetune(
         seed,
         precision=precision,
         checkpoint=checkpoint,
+        compile=compile,
         progress=progress,
     )
     training.check(job, train, validation, resume=resume)

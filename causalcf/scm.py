@@ -203,7 +203,9 @@ class StructuralCausalModel(nn.Module):
                 networks; flows train in full precision all the same.
             checkpoint: File written after every epoch, from which a killed run can resume.
             resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
-            compile: Let `torch.compile` work on the objectives: slow to start, faster on large networks.
+            compile: Make steps cheaper. On a GPU each step is captured once as a CUDA graph and then launched as a
+                whole, which pays wherever kernels are short; elsewhere, and in several processes, `torch.compile`
+                works on the objectives, which is slow to start and faster on large networks.
             progress: Show progress bars.
 
         Returns:
@@ -275,6 +277,7 @@ class StructuralCausalModel(nn.Module):
         precision: str = "32-true",
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        compile: bool = False,
         progress: bool = True,
     ) -> Self:
         """Teach an image's fitted mechanism to obey actions that it ignores; see `causalcf.finetuning`.
@@ -307,6 +310,7 @@ class StructuralCausalModel(nn.Module):
             precision: "32-true", "bf16-mixed" or "64-true".
             checkpoint: File written after every epoch, from which a killed run can resume.
             resume: Go on from `checkpoint` if it exists.
+            compile: As for `fit`.
             progress: Show a progress bar.
 
         Returns:
@@ -350,6 +354,7 @@ class StructuralCausalModel(nn.Module):
             precision=precision,
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
+            compile=compile,
             progress=progress,
         )
         seen = summarise(self.graph, twin.mechanisms, train, held_out)
