@@ -150,7 +150,7 @@ class Tuning(Trainable):
         other = torch.randperm(len(first), device=first.device)
         values: dict[str, Tensor] = {}
         for i, (node, (mechanism, parents)) in enumerate(self._ancestors.items()):
-            u = mechanism.abduct(known[node], {parent: known[parent] for parent in parents})
+            u = mechanism.abduct_known(known[node], {parent: known[parent] for parent in parents})
             natural = mechanism.variable.project(mechanism.predict(u, {parent: values[parent] for parent in parents}))
             here = column(acted == i, natural)
             values[node] = torch.where(here, known[node][other], natural)

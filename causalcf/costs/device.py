@@ -56,20 +56,21 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def clock(f: Callable[[], object], device: str, *, seconds: float = 0.3, repeats: int = 5) -> float:
+def clock(f: Callable[[], object], job: Job) -> float:
     """Seconds a call, wall-clock: the median of some stretches of calls, after the first calls."""
+    stretch, repeats = job.pick(0.06, 0.002), job.pick(5, 1)
     f(), f()
-    synchronise(device)
+    synchronise(job.device)
     start = time.perf_counter()
     f()
-    synchronise(device)
-    calls = max(1, round(seconds / repeats / max(time.perf_counter() - start, 1e-6)))
+    synchronise(job.device)
+    calls = max(1, round(stretch / max(time.perf_counter() - start, 1e-6)))
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         for _ in range(calls):
             f()
-        synchronise(device)
+        synchronise(job.device)
         times.append((time.perf_counter() - start) / calls)
     return median(times)
 
@@ -126,7 +127,7 @@ def rates(job: Job) -> dict[str, float]:
         finally:
             torch.backends.cuda.matmul.allow_tf32 = before
     one, other = torch.randn(length, device=job.device), torch.empty(length, device=job.device)
-    found["copy"] = 2 * one.nbytes / clock(lambda: other.copy_(one), job.device)
+    found["copy"] = 2 * one.nbytes / clock(lambda: other.copy_(one), job)
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from causalcf.bare_loops import LOOPS, Setting, sides
 from causalcf.benchmarks import IMAGES, Program, _images, _trainer, _unfitted
-from causalcf.costs.device import Job, captured, clock, floor, kernels, moved, rates, synchronise
+from causalcf.costs.device import Job, captured, clock, floor, kernels, moved, rates
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.mechanisms import Mechanism
@@ -45,7 +45,7 @@ def steps(job: Job) -> Timed:
     for batch in job.pick((64, 512), (4,)):
         for name, kinds in IMAGES.items():
             if job.left > 0:
-                found[f"{name}, {batch}"] = _step(kinds[job.small], batch, job.device, rate)
+                found[f"{name}, {batch}"] = _step(job, kinds[job.small], batch, rate)
     return {"rates": rate, "steps": found}
 
 
@@ -59,7 +59,7 @@ def compiled(job: Job) -> Timed:
             for player in by_inductor.players.values():
                 player.objective = torch.compile(player.objective, backend=job.pick("inductor", "eager"))
             rows = torch.arange(batch, device=job.device)
-            times = [tried(lambda t=t, r=rows: clock(lambda: t.step(1, r), job.device)) for t in (eager, by_inductor)]  # type: ignore[misc]
+            times = [tried(lambda t=t, r=rows: clock(lambda: t.step(1, r), job)) for t in (eager, by_inductor)]  # type: ignore[misc]
             ratio = times[1] / times[0] if all(isinstance(t, float) for t in times) else None
             found[f"{name}, {'captured' if capture else 'one by one'}"] = {"s": times, "ratio": ratio}
     return found
@@ -72,7 +72,8 @@ def _trainer_of(mechanism: Mechanism, batch: int, device: str, *, capture: bool)
     return trainer
 
 
-def _step(mechanism: Mechanism, batch: int, device: str, rate: dict[str, float]) -> Timed:
+def _step(job: Job, mechanism: Mechanism, batch: int, rate: dict[str, float]) -> Timed:
+    device = job.device
     trainer, bare, x = _trainer(mechanism, 2 * batch, batch, device)
     rows = torch.arange(batch, device=device)
     of_bare, pa = x["image"][rows], {parent: x[parent][rows] for parent in bare.parents}
@@ -92,8 +93,8 @@ def _step(mechanism: Mechanism, batch: int, device: str, rate: dict[str, float])
             optimizers[turn].step()
 
     plain, replayed = (_trainer_of(mechanism, batch, device, capture=capture) for capture in (False, True))
-    found: Timed = {"bare_s": clock(by_hand, device), "eager_s": clock(lambda: plain.step(1, rows), device)}
-    found["captured_s"] = tried(lambda: clock(lambda: replayed.step(1, rows), device))
+    found: Timed = {"bare_s": clock(by_hand, job), "eager_s": clock(lambda: plain.step(1, rows), job)}
+    found["captured_s"] = tried(lambda: clock(lambda: replayed.step(1, rows), job))
     found |= floor(lambda: plain.step(1, rows), rate)
     found["kernels"] = tried(lambda: kernels(lambda: plain.step(1, rows), device))
     found["launches_captured"] = tried(lambda: kernels(lambda: replayed.step(1, rows), device))
@@ -115,12 +116,13 @@ def answers(job: Job) -> Timed:
     for name, kinds in IMAGES.items():
         for rows in job.pick((256, 4096), (4,)):
             if job.left > 0:
-                found[f"{name}, {rows}"] = tried(lambda k=kinds, n=rows: _answers(k[job.small], n, job.device, rate))  # type: ignore[misc]
+                found[f"{name}, {rows}"] = tried(lambda k=kinds, n=rows: _answers(job, k[job.small], n, rate))  # type: ignore[misc]
     return found
 
 
 @torch.no_grad()
-def _answers(mechanism: Mechanism, rows: int, device: str, rate: dict[str, float]) -> Timed:
+def _answers(job: Job, mechanism: Mechanism, rows: int, rate: dict[str, float]) -> Timed:
+    device = job.device
     scm = _unfitted("morphomnist", {"image": mechanism}).to(device)
     x, image = Batch(moved(dict(_images(rows)), device)), scm.mechanisms["image"]
     pa = {parent: x[parent] for parent in image.parents}
@@ -129,9 +131,9 @@ def _answers(mechanism: Mechanism, rows: int, device: str, rate: dict[str, float
     def by_hand() -> Tensor:
         return image.predict(image.abduct(x["image"], pa), acted)
 
-    ours = clock(lambda: scm.counterfactual(x, do={"thickness": 4.0}), device)
-    hand = clock(by_hand, device)
-    replayed = tried(lambda: clock(captured(by_hand, device), device))
+    ours = clock(lambda: scm.counterfactual(x, do={"thickness": 4.0}), job)
+    hand = clock(by_hand, job)
+    replayed = tried(lambda: clock(captured(by_hand, device), job))
     beside = floor(by_hand, rate, "tfloat32")
     return {"ours_s": ours, "by_hand_s": hand, "captured_s": replayed, "ours_over_by_hand": ours / hand} | beside
 
@@ -147,10 +149,10 @@ def tables(job: Job) -> Timed:
             transform.to(job.device)
         ours, zuko = _networks(scm.mechanisms, x), lambda p=program, x=x: p.counterfactual(x, 1.0)["Z"]  # type: ignore[misc]
         row = {
-            "ours_s": clock(lambda: scm.counterfactual(x, do={"X": 1.0})["Z"], job.device),  # noqa: B023
-            "by_hand_s": clock(zuko, job.device),
-            "ours_networks_captured_s": tried(lambda: clock(captured(ours, job.device), job.device)),  # noqa: B023
-            "by_hand_captured_s": tried(lambda: clock(captured(zuko, job.device), job.device)),  # noqa: B023
+            "ours_s": clock(lambda: scm.counterfactual(x, do={"X": 1.0})["Z"], job),  # noqa: B023
+            "by_hand_s": clock(zuko, job),
+            "ours_networks_captured_s": tried(lambda: clock(captured(ours, job.device), job)),  # noqa: B023
+            "by_hand_captured_s": tried(lambda: clock(captured(zuko, job.device), job)),  # noqa: B023
         }
         found[str(rows)] = row | {"ours_over_by_hand": row["ours_s"] / row["by_hand_s"]}
     return found
@@ -184,7 +186,7 @@ def latents(job: Job) -> Timed:
     call = lambda: cld(  # noqa: E731
         *cast(Any, sets), labels=labels, acted_labels=labels.roll(1), reference_labels=labels
     )
-    ours, matrix = clock(call, job.device), clock(lambda: gaussian_kl_matrix(*cast(Any, sets[1:])), job.device)
+    ours, matrix = clock(call, job), clock(lambda: gaussian_kl_matrix(*cast(Any, sets[1:])), job)
     return {"rows": rows, "ours_s": ours, "matrix_s": matrix, "ours_over_matrix": ours / matrix}
 
 
@@ -196,12 +198,11 @@ def searches(job: Job) -> Timed:
     def pairs() -> Iterator[tuple[str, Any]]:
         for name in LOOPS:
             if job.left > 0:
-                yield name, tried(lambda n=name: _pair(*sides(n, setting), job.device))  # type: ignore[misc]
+                yield name, tried(lambda n=name: _pair(job, *sides(n, setting)))  # type: ignore[misc]
 
     return dict(pairs())
 
 
-def _pair(ours: Callable[[], Tensor], by_hand: Callable[[], Tensor], device: str) -> Timed:
-    mine, other = clock(ours, device), clock(by_hand, device)
-    synchronise(device)
+def _pair(job: Job, ours: Callable[[], Tensor], by_hand: Callable[[], Tensor]) -> Timed:
+    mine, other = clock(ours, job), clock(by_hand, job)
     return {"ours_s": mine, "by_hand_s": other, "ratio": mine / other}
