@@ -26,6 +26,7 @@ ORDER = [
     {"report"},
     {"demo", "bare_loops", "benchmark_tables"},
     {"benchmarks", "arguments"},
+    {"costs"},
     {"cli", "app"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -1,6 +1,6 @@
 """Reference models trained for as long as a budget lasts, fine-tuned and scored: `python -m causalcf.costs.converge`.
 
-Scoring runs on the processor, in a process of its own, while the next model trains.
+Scoring runs in a process of its own, while the next model trains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import causalcf as ccf
 from causalcf import predictors
 from causalcf.checkpoint import read_file
-from causalcf.costs.device import Job
+from causalcf.costs.device import Job, tried
 from causalcf.data import Batch
 from causalcf.datasets import MorphoMNIST
 from causalcf.mechanisms import HVAE, Diffusion, Mechanism, Recipe
@@ -26,7 +26,7 @@ from causalcf.residual import Fading
 from causalcf.scm import StructuralCausalModel
 from causalcf.training.trainer import stripped
 
-__all__ = ["collect", "diffusion", "hvae", "score", "sizes", "tuned"]
+__all__ = ["baseline", "collect", "diffusion", "hvae", "score", "sizes", "tuned"]
 
 RESIDUAL = Fading(thickness=1.0, digit=0.0)
 MARGIN = 0.85
@@ -62,13 +62,15 @@ def _model(mechanism: Mechanism) -> StructuralCausalModel:
 
 def sizes(job: Job) -> dict[str, Any]:
     """Seconds an epoch by batch size and precision, of every kind of training that the later steps do."""
-    data, found = _rows(job), {}
+    data, found = _rows(job), job.found
     for batch, precision in job.pick(
         ((BATCH, "bf16-mixed"), (64, "bf16-mixed"), (BATCH, "32-true"), (256, "bf16-mixed"), (32, "bf16-mixed")),
         ((32, "32-true"),),
     ):
-        found[f"HVAE, {batch}, {precision}"] = _probe(job, _hvae(job), data, batch, precision)
-    found["Diffusion"] = _probe(job, _diffusion(job), data, BATCH, "bf16-mixed")
+        found[f"HVAE, {batch}, {precision}"] = tried(
+            lambda b=batch, p=precision: _probe(job, _hvae(job), data, b, p)  # type: ignore[misc]
+        )
+    found["Diffusion"] = tried(lambda: _probe(job, _diffusion(job), data, BATCH, "bf16-mixed"))
     scm = _model(_hvae(job))
     started = time.perf_counter()
     scm.fit(data, nodes=["thickness", "intensity", "digit"], epochs=1, **_options(job))
@@ -78,10 +80,15 @@ def sizes(job: Job) -> dict[str, Any]:
     scm.fit(data, nodes=["image"], recipes={"image": recipe}, checkpoint=checkpoint, **_options(job))
     checkpoint.unlink()
     found["HVAE with a checkpoint"] = scm.history[-1]
-    few = _rows(job, 6000)
     started = time.perf_counter()
-    _finetune(job, scm, few, epochs=2, checkpoint=None)
+    found["fine-tuning"] = tried(lambda: _finetune(job, scm, _rows(job, 6000), epochs=2, checkpoint=None))
     return found | {"fine-tuning, 6,000 rows": scm.history[-1], "fine-tuning, s": time.perf_counter() - started}
+
+
+def baseline(job: Job) -> dict[str, Any]:
+    """The HVAE that comes along, scored as the new ones will be."""
+    score(job, "morphomnist-hvae", "morphomnist-hvae-as-shipped")
+    return {}
 
 
 def _probe(job: Job, mechanism: Mechanism, data: Batch, batch: int, precision: str) -> dict[str, Any]:
@@ -171,7 +178,7 @@ def _written(job: Job, scm: StructuralCausalModel, name: str, started: float, **
     scm.save(path, half=["image"])
     for leftover in (f"{name}.checkpoint", f"{name}.plan.json"):
         (job.out / leftover).unlink(missing_ok=True)
-    score(job, path)
+    score(job, path, name)
     image = [record for record in scm.history if record["node"] == "image"]
     seconds = time.perf_counter() - started
     return {"bytes": path.stat().st_size, "seconds": seconds, "history": image, **facts}
@@ -183,11 +190,10 @@ SCORING: dict[str, subprocess.Popen[bytes]] = {}
 """Model -> the process that scores it."""
 
 
-def score(job: Job, model: Path | str) -> None:
-    """Begin to score a model, on the processor, in a process of its own."""
-    name = Path(model).stem
+def score(job: Job, model: Path | str, name: str) -> None:
+    """Begin to score a model's file, or a reference model, in a process of its own."""
     out, rows = job.out / f"{name}.scores.json", job.pick("1000", "12")
-    command = [sys.executable, "-m", "causalcf.costs.converge", str(model), str(out), rows]
+    command = [sys.executable, "-m", "causalcf.costs.converge", str(model), str(out), rows, job.device]
     SCORING[name] = subprocess.Popen(command)
 
 
@@ -206,15 +212,15 @@ def collect(out: Path, seconds: float) -> dict[str, Any]:
     return found
 
 
-def _scores(model: str, rows: int) -> list[dict[str, Any]]:
+def _scores(model: str, rows: int, device: str) -> list[dict[str, Any]]:
     test = MorphoMNIST(split="test")
-    scm = StructuralCausalModel.load(model) if Path(model).is_file() else ccf.pretrained(model)
+    scm = (StructuralCausalModel.load(model) if Path(model).is_file() else ccf.pretrained(model)).to(device)
     metrics = ["truth error", "composition", "effectiveness"]
     records = ccf.evaluate(
         scm,
         test,
         metrics,
-        predictors=predictors.pretrained("morphomnist"),
+        predictors=predictors.pretrained("morphomnist", device=device),
         residuals=(1.0, 0.0, RESIDUAL) if scm.mechanisms["image"].residual_sites else (1.0,),
         n=rows,
         workers=4,
@@ -222,11 +228,11 @@ def _scores(model: str, rows: int) -> list[dict[str, Any]]:
     return [asdict(record) for record in records]
 
 
-def main(model: str, out: Path, rows: int) -> None:
+def main(model: str, out: Path, rows: int, device: str) -> None:
     """Score a model's file, or a reference model, on test images of MorphoMNIST, and write OUT as JSON."""
     torch.set_num_threads(4)
-    out.write_text(json.dumps(_scores(model, rows), indent=1, default=str), encoding="utf-8")
+    out.write_text(json.dumps(_scores(model, rows, device), indent=1, default=str), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

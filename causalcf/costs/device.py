@@ -14,7 +14,7 @@ from torch import Tensor
 
 from causalcf.costs.counting import asked
 
-__all__ = ["Job", "captured", "clock", "floor", "kernels", "rates", "synchronise"]
+__all__ = ["Job", "captured", "clock", "floor", "kernels", "moved", "rates", "synchronise", "tried"]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Job:
         small: Toy sizes, for a rehearsal.
         eager: Do without captured steps in training.
         seconds: What the step has.
-        results: Step -> what came of it, of the steps before.
+        found: What the step found so far, which is kept if it fails.
     """
 
     out: Path
@@ -35,7 +35,7 @@ class Job:
     small: bool = False
     eager: bool = False
     seconds: float = 60.0
-    results: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
@@ -123,7 +123,7 @@ def rates(job: Job) -> dict[str, float]:
         before = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = tf32
         try:
-            found[name] = 2 * side**3 / clock(lambda a=a, b=b: a @ b, job.device)  # type: ignore[misc]
+            found[name] = 2 * side**3 / clock(lambda a=a, b=b: a @ b, job)  # type: ignore[misc]
         finally:
             torch.backends.cuda.matmul.allow_tf32 = before
     one, other = torch.randn(length, device=job.device), torch.empty(length, device=job.device)
@@ -139,6 +139,14 @@ def floor(f: Callable[[], object], rate: dict[str, float], dtype: str = "bfloat1
     counted = asked(f)
     arithmetic, traffic = counted.flops / rate[dtype], counted.traffic / rate["copy"]
     return {**dict(counted.as_json()), "arithmetic_s": arithmetic, "traffic_s": traffic}
+
+
+def tried(f: Callable[[], Any]) -> Any:
+    """What a call gives, or in words why it gave nothing: one cell of a table must not cost the others."""
+    try:
+        return f()
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def moved(values: dict[str, Tensor], device: str) -> dict[str, Tensor]:

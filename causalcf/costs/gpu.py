@@ -93,6 +93,7 @@ STEPS: dict[str, Step] = {
     "tables": Step(speeds.tables, 15, "look"),
     "cld": Step(speeds.latents, 10, "look"),
     "searches": Step(speeds.searches, 25, "look"),
+    "baseline": Step(converge.baseline, 5, "look"),
     "compiled": Step(speeds.compiled, 60, "look"),
     "hvae": Step(converge.hvae, 230, "train"),
     "tuned": Step(converge.tuned, 70, "train"),
@@ -126,7 +127,7 @@ def perform(name: str, job: Job) -> dict[str, Any]:
             record["found"] = STEPS[name].work(job)
             synchronise(job.device)
     except Exception:  # whatever it is, it is written down and the next step goes on
-        record["error"] = traceback.format_exc()
+        record |= {"error": traceback.format_exc(), "found": job.found}
     return record | {"seconds": round(time.perf_counter() - started, 2)}
 
 
@@ -137,8 +138,9 @@ def _write(out: Path, results: dict[str, Any]) -> None:
 
 
 def _healthy(device: str) -> bool:
-    """Whether the device still answers: after an illegal access nothing does in this process."""
+    """Whether the device still answers here: after an illegal access nothing does, after a broken capture no draw."""
     try:
+        torch.rand(1, device=device)
         synchronise(device)
     except RuntimeError:
         return False
@@ -163,7 +165,7 @@ def main(
         left = end - time.perf_counter()
         if name in results or (name not in only if only else run not in ("all", step.run)) or left < 5:
             continue
-        job = Job(out, device, small, eager, min(step.seconds, left), results)
+        job = Job(out, device, small, eager, min(step.seconds, left))
         results[name] = perform(name, job)
         _write(out, results)
         typer.echo(f"{name}: {results[name]['seconds']} s{' FAILED' if 'error' in results[name] else ''}")

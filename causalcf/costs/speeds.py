@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from causalcf.bare_loops import LOOPS, Setting, sides
 from causalcf.benchmarks import IMAGES, Program, _images, _trainer, _unfitted
-from causalcf.costs.device import Job, captured, clock, floor, kernels, moved, rates
+from causalcf.costs.device import Job, captured, clock, floor, kernels, moved, rates, tried
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.mechanisms import Mechanism
@@ -23,35 +23,22 @@ __all__ = ["answers", "compiled", "latents", "searches", "steps", "tables"]
 Timed = dict[str, Any]
 
 
-def tried(f: Callable[[], Any]) -> Any:
-    """What a call gives, or in words why it gave nothing: one cell of a table must not cost the others."""
-    try:
-        return f()
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {str(error)[:300]}"
-
-
-def per_second(rows: int, seconds: Any) -> Any:
-    """Rows a second, where a time was taken."""
-    return rows / seconds if isinstance(seconds, float) else seconds
-
-
 # ---------------------------------------------------------------------- training
 
 
 def steps(job: Job) -> Timed:
     """One training step of every image mechanism: a bare loop, ours, and ours captured."""
-    rate, found = rates(job), {}
+    rate = job.found["rates"] = rates(job)
     for batch in job.pick((64, 512), (4,)):
         for name, kinds in IMAGES.items():
             if job.left > 0:
-                found[f"{name}, {batch}"] = _step(job, kinds[job.small], batch, rate)
-    return {"rates": rate, "steps": found}
+                job.found[f"{name}, {batch}"] = tried(lambda k=kinds, b=batch: _step(job, k[job.small], b, rate))  # type: ignore[misc]
+    return job.found
 
 
 def compiled(job: Job) -> Timed:
     """One training step by `torch.compile`, launched one by one and captured, beside ours without it."""
-    found: Timed = {}
+    found = job.found
     for name in job.pick(("HVAE", "VAE"), ("VAE",)):
         mechanism, batch = IMAGES[name][job.small], job.pick(64, 4)
         for capture in (False, True):
@@ -112,7 +99,7 @@ def _step(job: Job, mechanism: Mechanism, batch: int, rate: dict[str, float]) ->
 
 def answers(job: Job) -> Timed:
     """Image counterfactuals: ours, its image mechanism called by hand, and that captured."""
-    rate, found = rates(job), {}
+    rate, found = rates(job), job.found
     for name, kinds in IMAGES.items():
         for rows in job.pick((256, 4096), (4,)):
             if job.left > 0:
@@ -140,7 +127,7 @@ def _answers(job: Job, mechanism: Mechanism, rows: int, rate: dict[str, float]) 
 
 def tables(job: Job) -> Timed:
     """Counterfactuals of a three-node table, ours beside a zuko program by hand, each as it is and captured."""
-    found = {}
+    found = job.found
     for rows in job.pick((1, 10_000, 1_000_000), (1, 50)):
         scm = _unfitted(Heteroscedastic().graph).to(job.device)
         x = moved({name: value.float() for name, value in Heteroscedastic().sample(rows).items()}, job.device)
@@ -194,13 +181,10 @@ def searches(job: Job) -> Timed:
     """The explainers' searches beside loops by hand."""
     setting = Setting(rows=4, steps=2, widths=(8, 8, 8)) if job.small else Setting(rows=256)
     setting = replace(setting, device=job.device)
-
-    def pairs() -> Iterator[tuple[str, Any]]:
-        for name in LOOPS:
-            if job.left > 0:
-                yield name, tried(lambda n=name: _pair(job, *sides(n, setting)))  # type: ignore[misc]
-
-    return dict(pairs())
+    for name in LOOPS:
+        if job.left > 0:
+            job.found[name] = tried(lambda n=name: _pair(job, *sides(n, setting)))  # type: ignore[misc]
+    return job.found
 
 
 def _pair(job: Job, ours: Callable[[], Tensor], by_hand: Callable[[], Tensor]) -> Timed:
