@@ -209,6 +209,7 @@ def collect(out: Path, seconds: float) -> dict[str, Any]:
         path = out / f"{name}.scores.json"
         found[name] = json.loads(path.read_text(encoding="utf-8")) if code == 0 else f"scoring ended with {code}"
         path.unlink(missing_ok=True)
+    SCORING.clear()
     return found
 
 

@@ -1,16 +1,90 @@
-"""The prepared run of a GPU, rehearsed on the processor from end to end, so that its first minute there is not its first."""
+"""The prepared run of a GPU, rehearsed on the processor so that its first minute there is not its first."""
 
 import json
-import subprocess
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 
 import causalcf as ccf
 from causalcf.costs import gpu
-from causalcf.costs.device import Job
+from causalcf.costs.device import Job, captured, clock
 from causalcf.costs.gpu import STEPS, Step, main, perform
+from causalcf.datasets import MorphoMNIST
+from causalcf.errors import MissingFileError
+
+
+@pytest.fixture
+def morphomnist() -> None:
+    """The files that the run reads."""
+    try:
+        MorphoMNIST(split="test")
+    except MissingFileError as error:
+        pytest.skip(f"needs MorphoMNIST: {error}")
+
+
+@pytest.mark.usefixtures("morphomnist")
+def test_the_run_does_all_of_its_steps(tmp_path: Path) -> None:
+    main(tmp_path, device="cpu", small=True)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results.keys() == {*STEPS, "scores"}
+    assert not {name: record["error"] for name, record in results.items() if "error" in record}
+    assert results["agreement"]["found"]["passed"] > 3
+    assert not results["agreement"]["found"]["failed"]
+    assert not [cell for name in ("steps", "answers", "tables", "searches") for cell in _words(results[name]["found"])]
+    models = ["morphomnist-hvae-untuned", "morphomnist-hvae", "morphomnist-diffusion"]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", *(f"{m}.safetensors" for m in models)}
+    for model in models:
+        scm = ccf.SCM.load(tmp_path / f"{model}.safetensors")
+        assert scm.sample(2, seed=0)["image"].shape == (2, 1, 32, 32)
+        assert {"truth error", "composition", "effectiveness"} == {s["metric"] for s in results["scores"][model]}
+
+
+def _words(found: Any) -> list[str]:
+    """Cells that hold an error in place of a number."""
+    if isinstance(found, dict):
+        return [word for key, cell in found.items() if key != "waits" for word in _words(cell)]
+    return [found] if isinstance(found, str) else []
+
+
+def test_what_is_done_is_not_done_again_and_what_fails_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def good(job: Job) -> dict[str, Any]:
+        done.append("good")
+        return {"answer": 42}
+
+    def bad(job: Job) -> dict[str, Any]:
+        done.append("bad")
+        job.found["before"] = 1
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(gpu, "STEPS", {"bad": Step(bad, 9, "look"), "good": Step(good, 9, "train")})
+    main(tmp_path, device="cpu", run="all")
+    main(tmp_path, device="cpu", run="all")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert done == ["bad", "good"]
+    assert results["good"]["found"] == {"answer": 42}
+    assert results["bad"]["found"] == {"before": 1}
+    assert "no kernel image" in results["bad"]["error"]
+    main(tmp_path / "other", device="cpu", run="train")
+    main(tmp_path / "third", device="cpu", only=["good"])
+    assert done == ["bad", "good", "good", "good"]
+
+
+def test_a_step_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STEPS, "long", Step(lambda _: time.sleep(60) or {}, 0.1, "look"))  # type: ignore[func-returns-value]
+    record = perform("long", Job(tmp_path, "cpu", seconds=0.1))
+    assert "TimeoutError" in record["error"]
+    assert record["seconds"] < 5
+
+
+def test_a_clock_takes_the_time_of_one_call(tmp_path: Path) -> None:
+    taken = clock(lambda: time.sleep(0.01), Job(tmp_path, "cpu"))
+    assert 0.01 <= taken < 0.1
+    x = torch.ones(3)
+    assert captured(lambda: x + 1, "cpu")() is not None
