@@ -32,9 +32,6 @@ RESIDUAL = Fading(thickness=1.0, digit=0.0)
 MARGIN = 0.85
 """Share of a training step's time that training itself may take; the rest reads data and writes the model."""
 
-BATCH = 128
-"""Rows a step: at 64 a GPU is idle most of a captured step of the HVAE, at 512 there are too few steps."""
-
 
 def _hvae(job: Job) -> HVAE:
     return HVAE(gain_only=("intensity",), **job.pick({}, {"widths": (8, 8, 8, 8)}))
@@ -64,19 +61,25 @@ def sizes(job: Job) -> dict[str, Any]:
     """Seconds an epoch by batch size and precision, of every kind of training that the later steps do."""
     data, found = _rows(job), job.found
     for batch, precision in job.pick(
-        ((BATCH, "bf16-mixed"), (64, "bf16-mixed"), (BATCH, "32-true"), (256, "bf16-mixed"), (32, "bf16-mixed")),
+        (
+            (job.batch, "bf16-mixed"),
+            (64, "bf16-mixed"),
+            (job.batch, "32-true"),
+            (256, "bf16-mixed"),
+            (32, "bf16-mixed"),
+        ),
         ((32, "32-true"),),
     ):
         found[f"HVAE, {batch}, {precision}"] = tried(
             lambda b=batch, p=precision: _probe(job, _hvae(job), data, b, p)  # type: ignore[misc]
         )
-    found["Diffusion"] = tried(lambda: _probe(job, _diffusion(job), data, BATCH, "bf16-mixed"))
+    found["Diffusion"] = tried(lambda: _probe(job, _diffusion(job), data, job.batch, "bf16-mixed"))
     scm = _model(_hvae(job))
     started = time.perf_counter()
     scm.fit(data, nodes=["thickness", "intensity", "digit"], epochs=1, **_options(job))
     found["the other nodes, 1 epoch, s"] = time.perf_counter() - started
     checkpoint = job.out / "sizes.checkpoint"
-    recipe = replace(HVAE.default_recipe, batch_size=BATCH, epochs=2)
+    recipe = replace(HVAE.default_recipe, batch_size=job.batch, epochs=2)
     scm.fit(data, nodes=["image"], recipes={"image": recipe}, checkpoint=checkpoint, **_options(job))
     checkpoint.unlink()
     found["HVAE with a checkpoint"] = scm.history[-1]
@@ -127,7 +130,7 @@ def _trained(job: Job, mechanism: Mechanism, name: str) -> dict[str, Any]:
 def _recipe(job: Job, mechanism: Mechanism, data: Batch, name: str) -> Recipe:
     """As many epochs as fit into the time left; those of a killed run again, which its checkpoint asks for."""
     kept = job.out / f"{name}.plan.json"
-    recipe = replace(mechanism.default_recipe, batch_size=job.pick(BATCH, 32))
+    recipe = replace(mechanism.default_recipe, batch_size=job.pick(job.batch, 32))
     if not kept.exists():
         second = _probe(job, mechanism, data, recipe.batch_size, "bf16-mixed")["epoch_s"]
         others = job.pick(30.0, 1.0)  # the flows, reading, writing

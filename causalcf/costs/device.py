@@ -29,6 +29,7 @@ class Job:
         device: "cpu" or "cuda".
         small: Toy sizes, for a rehearsal.
         eager: Do without captured steps in training.
+        batch: Rows of a training step.
         seconds: What the step has.
         found: What the step found so far, which is kept if it fails.
     """
@@ -37,6 +38,7 @@ class Job:
     device: str
     small: bool = False
     eager: bool = False
+    batch: int = 128
     seconds: float = 60.0
     found: dict[str, Any] = field(default_factory=dict)
 

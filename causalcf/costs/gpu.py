@@ -154,6 +154,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="A step; others are left out.")] = None,
     minutes: Annotated[float, typer.Option(help="For all steps together.")] = 9.0,
     small: Annotated[bool, typer.Option("--small", help="Toy sizes: a rehearsal.")] = False,
+    batch: Annotated[int, typer.Option(help="Rows of a training step.")] = 128,
     eager: Annotated[bool, typer.Option("--eager", help="Train without captured steps.")] = False,
 ) -> None:
     """Do the steps that are not done yet, most valuable first."""
@@ -165,7 +166,7 @@ def main(
         left = end - time.perf_counter()
         if name in results or (name not in only if only else run not in ("all", step.run)) or left < 5:
             continue
-        job = Job(out, device, small, eager, min(step.seconds, left))
+        job = Job(out, device, small, eager, batch, min(step.seconds, left))
         results[name] = perform(name, job)
         _write(out, results)
         typer.echo(f"{name}: {results[name]['seconds']} s{' FAILED' if 'error' in results[name] else ''}")

@@ -39,7 +39,8 @@ def test_the_run_does_all_of_its_steps(tmp_path: Path) -> None:
     for model in models:
         scm = ccf.SCM.load(tmp_path / f"{model}.safetensors")
         assert scm.sample(2, seed=0)["image"].shape == (2, 1, 32, 32)
-        assert {"truth error", "composition", "effectiveness"} == {s["metric"] for s in results["scores"][model]}
+        scored = {score["metric"] for score in results["scores"][model]}
+        assert {"truth error", "composition(1)", "effectiveness"} <= scored
 
 
 def _words(found: Any) -> list[str]:
