@@ -119,7 +119,7 @@ def _trained(job: Job, mechanism: Mechanism, name: str) -> dict[str, Any]:
     data, checkpoint = _rows(job), job.out / f"{name}.checkpoint"
     recipe = _recipe(job, mechanism, data, name)
     started, scm = time.perf_counter(), _model(mechanism)
-    options = {"recipes": {"image": recipe}, "checkpoint": checkpoint, "resume": True, **_options(job)}
+    options: dict[str, Any] = {"recipes": {"image": recipe}, "checkpoint": checkpoint, "resume": True, **_options(job)}
     try:
         scm.fit(data, epochs=job.pick(None, dict.fromkeys(scm.graph.nodes, 1)), **options)
     except TimeoutError:

@@ -61,7 +61,7 @@ def agreement(job: Job) -> dict[str, Any]:
 
 
 def _case(case: ElementTree.Element) -> dict[str, Any]:
-    told = {p.get("name"): p.get("value") for p in case.iter("property")}
+    told: dict[str, Any] = {str(p.get("name")): p.get("value") for p in case.iter("property")}
     bad = next((part for part in case if part.tag in ("failure", "error", "skipped")), None)
     outcome = "passed" if bad is None else bad.tag
     return {"test": case.get("name"), "outcome": outcome, **told} | (

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, one_hot
 
@@ -75,7 +76,7 @@ class DiscreteMechanism(Mechanism):
     def is_random(self, *, sample: bool) -> bool:
         return bool(self.parents)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> dist.TorchDistribution:
+    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> TorchDistribution:
         return self.law(self.logits(pa))
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
@@ -83,7 +84,7 @@ class DiscreteMechanism(Mechanism):
         return -self.law(self.logits(pa), validate_args=False).log_prob(x).mean()
 
     @abstractmethod
-    def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.TorchDistribution:
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> TorchDistribution:
         """The distribution of the value."""
 
     def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
