@@ -17,13 +17,13 @@ import torch
 
 import causalcf as ccf
 from causalcf import predictors
-from causalcf.checkpoint import read_file
+from causalcf.core.checkpoint import read_file
 from causalcf.costs.device import Job, tried
 from causalcf.data import Batch
 from causalcf.datasets import MorphoMNIST
 from causalcf.mechanisms import HVAE, Diffusion, Mechanism, Recipe
-from causalcf.residual import Fading
-from causalcf.scm import StructuralCausalModel
+from causalcf.scm.residual import Fading
+from causalcf.scm.model import StructuralCausalModel
 from causalcf.training.trainer import stripped
 
 __all__ = ["baseline", "collect", "diffusion", "hvae", "score", "sizes", "tuned"]

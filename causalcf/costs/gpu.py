@@ -26,7 +26,7 @@ import typer
 
 from causalcf.costs import converge, speeds
 from causalcf.costs.device import Job, rates, synchronise
-from causalcf.provenance import provenance
+from causalcf.core.provenance import provenance
 
 __all__ = ["STEPS", "Step", "main", "perform"]
 

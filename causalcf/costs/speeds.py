@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from causalcf.bare_loops import LOOPS, Setting, sides
-from causalcf.benchmarks import IMAGES, Program, _images, _trainer, _unfitted
+from causalcf.costs.bare_loops import LOOPS, Setting, sides
+from causalcf.costs.run import IMAGES, Program, _images, _trainer, _unfitted
 from causalcf.costs.device import Job, captured, clock, floor, kernels, moved, rates, tried
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic

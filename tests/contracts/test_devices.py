@@ -15,7 +15,7 @@ from contracts import test_explainers, test_metrics
 from contracts.test_mechanisms import CASES, Row, _id, _observed, _parents, _ready
 from torch import Tensor
 
-from causalcf.errors import DensityError
+from causalcf.core.errors import DensityError
 from causalcf.explainers import EXPLAINERS, Explainer
 from causalcf.mechanisms import Mechanism
 from causalcf.metrics import METRICS

@@ -13,7 +13,7 @@ from causalcf.costs import gpu
 from causalcf.costs.device import Job, captured, clock
 from causalcf.costs.gpu import STEPS, Step, main, perform
 from causalcf.datasets import MorphoMNIST
-from causalcf.errors import MissingFileError
+from causalcf.core.errors import MissingFileError
 
 
 @pytest.fixture
