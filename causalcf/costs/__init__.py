@@ -1,1 +1,1 @@
-"""What the library costs: benchmarks beside what it replaces, on a CPU and on a GPU."""
+"""Time and memory that the library costs, beside the code that it replaces, on a CPU and on a GPU."""

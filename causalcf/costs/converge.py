@@ -22,8 +22,8 @@ from causalcf.costs.device import Job, tried
 from causalcf.data import Batch
 from causalcf.datasets import MorphoMNIST
 from causalcf.mechanisms import HVAE, Diffusion, Mechanism, Recipe
-from causalcf.scm.residual import Fading
 from causalcf.scm.model import StructuralCausalModel
+from causalcf.scm.residual import Fading
 from causalcf.training.trainer import stripped
 
 __all__ = ["baseline", "collect", "diffusion", "hvae", "score", "sizes", "tuned"]

@@ -24,9 +24,9 @@ from xml.etree import ElementTree
 import torch
 import typer
 
+from causalcf.core.provenance import provenance
 from causalcf.costs import converge, speeds
 from causalcf.costs.device import Job, rates, synchronise
-from causalcf.core.provenance import provenance
 
 __all__ = ["STEPS", "Step", "main", "perform"]
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from causalcf.costs.bare_loops import LOOPS, Setting, sides
-from causalcf.costs.run import IMAGES, Program, _images, _trainer, _unfitted
+from causalcf.costs.counterfactuals import Program
 from causalcf.costs.device import Job, captured, clock, floor, kernels, moved, rates, tried
+from causalcf.costs.models import IMAGES, first_trainer, noise_images, unfitted
 from causalcf.data import Batch
 from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.mechanisms import Mechanism
@@ -63,7 +64,7 @@ def _compiled(job: Job) -> Timed:
 
 
 def _trainer_of(mechanism: Mechanism, batch: int, device: str, *, capture: bool) -> Trainer:
-    trainer, _, x = _trainer(mechanism, 2 * batch, batch, device)
+    trainer, _, x = first_trainer(mechanism, 2 * batch, batch, device)
     trainer = Trainer(replace(trainer.job, compile=capture and device == "cuda"), "image", 0, x, x)
     trainer._training_mode()
     return trainer
@@ -71,7 +72,7 @@ def _trainer_of(mechanism: Mechanism, batch: int, device: str, *, capture: bool)
 
 def _step(job: Job, mechanism: Mechanism, batch: int, rate: dict[str, float]) -> Timed:
     device = job.device
-    trainer, bare, x = _trainer(mechanism, 2 * batch, batch, device)
+    trainer, bare, x = first_trainer(mechanism, 2 * batch, batch, device)
     rows = torch.arange(batch, device=device)
     of_bare, pa = x["image"][rows], {parent: x[parent][rows] for parent in bare.parents}
     turns = trainer.stage.turns
@@ -120,8 +121,8 @@ def answers(job: Job) -> Timed:
 @torch.no_grad()
 def _answers(job: Job, mechanism: Mechanism, rows: int, rate: dict[str, float]) -> Timed:
     device = job.device
-    scm = _unfitted("morphomnist", {"image": mechanism}).to(device)
-    x, image = Batch(moved(dict(_images(rows)), device)), scm.mechanisms["image"]
+    scm = unfitted("morphomnist", {"image": mechanism}).to(device)
+    x, image = Batch(moved(dict(noise_images(rows)), device)), scm.mechanisms["image"]
     pa = {parent: x[parent] for parent in image.parents}
     acted = pa | {"thickness": torch.full((rows,), 4.0, device=device)}
 
@@ -139,7 +140,7 @@ def tables(job: Job) -> Timed:
     """Counterfactuals of a three-node table, ours beside a zuko program by hand, each as it is and captured."""
     found = job.found
     for rows in job.pick((1, 10_000, 1_000_000), (1, 50)):
-        scm = _unfitted(Heteroscedastic().graph).to(job.device)
+        scm = unfitted(Heteroscedastic().graph).to(job.device)
         x = moved({name: value.float() for name, value in Heteroscedastic().sample(rows).items()}, job.device)
         program = Program()
         for transform in (program.y, program.z):

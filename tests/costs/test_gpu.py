@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import causalcf as ccf
+from causalcf.core.errors import MissingFileError
 from causalcf.costs import gpu
 from causalcf.costs.device import Job, captured, clock
 from causalcf.costs.gpu import STEPS, Step, main, perform
 from causalcf.datasets import MorphoMNIST
-from causalcf.core.errors import MissingFileError
 
 
 @pytest.fixture
