@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -42,7 +43,13 @@ def _diffusion(job: Job) -> Diffusion:
 
 
 def _rows(job: Job, rows: int = 60_000) -> Batch:
-    return MorphoMNIST(split="train")[: job.pick(rows, 80)]
+    return _training_split()[: job.pick(rows, 40)]
+
+
+@cache
+def _training_split() -> MorphoMNIST:
+    """Read once: every step asks for it."""
+    return MorphoMNIST(split="train")
 
 
 def _options(job: Job, precision: str = "bf16-mixed") -> dict[str, Any]:
@@ -189,15 +196,18 @@ def _written(job: Job, scm: StructuralCausalModel, name: str, started: float, **
 
 # ---------------------------------------------------------------------- scoring
 
-SCORING: dict[str, subprocess.Popen[bytes]] = {}
-"""Model -> the process that scores it."""
+SCORING: dict[str, subprocess.Popen[bytes] | None] = {}
+"""Model -> the process that scores it; None where it is scored already."""
 
 
 def score(job: Job, model: Path | str, name: str) -> None:
-    """Begin to score a model's file, or a reference model, in a process of its own."""
-    out, rows = job.out / f"{name}.scores.json", job.pick("1000", "12")
-    command = [sys.executable, "-m", "causalcf.costs.converge", str(model), str(out), rows, job.device]
-    SCORING[name] = subprocess.Popen(command)
+    """Begin to score a model's file, or a reference model, in a process of its own; a rehearsal scores it here."""
+    arguments = (str(model), str(job.out / f"{name}.scores.json"), job.pick("1000", "4"), job.device)
+    if job.small:
+        main(*arguments)
+        SCORING[name] = None
+    else:
+        SCORING[name] = subprocess.Popen([sys.executable, "-m", "causalcf.costs.converge", *arguments])
 
 
 def collect(out: Path, seconds: float) -> dict[str, Any]:
@@ -205,9 +215,9 @@ def collect(out: Path, seconds: float) -> dict[str, Any]:
     found, end = {}, time.perf_counter() + seconds
     for name, process in SCORING.items():
         try:
-            code = process.wait(max(0.1, end - time.perf_counter()))
+            code = process.wait(max(0.1, end - time.perf_counter())) if process else 0
         except subprocess.TimeoutExpired:
-            process.kill()
+            cast("subprocess.Popen[bytes]", process).kill()
             code = -1
         path = out / f"{name}.scores.json"
         found[name] = json.loads(path.read_text(encoding="utf-8")) if code == 0 else f"scoring ended with {code}"
@@ -227,16 +237,17 @@ def _scores(model: str, rows: int, device: str) -> list[dict[str, Any]]:
         predictors=predictors.pretrained("morphomnist", device=device),
         residuals=(1.0, 0.0, RESIDUAL) if scm.mechanisms["image"].residual_sites else (1.0,),
         n=rows,
-        workers=4,
+        workers=4 if rows > 100 else 1,
     )
     return [asdict(record) for record in records]
 
 
-def main(model: str, out: Path, rows: int, device: str) -> None:
+def main(model: str, out: str, rows: str, device: str) -> None:
     """Score a model's file, or a reference model, on test images of MorphoMNIST, and write OUT as JSON."""
-    torch.set_num_threads(4)
-    out.write_text(json.dumps(_scores(model, rows, device), indent=1, default=str), encoding="utf-8")
+    scores = _scores(model, int(rows), device)
+    Path(out).write_text(json.dumps(scores, indent=1, default=str), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    torch.set_num_threads(4)
+    main(*sys.argv[1:])

@@ -18,6 +18,7 @@ from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.mechanisms import Mechanism
 from causalcf.metrics.cld import cld, gaussian_kl_matrix
 from causalcf.training import Trainer
+from causalcf.training.trainer import compiled_objective
 
 __all__ = ["answers", "compiled", "latents", "searches", "steps", "tables"]
 
@@ -39,14 +40,6 @@ def steps(job: Job) -> Timed:
 
 def compiled(job: Job) -> Timed:
     """One training step by `torch.compile`, launched one by one and captured, beside ours without it."""
-    checks = torch.distributions.Distribution._validate_args
-    try:
-        return _compiled(job)
-    finally:  # torch.compile switches it off for everybody
-        torch.distributions.Distribution.set_default_validate_args(checks)
-
-
-def _compiled(job: Job) -> Timed:
     found = job.found
     for name in job.pick(("HVAE", "VAE"), ("VAE",)):
         mechanism, batch = IMAGES[name][job.small], job.pick(64, 4)
@@ -55,7 +48,7 @@ def _compiled(job: Job) -> Timed:
                 return found
             eager, by_inductor = (_trainer_of(mechanism, batch, job.device, capture=capture) for _ in range(2))
             for player in by_inductor.players.values():
-                player.objective = torch.compile(player.objective, backend=job.pick("inductor", "eager"))
+                player.objective = compiled_objective(player.objective, job.pick("inductor", "eager"))
             rows = torch.arange(batch, device=job.device)
             times = [tried(lambda t=t, r=rows: clock(lambda: t.step(1, r), job)) for t in (eager, by_inductor)]  # type: ignore[misc]
             ratio = times[1] / times[0] if all(isinstance(t, float) for t in times) else None

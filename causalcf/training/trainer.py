@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, cos, inf, pi
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from causalcf.core import seeding
 from causalcf.core.errors import MechanismError, TrainingError
@@ -23,7 +24,7 @@ from causalcf.training.replay import Replay, replays
 if TYPE_CHECKING:
     from causalcf.training.job import Fit
 
-__all__ = ["MAX_SKIPPED", "Trainer", "prefixed", "rows_of", "schedule", "stripped"]
+__all__ = ["MAX_SKIPPED", "Trainer", "compiled_objective", "prefixed", "rows_of", "schedule", "stripped"]
 
 MAX_SKIPPED = 5
 """Turns with a non-finite loss or gradient that one stage may skip before training stops."""
@@ -264,7 +265,7 @@ class Player:
         self.lr = recipe.lr if turn.lr is None else turn.lr
         self.objective = getattr(mechanism, turn.loss)
         if compiled:
-            self.objective = torch.compile(self.objective)
+            self.objective = compiled_objective(self.objective)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             # A captured step reads its rate from where it is written before each replay.
@@ -311,6 +312,15 @@ class Player:
             own = value if key == "step" else torch.empty_like(self.parameters[int(index)]).copy_(value)
             state.setdefault(int(index), {})[key] = own
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+
+
+def compiled_objective(objective: Callable[..., Tensor], backend: str = "inductor") -> Callable[..., Tensor]:
+    """The objective by `torch.compile`, which switches off the checks of all distributions: they are put back."""
+    checks = Distribution._validate_args
+    try:
+        return torch.compile(objective, backend=backend)
+    finally:
+        Distribution.set_default_validate_args(checks)
 
 
 class Average:

@@ -1,4 +1,6 @@
-"""CPU and GPU agree within 1e-4 of a variable's range; without a GPU, a copy gives the same as the original.
+"""CPU and GPU agree within 1e-4 of a variable's range.
+
+Without a GPU, a copy gives what the original gives, and all that it makes on its way lies where its inputs do.
 
 The differences are recorded as properties of the tests, for reports (`--junitxml`).
 """
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from contracts import test_explainers, test_metrics
+from contracts.elsewhere import Elsewhere, off
 from contracts.test_mechanisms import CASES, Row, _id, _observed, _parents, _ready
 from torch import Tensor
 
@@ -63,7 +66,7 @@ def test_mechanisms_agree(name: str, row: Row, record_property: Record) -> None:
     u, other = mechanism.abduct(x, pa), _parents(row, 64, torch.float32, seed=4)
     worst = {}
     for tf32 in (True, False):
-        with _precision(tf32):
+        with _precision(tf32), off(THERE):
             found = {"predict": _apart(mechanism.predict(u, other), twin.predict(_there(u), _there(other)))}
             if not mechanism.is_random(sample=False):
                 again = twin.abduct(x.to(THERE), _there(pa))
@@ -74,6 +77,7 @@ def test_mechanisms_agree(name: str, row: Row, record_property: Record) -> None:
                 pass
             else:
                 found["density"] = _apart(here, _density(twin, x.to(THERE), _there(u), _there(pa)))
+            assert {drawn.device.type for drawn in twin.sample_noise(3).values()} <= {THERE}
         for what, difference in found.items():
             record_property(f"{name} {what}{' tf32' if tf32 else ''}", difference)
         worst[tf32] = max(found.values())
@@ -87,7 +91,7 @@ def test_metrics_agree(name: str, record_property: Record) -> None:
     row = test_metrics.ROWS[name]
     given = [x.float() if x.is_floating_point() else x for x in row.make()]
     here = row.call(*given)
-    with _precision(tf32=False):
+    with _precision(tf32=False), off(THERE):
         there = row.call(*(x.to(THERE) for x in given)).to(THERE)  # some scores are numbers of the host
     record_property(name, _apart(here, there))
     assert _apart(here, there) <= WITHIN
@@ -99,7 +103,9 @@ def test_explainers_agree(name: str, record_property: Record, tmp_path: Path) ->
     here = test_explainers._explainer(name)
     rows, target = test_explainers._asked(here, test_explainers._rows(name, 64))
     there = _moved(here, test_explainers.ROWS[name], tmp_path / "explainer.safetensors")
-    mine, other = here.explain(rows, target, seed=0), there.explain(_there(rows), target.to(THERE), seed=0)
+    mine = here.explain(rows, target, seed=0)
+    with off(THERE):
+        other = there.explain(_there(rows), target.to(THERE), seed=0)
     difference = _apart(mine.counterfactual, other.counterfactual)
     record_property(name, difference)
     record_property(f"{name} reached", _apart(mine.reached, other.reached))
@@ -112,3 +118,12 @@ def _moved(explainer: Explainer, row: test_explainers.Row, path: Path) -> Explai
         return type(explainer)(scm, classifier=row.classifier(), **row.settings)
     explainer.save(path)
     return Explainer.load(path, scm, classifier=row.classifier())
+
+
+def test_what_lies_elsewhere_is_seen() -> None:
+    x = torch.ones(3)
+    with Elsewhere():
+        together = x + torch.zeros_like(x) + x.new_zeros(3) + torch.zeros(3, device=x.device)
+        with pytest.raises(RuntimeError, match="device"):
+            x + torch.zeros(3)
+    assert torch.equal(together, x)

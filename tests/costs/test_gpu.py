@@ -31,7 +31,7 @@ def test_the_run_does_all_of_its_steps(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "results.json").read_text())
     assert results.keys() == {*STEPS, "scores"}
     assert not {name: record["error"] for name, record in results.items() if "error" in record}
-    assert results["agreement"]["found"]["passed"] > 3
+    assert results["agreement"]["found"]["passed"] >= 2
     assert not results["agreement"]["found"]["failed"]
     assert not [cell for name in ("steps", "answers", "tables", "searches") for cell in _words(results[name]["found"])]
     models = ["morphomnist-hvae-untuned", "morphomnist-hvae", "morphomnist-diffusion"]
