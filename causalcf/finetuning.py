@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from causalcf import training
 from causalcf.core import seeding
-from causalcf.core.checkpoint import fingerprint
+from causalcf.core.digests import fingerprint
 from causalcf.core.errors import (
     DataError,
     GraphError,

@@ -13,6 +13,7 @@ from causalcf.core.checkpoint import write_file
 from causalcf.core.files import write_csv, write_json
 from causalcf.core.provenance import provenance
 from causalcf.data import scalar_columns
+from causalcf.metrics.base import ARROWS
 from causalcf.scm.action import read_worlds
 from causalcf.scm.counterfactual import Counterfactual
 from causalcf.scm.residual import recorded, residual_label
@@ -61,8 +62,7 @@ def print_records(records: Records, *, title: str = "") -> None:
         if None in by_residual:  # a score that asks for no residual stands in the first column
             cells[0] = _score(one)
         cells += [_brief(getattr(one, key)) for key in besides.values()]
-        arrow = {"lower": "↓", "higher": "↑"}.get(one.better, "")
-        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one.unit} {arrow}".strip())
+        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one.unit} {ARROWS[one.better]}".strip())
     console.print(table)
     if len(records):
         first = records[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from causalcf.catalogue import DATASETS
 from causalcf.cli.load import load_data, load_model
 from causalcf.cli.options import (
     Compile,
@@ -188,7 +189,12 @@ def finetune(
 
 
 def train_predictors(
-    data: Annotated[str, typer.Argument(help="A data set with images: morphomnist, digits, mnist, celeba.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=f"A data set with images: {', '.join(name for name, source in DATASETS.items() if source.image)}."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
     root: Root = None,
     target: Annotated[list[str] | None, typer.Option(help="Node to predict; by default the image's causes.")] = None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from causalcf.catalogue import DATASETS
 from causalcf.cli.parse import named, parse_residual
 from causalcf.core.errors import DataError
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "acted_values",
     "all_scores",
+    "knowing_truth",
     "load_benchmark",
     "load_classifier",
     "load_data",
@@ -100,17 +102,9 @@ def load_data(
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
         return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
-    loaders = {
-        "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
-        "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
-        "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
-        "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
-        "celeba-complex": lambda: datasets.CelebA(root, split, graph="celeba-complex"),  # type: ignore[arg-type]
-        "adult": lambda: datasets.Adult(root, split),  # type: ignore[arg-type]
-    }
-    if name not in loaders:
-        raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
-    return loaders[name]()
+    if name not in DATASETS:
+        raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
+    return datasets.load(name, root, split)
 
 
 def load_split(name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable]) -> tuple[Any, str]:
@@ -203,15 +197,14 @@ def load_benchmark(
     """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
     from causalcf import predictors
     from causalcf.benchmark import Benchmark, file_digest, fitted_once, read_mechanism_file
-    from causalcf.benchmark.setup import RESIDUALS
     from causalcf.mechanisms import Mechanism
     from causalcf.reference import latent_space
     from causalcf.scm.model import StructuralCausalModel
 
     if not models and not files:
         raise DataError(
-            f"There are no reference models of {data}. Fit one, causalcf fit {data} --data {data} --mechanism image=VAE"
-            " --out model.safetensors, and name it: --model model.safetensors."
+            f"There are no reference models of {data}. Fit one, causalcf fit {DATASETS[data].graph or 'GRAPH'} --data"
+            f" {data} --mechanism image=VAE --out model.safetensors, and name it: --model model.safetensors."
         )
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     makers: list[tuple[str, Any]] = [(Path(name).stem, partial(load_model, name, device)) for name in models]
@@ -231,7 +224,7 @@ def load_benchmark(
         latents=space,
         perception=_perception(vgg),
         features=_inception(),
-        residuals=[parse_residual(text) for text in residuals or RESIDUALS.get(data, ("1", "0"))],
+        residuals=[parse_residual(text) for text in residuals or DATASETS[data].residuals],
         files={path.stem: file_digest(path) for path in files},
     )
 
@@ -263,10 +256,16 @@ def _perception(vgg: Path | None) -> Any:
     return None
 
 
+def knowing_truth() -> list[str]:
+    """The data sets whose true counterfactuals are known."""
+    return [name for name, source in DATASETS.items() if source.truth]
+
+
 def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
     """The true counterfactual of some rows of a data set."""
     if not hasattr(table, "truth"):
-        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits and morphomnist do.")
+        known = " and ".join(knowing_truth())
+        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. {known} do.")
     return table.truth(x, do)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from causalcf.catalogue import DATASETS
 from causalcf.cli.parse import parse_device
 
 __all__ = [
@@ -43,9 +44,7 @@ Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does
 Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
 
 
-DataName = Annotated[
-    str, typer.Option(help="A data set (digits, morphomnist, mnist, celeba, adult) or the path of a CSV file.")
-]
+DataName = Annotated[str, typer.Option(help=f"A data set ({', '.join(DATASETS)}) or the path of a CSV file.")]
 
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]

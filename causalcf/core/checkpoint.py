@@ -6,7 +6,6 @@ The header holds a digest of header and tensors, so a damaged or edited file is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -19,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from causalcf.core.digests import digest, named
 from causalcf.core.errors import CheckpointError
 
-__all__ = ["FORMAT", "fingerprint", "load_tensors", "read_file", "write_atomically", "write_file"]
+__all__ = ["FORMAT", "load_tensors", "read_file", "write_atomically", "write_file"]
 
 FORMAT = 1
 """Version of the file format; a file of another version is refused."""
@@ -90,24 +90,6 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
     module.load_state_dict(dict(tensors))
 
 
-def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
-    """Eight digits that tell networks apart, whether their weights are stored in full or in half precision.
-
-    Args:
-        tensors: A network's state.
-        facts: JSON-able; what else makes it what it is.
-
-    Example:
-        >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})
-        True
-    """
-    digest = hashlib.sha256(b"" if facts is None else json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write bytes next to the target, then rename over it."""
     path = Path(path)
@@ -126,8 +108,4 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest(json.dumps(header, sort_keys=True), *named(dict(sorted(tensors.items()))))

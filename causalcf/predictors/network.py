@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.core.checkpoint import fingerprint, load_tensors, read_file, write_file
+from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.digests import fingerprint
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.data import Batch
