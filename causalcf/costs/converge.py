@@ -43,7 +43,7 @@ def _diffusion(job: Job) -> Diffusion:
 
 
 def _rows(job: Job, rows: int = 60_000) -> Batch:
-    return _training_split()[: job.pick(rows, 40)]
+    return _training_split()[: job.pick(rows, 20)]
 
 
 @cache
