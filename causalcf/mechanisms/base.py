@@ -215,6 +215,10 @@ class Mechanism(Trainable, ABC):
             sample: Draw amortised latents from their posterior instead of taking its mean.
         """
 
+    def abduct_known(self, x: Tensor, pa: Parents) -> dict[str, Tensor]:
+        """`abduct` for rows that the mechanism has seen before: nothing is checked again, so the host need not wait."""
+        return self.abduct(x, pa)
+
     @abstractmethod
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
         """x := f(pa, u), not yet projected onto the support."""

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, one_hot
 
@@ -77,6 +78,17 @@ class DiscreteMechanism(Mechanism):
 
     def is_random(self, *, sample: bool) -> bool:
         return bool(self.parents)
+
+    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> TorchDistribution:
+        return self.law(self.logits(pa))
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        # Data were checked when they were read; a look at each batch would make the host wait for the device.
+        return -self.law(self.logits(pa), validate_args=False).log_prob(x).mean()
+
+    @abstractmethod
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> TorchDistribution:
+        """The distribution of the value."""
 
     def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
         # A root's noise is its value: a copy, since x may be the caller's own.
@@ -142,8 +154,8 @@ class Categorical(DiscreteMechanism):
         self.bias.copy_((counts / counts.sum()).clamp_min(torch.finfo(self.dtype).tiny).log())
         return True
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> dist.Categorical:
-        return dist.Categorical(logits=self.logits(pa))
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.Categorical:
+        return dist.Categorical(logits=logits, validate_args=validate_args)
 
     def prior_noise(self, n: int) -> Tensor:
         return draws.gumbel((n, self.num_logits), self._anchor)
@@ -197,8 +209,8 @@ class Boolean(DiscreteMechanism):
         """The logit of True, (*batch,)."""
         return super().logits(pa).squeeze(-1)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> BooleanDistribution:
-        return BooleanDistribution(logits=self.logits(pa))
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> BooleanDistribution:
+        return BooleanDistribution(logits=logits, validate_args=validate_args)
 
     def prior_noise(self, n: int) -> Tensor:
         return torch.logit(draws.uniform((n,), self._anchor))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -134,16 +132,13 @@ class Count(DiscreteMechanism):
         self.standardise.calibrate(x[:, None])
         self.standardise.scale.clamp_min_(0.5)  # of counts that are nearly all the same
 
-    def law(self, logits: Tensor) -> CountDistribution:
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> CountDistribution:
         """p(x | pa) from what the network gives, (*batch, 3 J)."""
         weight, place, width = logits.unflatten(-1, (3, self.components)).unbind(-2)
         # Components start apart, within a standard deviation of the mean.
         apart = torch.linspace(-1, 1, self.components, device=logits.device, dtype=logits.dtype)
         scale = self.standardise.scale * (softplus(width) + NARROWEST)
         return CountDistribution(weight.log_softmax(-1), self.standardise.inverse(place + apart), scale)
-
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> CountDistribution:
-        return self.law(self.logits(pa))
 
     def prior_noise(self, n: int) -> Tensor:
         return torch.logit(draws.uniform((n,), self._anchor))

@@ -120,14 +120,15 @@ class FlowDistribution(TransformedDistribution):
     for the Jacobian; here both come from one pass.
     """
 
-    def __init__(self, transform: Pushforward, batch_shape: torch.Size) -> None:
+    def __init__(self, transform: Pushforward, batch_shape: torch.Size, validate_args: bool | None = None) -> None:
         event, like = transform.variable.event_shape, transform.standardise.loc
-        base = Normal(like.new_zeros(()), like.new_ones(())).expand(batch_shape + event).to_event(len(event))
-        super().__init__(base, [transform])
+        # Zero and one need no look, which would make the host wait for the device.
+        base = Normal(like.new_zeros(()), like.new_ones(()), validate_args=False)
+        super().__init__(base.expand(batch_shape + event).to_event(len(event)), [transform], validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> FlowDistribution:
         """The same law for more rows."""
-        return FlowDistribution(self.transforms[0], torch.Size(batch_shape))
+        return FlowDistribution(self.transforms[0], torch.Size(batch_shape), self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in data units, shape (N,)."""
@@ -206,12 +207,22 @@ class InvertibleMechanism(Growing, Mechanism):
         return Pushforward(self.flow(self.encoder(pa)), self.standardise, self.variable, self.bijector)
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> FlowDistribution:
+        return self._law(pa)
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        return -self._law(pa, validate_args=False).log_prob(x).mean()
+
+    def _law(self, pa: Parents, validate_args: bool | None = None) -> FlowDistribution:
         c = self.encoder(pa)
         batch = torch.Size() if c is None else c.shape[:-1]
-        return FlowDistribution(Pushforward(self.flow(c), self.standardise, self.variable, self.bijector), batch)
+        pushforward = Pushforward(self.flow(c), self.standardise, self.variable, self.bijector)
+        return FlowDistribution(pushforward, batch, validate_args)
 
     def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
         self._warn_on_edges(x)
+        return self.abduct_known(x, pa)
+
+    def abduct_known(self, x: Tensor, pa: Parents) -> dict[str, Tensor]:
         return {"u": self.transform(pa)._inverse(x)}
 
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:

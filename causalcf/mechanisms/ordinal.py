@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from pyro import distributions as dist
@@ -91,11 +89,11 @@ class Ordinal(DiscreteMechanism):
         raw = super().logits(pa)
         return torch.cat([raw[..., :1], softplus(raw[..., 1:])], -1).cumsum(-1)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> dist.Categorical:
-        low, high = _around(self.logits(pa))
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.Categorical:
+        low, high = _around(logits)
         # log(sigma(high) - sigma(low)), without a difference of numbers that are close.
         log_p = logsigmoid(high) + logsigmoid(-low) + torch.log(-torch.expm1(low - high))
-        return dist.Categorical(logits=log_p)
+        return dist.Categorical(logits=log_p, validate_args=validate_args)
 
     def prior_noise(self, n: int) -> Tensor:
         return torch.logit(draws.uniform((n,), self._anchor))

@@ -140,7 +140,9 @@ class StructuralCausalModel(Questions):
                 networks; flows train in full precision all the same.
             checkpoint: File written after every epoch, from which a killed run can resume.
             resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
-            compile: Let `torch.compile` work on the objectives: slow to start, faster on large networks.
+            compile: Make steps cheaper. On a GPU each step is captured once as a CUDA graph and then launched as a
+                whole, which pays wherever kernels are short; elsewhere, and in several processes, `torch.compile`
+                works on the objectives, which is slow to start and faster on large networks.
             progress: Show progress bars.
 
         Returns:
