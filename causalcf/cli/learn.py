@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from causalcf.catalogue import DATASETS
-from causalcf.cli.load import load_data, load_model
+from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
+    Compile,
     DataName,
     Device,
+    Encoding,
     Epochs,
     FirstRows,
     Half,
+    Key,
+    Missing,
     Precision,
     Quiet,
     Resume,
@@ -53,16 +57,27 @@ def fit(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+    key: Key = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a causal model to data and write it to a file, with its training curves beside it."""
+    from causalcf.scm.learning import declare
     from causalcf.scm.model import StructuralCausalModel
 
     _prepare_training(out, threads)
-    scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
+    mechanisms = parse_mechanisms(mechanism or [])
+    scm = StructuralCausalModel(graph, mechanisms=mechanisms)
     _check_half(scm, half)
-    table = load_data(data, root, "train", scm.variables)
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, **sheet)
+    if len(scm.variables) < len(scm.graph.nodes):
+        declared = declare(scm.graph, table[:rows])
+        typer.echo(declared.describe())
+        scm = StructuralCausalModel(declared, mechanisms=mechanisms)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
         table[:rows],
@@ -73,6 +88,7 @@ def fit(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
     )
     _write_model(scm, out, data, half)
@@ -145,6 +161,7 @@ def finetune(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     quiet: Quiet = False,
 ) -> None:
@@ -176,6 +193,7 @@ def finetune(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
         **options,
     )
@@ -215,7 +233,7 @@ def train_predictors(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if data.endswith(".csv"):
+    if is_sheet(data):
         raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     for predictor in predictors.planned(data, train.graph, target):

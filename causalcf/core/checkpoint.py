@@ -22,6 +22,7 @@ from torch import Tensor
 from causalcf.core.atomic import write_atomically
 from causalcf.core.digests import digest, named
 from causalcf.core.errors import CheckpointError
+from causalcf.core.nn import make_room
 from causalcf.core.untrusted import doubting, read_json
 
 __all__ = ["FORMAT", "load_tensors", "read_file", "write_atomically", "write_file"]
@@ -144,6 +145,7 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
     Half-precision tensors become the module's own type; tensors of any other type are refused, as are numbers that are
     not finite: no fitted module has them.
     """
+    make_room(module, tensors)
     own = module.state_dict()
     lost, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]

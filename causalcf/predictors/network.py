@@ -25,6 +25,7 @@ from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
 from causalcf.variables import Variable, variable_from_json
 from causalcf.variables.image import Image
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
@@ -315,7 +316,7 @@ class Predictor(Trainable):
 
     def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
-        rows = Batch({name: torch.as_tensor(data[name]) for name in self.parents})
+        rows = Batch({name: read_raw(name, data[name]).numbers(name, "a column") for name in self.parents})
 
         def answer(part: Batch) -> Tensor:
             given = {name: part[name].to(self.device) for name in self.given}
@@ -332,7 +333,7 @@ class Predictor(Trainable):
             data: Rows with the image, the target and the given nodes.
             name: What the rows are, for the record.
         """
-        data = {name: torch.as_tensor(data[name]) for name in (self.target, *self.parents)}
+        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
         read, true = self.read(data), data[self.target]
         if not self.classes:
             error = (read - true).double()
@@ -417,7 +418,6 @@ class Predictor(Trainable):
         Raises:
             CheckpointError: The file is damaged or holds something else.
         """
-        device = as_device(device)
         header, tensors = read_file(path)
         if header.get("kind") != "predictor":
             raise CheckpointError(f"{path} holds a {str(header.get('kind'))[:40]}, not a predictor.")
@@ -437,8 +437,8 @@ class Predictor(Trainable):
                 proportional=config["proportional"],
                 jitter=Jitter(jitter["shift"], jitter["brightness"], tuple(jitter["scales"])),
             )
-            weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-            load_tensors(predictor, weights, path, predictor.name)
+            own = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
+            load_tensors(predictor, own, path, predictor.name)
             facts = dict(header["trained_on"])
             rows, bits = facts.pop("rows"), np.unpackbits(tensors["rows"].numpy())
             if not 0 <= len(bits) - rows < 8:
@@ -447,4 +447,4 @@ class Predictor(Trainable):
             predictor.score = None if header["score"] is None else Score(**header["score"])
             predictor.history, predictor.provenance = list(header["history"]), dict(header["provenance"])
             predictor.fitted = True
-        return predictor.requires_grad_(False).eval().to(device)
+        return predictor.requires_grad_(False).eval().to(as_device(device))

@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from causalcf.core.errors import GraphError
-from causalcf.variables.base import Variable, as_array, as_tensor
+from causalcf.variables.base import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.count import Count
 from causalcf.variables.fields import check_fields
 from causalcf.variables.image import Image
+from causalcf.variables.ordinal import Ordinal
+from causalcf.variables.raw import as_array, as_tensor
 from causalcf.variables.scalar import Interval, Positive, Real, Vector
 from causalcf.variables.table import Table
 
@@ -22,8 +25,10 @@ __all__ = [
     "VARIABLES",
     "Boolean",
     "Categorical",
+    "Count",
     "Image",
     "Interval",
+    "Ordinal",
     "Positive",
     "Real",
     "Table",
@@ -35,7 +40,19 @@ __all__ = [
 ]
 
 VARIABLES: dict[str, type[Variable]] = {
-    kind.__name__: kind for kind in (Real, Positive, Interval, Boolean, Categorical, Vector, Image, Table)
+    kind.__name__: kind
+    for kind in (
+        Real,
+        Positive,
+        Interval,
+        Count,
+        Boolean,
+        Categorical,
+        Ordinal,
+        Vector,
+        Image,
+        Table,
+    )
 }
 """The kinds a graph file may name."""
 
