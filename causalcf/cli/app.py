@@ -16,6 +16,7 @@ import typer
 from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
+from causalcf.cli.page import page
 from causalcf.cli.questions import effect, mediation, necessity, quantiles
 from causalcf.core.errors import CausalCFError
 
@@ -33,6 +34,7 @@ class Command:
 
 COMMANDS = (
     Command("demo", demo),
+    Command("app", page, "Example: causalcf app morphomnist-hvae --data digits --port 0"),
     Command("graphs", graphs, "Example: causalcf graphs front-door --out front-door.png --do smoking"),
     Command(
         "fit",
