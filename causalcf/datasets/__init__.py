@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from causalcf.datasets.base import Dataset
     from causalcf.datasets.celeba import CelebA
     from causalcf.datasets.digits import Digits
+    from causalcf.datasets.faces import Faces
     from causalcf.datasets.maker import make_morphomnist
     from causalcf.datasets.mnist import MNIST
     from causalcf.datasets.morphomnist import MorphoMNIST
     from causalcf.datasets.tabular import Adult
 
-__all__ = ["MNIST", "Adult", "Bars", "CelebA", "Dataset", "Digits", "MorphoMNIST", "make_morphomnist", "synthetic"]
+__all__ = ["MNIST", "Adult", "Bars", "CelebA", "Dataset", "Digits", "Faces", "MorphoMNIST", "make_morphomnist", "synthetic"]
 
 _MODULES = {
     "Adult": "tabular",
@@ -26,6 +27,7 @@ _MODULES = {
     "CelebA": "celeba",
     "Dataset": "base",
     "Digits": "digits",
+    "Faces": "faces",
     "MNIST": "mnist",
     "MorphoMNIST": "morphomnist",
     "make_morphomnist": "maker",

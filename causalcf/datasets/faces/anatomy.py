@@ -10,14 +10,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from causalcf.datasets.faces.canvas import Canvas, smoothstep
+from causalcf.datasets.faces.canvas import HEAD, Canvas, smoothstep
 from causalcf.datasets.faces.model import HAIR
 
 __all__ = ["Traits", "mix", "palette", "traits_of"]
 
 Columns = Mapping[str, Tensor]
 
-SKIN = ((0.985, 0.85, 0.77), (0.945, 0.77, 0.66), (0.85, 0.645, 0.505), (0.66, 0.455, 0.335), (0.43, 0.285, 0.21))
+SKIN = ((0.965, 0.815, 0.735), (0.925, 0.745, 0.635), (0.85, 0.645, 0.505), (0.66, 0.455, 0.335), (0.43, 0.285, 0.21))
 HAIR_COLOURS = {
     "black": (0.10, 0.085, 0.085),
     "brown": (0.35, 0.22, 0.14),
@@ -94,7 +94,7 @@ def traits_of(attributes: Columns, noise: Columns) -> Traits:
     a = {name: value[:, None, None].float() for name, value in attributes.items()}
     found = {"male": a["male"], "smile": a["smile"], "beard": a["beard"], "bald": a["bald"], "glasses": a["eyeglasses"]}
     found["age"] = (a["age"] - 18) / 62
-    found["old"] = smoothstep((a["age"] - 28) / 50)
+    found["old"] = smoothstep((a["age"] - 20) / 56)
     found |= _pose(n) | _skull(found, n) | _features(found, n, u) | _skin(found, n, u) | _light(n)
     found |= _hair(attributes["hair"], found, n, u)
     for name in _PASSED:  # noise that is used as it is
@@ -116,8 +116,8 @@ def _pose(n: Columns) -> dict[str, Tensor]:
         "yaw": 0.15 * n["yaw"],
         "pitch": 0.06 * n["pitch"],
         "centre_x": 0.03 * n["shift_x"],
-        "centre_y": -0.06 + 0.025 * n["shift_y"],
-        "scale": 1 + 0.03 * n["scale"],
+        "centre_y": -0.03 + 0.025 * n["shift_y"],
+        "scale": HEAD * (1 + 0.03 * n["scale"]),
     }
 
 
@@ -174,7 +174,8 @@ def _skin(f: Columns, n: Columns, u: Columns) -> dict[str, Tensor]:
 
 
 def _light(n: Columns) -> dict[str, Tensor]:
-    side, height = 0.42 * n["light_side"], 0.42 + 0.2 * n["light_height"]
+    side = 0.30 * n["light_side"].sign() + 0.26 * n["light_side"]
+    height = 0.48 + 0.2 * n["light_height"]
     length = (1 + side**2 + height**2).sqrt()
     hard = torch.sigmoid(0.3 + 0.8 * n["light_hardness"])
     exposure = 1 + 0.07 * n["exposure"]
@@ -184,8 +185,8 @@ def _light(n: Columns) -> dict[str, Tensor]:
         "light_y": -height / length,
         "light_z": 1 / length,
         "hard": hard,
-        "ambient": (exposure * (0.62 - 0.38 * hard))[:, None] * (1 - 0.4 * warmth),
-        "key": (exposure * (0.5 + 0.45 * hard))[:, None] * (1 + warmth),
+        "ambient": (exposure * (0.58 - 0.38 * hard))[:, None] * (1 - 0.4 * warmth),
+        "key": (exposure * (0.46 + 0.45 * hard))[:, None] * (1 + warmth),
     }
 
 
@@ -195,12 +196,14 @@ def _hair(codes: Tensor, f: Columns, n: Columns, u: Columns) -> dict[str, Tensor
     # White hairs come before a head is grey: those of the old are paler than those of the young.
     hair = mix(hair, hair.mean(1, keepdim=True) + 0.08, 0.4 * f["old"][:, None]).clamp(0, 1)
     male, bald, style = f["male"], f["bald"], u["hair_style"]
-    short = _step(style, mix(torch.full_like(male, 0.15), torch.full_like(male, 0.88), male))
+    short = _step(style, mix(torch.full_like(male, 0.14), torch.full_like(male, 0.88), male))
+    tied = (1 - short) * _step(u["hair_length"], torch.full_like(male, 0.22))
     curly = _step(u["hair_wave"], torch.full_like(male, 0.24))
     receding = (male * (0.35 * f["old"] + 0.12 * u["hair_fringe"])).clamp(0, 1)
     return {
         "hair": hair,
-        "short": short,
+        "short": torch.maximum(short, tied),
+        "tied": tied,
         "curly": curly,
         "shaved": bald * _step(u["bald_style"], torch.full_like(male, 0.35)),
         "volume": 0.055 + 0.014 * n["hair_volume"] - 0.012 * f["old"] + 0.03 * curly,

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Canvas", "above", "cover", "fade", "inside", "smoothstep", "stroke"]
+__all__ = ["HEAD", "Canvas", "above", "cover", "fade", "inside", "smoothstep", "stroke"]
 
 Curve = Callable[[Tensor], Tensor]
+
+HEAD = 1.15
+"""How long a head unit is in the frame, for a face of the usual size."""
 
 _STEP = 0.004
 """Over which a curve's slope is taken, in head units."""
@@ -46,9 +49,12 @@ class Canvas:
         return cls(torch.zeros(rows, 3, height, width, **facts), u, v, 2 * reach[0] / width)
 
     def window(self, left: float, right: float, top: float, bottom: float) -> Canvas:
-        """The part of the pictures between these lines of the frame; painting into it paints the whole."""
-        columns = self._between(self.u, left, right)
-        rows = self._between(self.v, top, bottom)
+        """The part of the pictures between these lines, in head units; painting into it paints the whole.
+
+        It is the same part for all faces, so the lines leave room for the heads' places, sizes and turns.
+        """
+        columns = self._between(self.u, HEAD * left, HEAD * right)
+        rows = self._between(self.v, HEAD * top, HEAD * bottom)
         return Canvas(self.picture[:, :, rows, columns], self.u[columns], self.v[rows], self.pixel)
 
     def _between(self, middles: Tensor, low: float, high: float) -> slice:
@@ -60,7 +66,7 @@ class Canvas:
 
     def paint(self, share: Tensor, colour: Tensor) -> None:
         """Blend a colour, (N, 3, 1, 1) or (N, 3, H, W), over the pictures by its share (N, H, W) of each pixel."""
-        self.picture.add_((colour - self.picture).mul_(share[:, None]))
+        self.picture.lerp_(colour.expand_as(self.picture), share[:, None].expand_as(self.picture))
 
     def darken(self, share: Tensor) -> None:
         """Take a share (N, H, W) of the light away."""

@@ -96,7 +96,7 @@ def paint_brows(canvas: Canvas, t: Traits) -> None:
 
     arch = t.brow_y - t.brow_arch * (1 - (e - 0.25) ** 2 / 1.5) + 0.012
     half = t.brow_h * (1.0 - 0.62 * smoothstep((e + 0.3) / 1.5))
-    reach = smoothstep(3.6 * (e + 1.16)) * smoothstep(3.0 * (1.3 - e))
+    reach = smoothstep(2.1 * (e + 1.22)) * smoothstep(2.2 * (1.34 - e))
     share = cover((y - arch).abs() - half, pixel + 0.016) * reach
     hair = mix(t.hair, t.skin * 0.42, 0.42) * (0.70 + 0.1 * t.age[:, None])
     part.paint(share * (0.86 - 0.16 * t.old), hair * t.light(across).clamp_max(1))

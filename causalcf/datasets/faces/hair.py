@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from causalcf.datasets.faces.anatomy import Traits, hue, mix
 from causalcf.datasets.faces.canvas import Canvas, above, cover, fade, inside, smoothstep
 
-__all__ = ["paint_back_hair", "paint_front_hair", "paint_hat", "shade_forehead"]
+__all__ = ["Hair", "comb", "paint_back_hair", "paint_front_hair", "paint_hat", "shade_forehead"]
 
 ROUND = -0.16
 """Height at which the head is widest with its hair on."""
 
 
-def paint_back_hair(canvas: Canvas, t: Traits) -> None:
-    """Long hair behind the neck."""
-    part = canvas.window(-1.0, 1.0, -0.95, 1.6)
-    x, y, pixel = t.x(part) - 0.06 * t.yaw, t.y(part), t.pixel(part)
-    tone = _strands(t, x, y, pixel)
-    away = inside(x + _wave(t, y), y, lambda h: _silhouette(t, h)) - 0.022 * t.curly * tone
-    colour = _hair_colour(t, x, y, tone) * 0.62
-    part.paint(cover(away, pixel + 0.01) * (1 - t.short) * (1 - t.bald), colour.clamp_(0, 1))
+@dataclass(frozen=True)
+class Hair:
+    """What the hair behind the head and that before it have in common, in one window of the pictures.
+
+    Args:
+        part: The window.
+        x: Columns, (N, 1, W).
+        y: Rows, (N, H, 1).
+        tone: Of the strands, (N, H, W).
+        outer: Distance to the border of all hair, (N, H, W).
+        colour: In this light, (N, 3, H, W).
+    """
+
+    part: Canvas
+    x: Tensor
+    y: Tensor
+    tone: Tensor
+    outer: Tensor
+    colour: Tensor
 
 
-def paint_front_hair(canvas: Canvas, t: Traits) -> None:
+def comb(canvas: Canvas, t: Traits) -> Hair:
+    """The hair of each head: its outline, its strands and its colour."""
+    part = canvas.window(-0.88, 0.88, -0.95, 1.6)
+    x, y = t.x(part) - 0.06 * t.yaw, t.y(part)
+    tone = _strands(t, x, y, t.pixel(part))
+    outer = inside(x + _wave(t, y), y, lambda h: _silhouette(t, h)) - 0.024 * t.curly * tone
+    return Hair(part, x, y, tone, outer, _hair_colour(t, x, y, tone).clamp_(0, 1))
+
+
+def paint_back_hair(hair: Hair, t: Traits) -> None:
+    """Long hair behind the neck, or tied in a knot on the head."""
+    part, x, y = hair.part, hair.x, hair.y
+    pixel = t.pixel(part)
+    knot = ((x - 0.1 * (t.hair_part - 0.5)) ** 2 + ((y - t.crown + t.volume + 0.035) / 0.85) ** 2).sqrt() - 0.17
+    behind = torch.maximum(cover(hair.outer, pixel + 0.01) * (1 - t.short), cover(knot, pixel + 0.01) * t.tied)
+    part.paint(behind * (1 - t.bald), hair.colour * 0.62)
+
+
+def paint_front_hair(hair: Hair, t: Traits) -> None:
     """Hair on the skull, at the temples and, if it is long, before the shoulders."""
-    part = canvas.window(-1.0, 1.0, -0.95, 1.6)
-    x, y, pixel = t.x(part) - 0.06 * t.yaw, t.y(part), t.pixel(part)
-    tone = _strands(t, x, y, pixel)
-    rough = 0.024 * t.curly * tone
-    outer = inside(x + _wave(t, y), y, lambda h: _silhouette(t, h)) - rough
-    front = t.x(part, 0.22)
-    opening = _opening(t, front, y) + (0.010 + 0.01 * t.curly) * tone
-    share = cover(outer, pixel + 0.012) * cover(-opening, pixel + 0.02)
-    wreath = cover(-0.30 - y, pixel + 0.06) * cover(t.width * 0.86 - x.abs(), pixel + 0.03)
+    part, x, y = hair.part, hair.x, hair.y
+    pixel = t.pixel(part)
+    opening = _opening(t, t.x(part, 0.22), y) + (0.010 + 0.01 * t.curly) * hair.tone
+    share = cover(hair.outer, pixel + 0.012) * cover(-opening, pixel + 0.02)
+    wreath = cover(-0.20 - 0.5 * (x.abs() - 0.4) - y, pixel + 0.14) * cover(t.width * 0.86 - x.abs(), pixel + 0.04)
     share = share * (1 - t.bald * (1 - (1 - t.shaved) * wreath.clamp(0, 1)))
-    colour = _hair_colour(t, x, y, tone)
-    edge = fade((-opening).clamp(-1, 1) * -1 - 0.03, 0.10)
-    colour = colour * (1 - 0.28 * edge)[:, None]
-    part.paint(share, colour.clamp_(0, 1))
+    edge = fade(opening - 0.03, 0.10)
+    part.paint(share, hair.colour * (1 - 0.28 * edge)[:, None])
 
 
 def shade_forehead(part: Canvas, t: Traits, head: Tensor) -> None:
     """The soft shadow of the hair on the skin, within the share (N, H, W) that the head covers."""
     x, y = t.x(part, 0.26) + 0.05 * t.light_x, t.y(part) + 0.07 * t.light_y
-    near = fade(-_opening(t, x, y) - 0.03, 0.13)
+    near = fade(-_opening(t, x, y) - 0.03, 0.13) * (1 - t.short * smoothstep((y + 0.10) / 0.24))
     part.darken(head * near * (1 - t.bald) * (0.22 + 0.26 * t.hard))
 
 
@@ -79,9 +104,9 @@ def _silhouette(t: Traits, y: Tensor) -> Tensor:
     top, wide = t.crown - t.volume, t.width + 0.85 * t.volume
     dome = 1 - ((ROUND - y) / (ROUND - top)).clamp_min(0) ** 2.35
     down = (y - ROUND).clamp_min(0)
-    end_short, end_long = 0.12, 0.42 + 1.0 * t.hair_length**1.4
+    end_short, end_long = 0.12, 0.36 + 1.05 * t.hair_length**1.4
     near = wide - (wide - t.width * 0.97) * smoothstep(down / (end_short - ROUND))
-    hanging = wide + 0.05 * smoothstep(down / 0.8) + 0.10 * t.curly * smoothstep(down / 0.5)
+    hanging = wide + 0.045 * smoothstep(down / 0.25) + 0.03 * smoothstep(down / 0.8) + 0.08 * t.curly * smoothstep(down / 0.5)
     half = mix(hanging, near, t.short)
     end = mix(end_long, torch.full_like(end_long, end_short), t.short)
     fall = 1 - (down / (end - ROUND)) ** mix(torch.full_like(end, 5.0), torch.full_like(end, 7.0), t.short)
@@ -103,12 +128,14 @@ def _hairline(t: Traits, x: Tensor) -> Tensor:
     drop = mix(drop, torch.full_like(drop, 0.04), fringe)
     base = mix(-0.45 + 0.02 * t.short + 0 * part, t.brow_y - 0.075, fringe)
     corners = 0.17 * t.receding * torch.exp(-0.5 * ((x.abs() - 0.25) / 0.10) ** 2)
-    return base - 0.12 * t.receding - corners + drop * s.abs() ** 1.7 + 0.22 * (x / wide).abs() ** 6
+    fall, most = drop * s.abs() ** 1.7, mix(torch.full_like(drop, 0.75), torch.full_like(drop, 0.20), t.short)
+    fall = most * torch.tanh(fall / most)
+    return base - 0.12 * t.receding - corners + fall + 0.22 * (x / wide).abs() ** 6
 
 
 def _temples(t: Traits, y: Tensor) -> Tensor:
     """Squared half width of the face between the hair at its sides."""
-    bare = t.width * (0.915 + 0.03 * smoothstep((y + 0.05) / 0.2)) + 3.0 * (y - 0.10).clamp_min(0)
+    bare = t.width * (0.915 + 0.03 * smoothstep((y + 0.05) / 0.2)) + 4.0 * (y - 0.03).clamp_min(0) ** 2
     framed = t.width * (0.90 - 0.06 * smoothstep((y - 0.1) / 0.6)) + 0.012 * torch.sin(9 * y + 6 * t.hair_strands)
     return mix(framed, bare, t.short) ** 2
 
@@ -131,9 +158,9 @@ def _strands(t: Traits, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
     for rate, weight in ((7.0, 0.40), (16.0, 0.36), (33.0, 0.30), (71.0, 0.30)):
         seen = torch.exp(-((rate * spread * pixel) ** 2) / 14)
         straight = straight + weight * seen * torch.sin(rate * s + phase * rate)
-    blur = torch.exp(-((24 * pixel) ** 2) / 14)
-    across, along = 24 * x + 2.2 * torch.sin(9 * y + phase), 24 * y + 2.2 * torch.sin(10 * x + 2 * phase)
-    knots = 0.9 * blur * torch.sin(across) * torch.sin(along)
+    blur = torch.exp(-((28 * pixel) ** 2) / 14)
+    across, along = 21 * x + 2.3 * torch.sin(24 * y + phase), 27 * y + 2.3 * torch.sin(19 * x + 2 * phase)
+    knots = 0.42 * blur * (torch.sin(across) + torch.sin(along))
     return mix(straight, knots, t.curly)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from causalcf.datasets.faces.anatomy import Traits, mix
-from causalcf.datasets.faces.canvas import Canvas, cover, fade, inside, smoothstep, stroke
+from causalcf.datasets.faces.canvas import Canvas, cover, fade, inside, smoothstep
 
 __all__ = ["outline", "paint_ears", "paint_head", "paint_neck"]
 
@@ -41,12 +41,13 @@ def paint_head(canvas: Canvas, t: Traits) -> tuple[Canvas, Tensor]:
 def _lit_skin(part: Canvas, t: Traits, x: Tensor, y: Tensor) -> Tensor:
     """Colour of the skin everywhere in a window, shape (N, 3, H, W)."""
     slope_x, slope_y, red, dark = _relief(part, t)
+    dark = dark + _freckles(part, t)
     turned = x * outline(t, y).clamp_min(0.02).rsqrt()
     slope_x = slope_x - 0.42 * turned - 0.5 * turned**3
     slope_y = slope_y - 0.22 * (y + 0.02) - 0.9 * ((y - 0.1) / 0.75) ** 3
     facing = (t.light_z + t.light_x * -slope_x + t.light_y * -slope_y) * (1 + slope_x**2 + slope_y**2).rsqrt()
     diffuse = ((facing + 0.18) / 1.18).clamp_min(0)
-    shine = (diffuse - 0.78).clamp_min(0) ** 2 * (1.1 + 1.6 * t.bald * (y < -0.3))
+    shine = (diffuse - 0.78).clamp_min(0) ** 2 * (1.1 + 1.6 * t.bald * smoothstep(-0.4 - 5 * y))
     shaded = t.ambient * (1 - 0.55 * dark)[:, None] + t.key * (diffuse * (1 - 0.25 * dark))[:, None]
     rosy = torch.tensor([0.0, -0.30, -0.26], device=x.device)[:, None, None]
     colour = t.skin * (1 + rosy * red[:, None]) * shaded.clamp_min(0).sqrt()
@@ -81,6 +82,15 @@ def _relief(part: Canvas, t: Traits) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return slope_x, slope_y, red, dark
 
 
+def _freckles(part: Canvas, t: Traits) -> Tensor:
+    """Dots on cheeks and nose, where two patterns of waves meet; finer than a pixel, they are only a tan."""
+    x, y = t.x(part, DEPTH), t.y(part, DEPTH)
+    seen = torch.exp(-((70 * t.pixel(part)) ** 2) / 14)
+    waves = torch.sin(71 * x + 3) * torch.sin(63 * y + 1) + torch.sin(53 * x) * torch.sin(83 * y + 2)
+    place = torch.exp(-0.5 * (x / 0.22) ** 2) * torch.exp(-0.5 * ((y - 0.14) / 0.075) ** 2)
+    return place * t.freckles * (0.07 + 0.5 * seen * (waves - 0.55).clamp_min(0))
+
+
 def _bumps(t: Traits) -> Tensor:
     """The bumps as (8, N, K, 1): place and spread in x, in y, height, redness, darkness, on both sides or not."""
     one, old, smile, male = torch.ones_like(t.age), t.old, t.smile, t.male
@@ -89,7 +99,7 @@ def _bumps(t: Traits) -> Tensor:
     ridge = t.nose_h
     table = [
         # x, spread, y, spread, rise, redness, darkness, on both sides
-        (0, 0.036, 0.08, 0.105, 0.040 * ridge, 0, 0, 0),  # ridge of the nose
+        (0, 0.036, 0.08, 0.105, 0.048 * ridge, 0, 0, 0),  # ridge of the nose
         (0, 0.047, nose - 0.035, 0.045, 0.056 * ridge, 0.26 * f, 0, 0),  # its tip
         (t.nose_w * 0.74, 0.026, nose - 0.02, 0.026, 0.021, 0.16 * f, 0, 1),  # its wings
         (0, 0.065, nose + 0.035, 0.018, 0, 0, 0.30, 0),  # under it
@@ -107,9 +117,9 @@ def _bumps(t: Traits) -> Tensor:
         (t.mouth_w + 0.016, 0.018, mouth - 0.01, 0.026, -0.006, 0, 0.16 + 0.1 * smile, 1),  # corners of the mouth
         (0.20, 0.062, 0.078, 0.017, 0.004 * old, 0.05, (0.10 + 0.34 * lines) * one, 1),  # bags under the eyes
         (0.20, 0.062, 0.105, 0.012, -0.004 * lines, 0, 0.20 * lines, 1),
-        (0.345, 0.030, -0.022, 0.0055, 0, 0, (0.75 * lines + 0.25 * smile) * one, 1),  # crow's feet
-        (0.350, 0.030, 0.012, 0.0055, 0, 0, (0.75 * lines + 0.25 * smile) * one, 1),
-        (0.340, 0.030, 0.046, 0.0055, 0, 0, (0.55 * lines + 0.2 * smile) * one, 1),
+        (0.345, 0.022, -0.022, 0.0055, 0, 0, (0.75 * lines + 0.25 * smile) * one, 1),  # crow's feet
+        (0.350, 0.022, 0.012, 0.0055, 0, 0, (0.75 * lines + 0.25 * smile) * one, 1),
+        (0.340, 0.022, 0.046, 0.0055, 0, 0, (0.55 * lines + 0.2 * smile) * one, 1),
         (0, 0.16, -0.25, 0.0075, -0.0035 * lines, 0, 0.42 * lines, 0),  # lines of the forehead
         (0.02, 0.19, -0.305, 0.0075, -0.0035 * lines, 0, 0.5 * lines, 0),
         (-0.01, 0.15, -0.36, 0.0075, -0.0035 * lines, 0, 0.36 * lines, 0),
@@ -159,8 +169,8 @@ def paint_neck(canvas: Canvas, t: Traits) -> None:
     drop = 0.07 - 0.16 * t.light_y
     thrown = inside(x + 0.16 * t.light_x - 0.2 * t.yaw, y - drop, lambda h: outline(t, h))
     part.darken(share * fade(thrown, 0.16) * (0.30 + 0.26 * t.hard))
-    tendon = stroke(x.abs() - t.neck * (0.9 - 0.75 * smoothstep((y - 0.55) / 0.45)), 0.012, pixel * 2)
-    part.darken(share * tendon * 0.14 * (0.4 + t.old))
+    tendon = fade((x.abs() - t.neck * (0.95 - 0.8 * smoothstep((y - 0.55) / 0.45))).abs() - 0.02, 0.07)
+    part.darken(share * tendon * 0.10 * (0.4 + t.old))
 
 
 def skin_shade(t: Traits, x: Tensor, factor: float) -> Tensor:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from causalcf.datasets.faces.anatomy import Traits, mix
-from causalcf.datasets.faces.canvas import Canvas, above, cover, fade, smoothstep, stroke
+from causalcf.datasets.faces.canvas import Canvas, above, cover, fade, inside, smoothstep, stroke
 from causalcf.datasets.faces.head import DEPTH, head_x, outline, skin_shade
-from causalcf.datasets.faces.canvas import inside
 
 __all__ = ["paint_beard", "paint_folds", "paint_mouth", "paint_nostrils"]
 
@@ -128,7 +127,8 @@ def paint_beard(canvas: Canvas, t: Traits) -> None:
         r = x.abs() / t.width
         return t.mouth_y - 0.035 - 0.10 * smoothstep((r - 0.30) / 0.5) - 0.42 * smoothstep((r - 0.72) / 0.3)
 
-    soft = pixel + 0.05
+    stubble = (t.beard_style >= 0.75).float()
+    soft = pixel + 0.05 + 0.09 * stubble
     cheeks = cover(-above(across, rows, cheek), soft)
     chin_only = cover(across.abs() - 0.15 - 0.02 * t.jaw, soft) * cover(t.mouth_y + 0.01 - rows, soft)
     lip = fade((rows - t.mouth_y + 0.062 - 0.28 * across.abs() ** 1.5) .abs() - 0.024, 0.03) * cover(across.abs() - t.mouth_w - 0.02, soft)
@@ -137,18 +137,16 @@ def paint_beard(canvas: Canvas, t: Traits) -> None:
     bare_lip = fade(((across / 0.07) ** 2 + ((rows - t.mouth_y - 0.085) / 0.018) ** 2).sqrt() - 1, 0.9) * 0.45
     share = torch.maximum(whole * (1 - bare_lip), lip) * cover(grown, pixel + 0.03)
     hairs = _hairs(t, across, rows, pixel)
-    thick = torch.where(t.beard_style < 0.75, 0.93, 0.46) * (0.86 + 0.22 * hairs)
+    thick = (0.94 - 0.40 * stubble) * (0.92 + 0.08 * hairs)
     colour = mix(t.hair * 0.82, t.skin * 0.3, 0.16) * t.light(across)
-    depth = 1 - 0.35 * smoothstep((rows - t.mouth_y) / 0.4) + 0.55 * hairs
+    depth = 1 - 0.35 * smoothstep((rows - t.mouth_y) / 0.4) + 0.24 * hairs
     part.paint((t.beard * share * thick).clamp(0, 1), (colour * depth[:, None]).clamp(0, 1))
 
 
 def _hairs(t: Traits, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
-    """Short strands that run down and outwards, from -0.4 to 0.4; blurred away where pixels are coarse."""
-    run = x * (1 + 0.5 * y)
-    fine = torch.exp(-((58 * pixel) ** 2) / 14)
-    coarse = torch.exp(-((31 * pixel) ** 2) / 14)
+    """Short hairs, from about -1 to 1, two crossing patterns of waves; blurred away where pixels are coarse."""
     phase = 6.28 * t.hair_strands
-    return 0.22 * coarse * torch.sin(31 * run + phase + 3 * torch.sin(13 * y + phase)) + 0.2 * fine * torch.sin(
-        58 * run - 9 * y + 2 * phase
-    )
+    fine, coarse = torch.exp(-((95 * pixel) ** 2) / 14), torch.exp(-((50 * pixel) ** 2) / 14)
+    left = torch.sin(95 * x - 40 * y + 2 * torch.sin(17 * y + phase))
+    right = torch.sin(50 * x + 31 * y + 2 * torch.sin(14 * x + phase))
+    return 0.5 * fine * left + 0.5 * coarse * right

@@ -16,11 +16,11 @@ def paint_backdrop(canvas: Canvas, t: Traits) -> None:
     u, v = canvas.u.expand(1, 1, -1), canvas.v[:, None].expand(1, -1, 1)
     kind = t.backdrop
     tone, tone2 = 0.25 + 0.65 * t.backdrop_tone, 0.2 + 0.7 * t.backdrop_tone2
-    calm, lively = hue(t.backdrop_hue, 0.30, tone), hue(t.backdrop_hue2, 0.55, tone2)
+    calm, lively = hue(t.backdrop_hue, 0.22, tone), hue(t.backdrop_hue2, 0.42, tone2)
     studio = (kind < 0.45).float()
     room = ((kind >= 0.45) & (kind < 0.72)).float()
     garden = 1 - studio - room
-    calm = mix(calm, hue(0.25 + 0.2 * t.backdrop_hue, 0.5, 0.30 + 0.35 * tone), garden[:, None])
+    calm = mix(calm, hue(0.20 + 0.2 * t.backdrop_hue, 0.36, 0.30 + 0.35 * tone), garden[:, None])
     place, place2 = 2 * t.backdrop_place - 1, 2 * t.backdrop_place2 - 1
     # (weight, colour, at x, spread, at y, spread); a spread of 9 is everywhere
     spots = [
