@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from causalcf.core.descent import Player, descend
+from causalcf.core.errors import DataError
+from causalcf.core.nn import Standardiser
 from causalcf.data import Batch
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError
-from causalcf.nn import Standardiser
 
 __all__ = ["ClassifierEnsemble", "Perceptrons", "Stacked", "accuracies", "fit_classifier", "without_class"]
 

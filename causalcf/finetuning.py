@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf, log
 from pathlib import Path
@@ -17,19 +17,33 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf import seeding, training
-from causalcf.checkpoint import fingerprint
+from causalcf import training
+from causalcf.core import seeding
+from causalcf.core.checkpoint import fingerprint
+from causalcf.core.errors import (
+    DataError,
+    GraphError,
+    InterventionError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
+from causalcf.core.nn import column
+from causalcf.core.provenance import provenance
+from causalcf.core.settings import POSITIVE, WEIGHT
 from causalcf.data import Batch
-from causalcf.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
-from causalcf.nn import column
-from causalcf.predictors import Predictors
-from causalcf.residual import Fading, Residual, check_residual
-from causalcf.settings import POSITIVE, WEIGHT
-from causalcf.variables import Image, Variable
+from causalcf.predictors import Predictor, Predictors
+from causalcf.scm import StructuralCausalModel
+from causalcf.scm.check import summarise
+from causalcf.scm.learning import read_split
+from causalcf.scm.residual import Fading, Residual, check_residual
+from causalcf.scm.rows import fill_noiseless
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
 
-__all__ = ["Tuning", "finetune", "tuned_node"]
+__all__ = ["Settings", "Tuning", "finetune", "tuned_node"]
 
 LEVEL_ROWS = 6000
 """Most rows that the pretrained level is measured on."""
@@ -201,19 +215,6 @@ class Tuning(Trainable):
         }
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What came of fine-tuning.
-
-    Args:
-        history: One record an epoch.
-        facts: What a model's provenance should say of it, JSON-able.
-    """
-
-    history: list[dict[str, Any]]
-    facts: dict[str, Any]
-
-
 def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
     """The node to fine-tune: the one given, or the only image.
 
@@ -229,80 +230,178 @@ def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
     return images[0] if node is None else node
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a mechanism is fine-tuned; see `finetune` for what each setting does.
+
+    Raises:
+        DataError: A number is out of its range.
+    """
+
+    slack: float = 0.03
+    actions: Mapping[str, float] | None = None
+    start: float = 0.3
+    ascent: float = 1e-2
+    residual: Residual | None = None
+    recipe: Recipe | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        ranges = (("slack", self.slack, POSITIVE), ("start", self.start, POSITIVE), ("ascent", self.ascent, WEIGHT))
+        for name, value, allowed in ranges:
+            if value not in allowed or isinf(value):
+                raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
+
+
 def finetune(
-    graph: CausalGraph,
-    mechanisms: Mapping[str, Mechanism],
-    predictors: Predictors,
-    train: Batch,
-    validation: Batch,
+    scm: StructuralCausalModel,
+    data: Any,
+    predictors: Mapping[str, Predictor] | Sequence[Predictor],
     *,
-    node: str,
-    seed: int,
-    slack: float,
-    actions: Mapping[str, float] | None,
-    start: float,
-    ascent: float,
-    residual: Residual | None,
-    recipe: Recipe | None,
-    epochs: int | None,
-    precision: str,
-    checkpoint: Path | None,
-    resume: bool,
-    progress: bool,
-) -> Tuned:
-    """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
-    _check(graph, mechanisms[node], predictors, node, slack, actions, start, ascent)
-    _check_residual(graph, mechanisms[node], node, residual)
-    ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
-    tuning = Tuning(
-        mechanisms[node],
-        ancestors,
-        _moved(predictors, mechanisms[node]),
-        slack=slack,
-        actions=actions or dict.fromkeys(predictors, 1.0),
-        start=start,
-        ascent=ascent,
-        residual=residual,
-    )
-    variables = {name: graph.variables[name] for name in (*ancestors, node)}
+    node: str | None = None,
+    slack: float = Settings.slack,
+    actions: Mapping[str, float] | None = None,
+    start: float = Settings.start,
+    ascent: float = Settings.ascent,
+    residual: Residual | None = None,
+    recipe: Recipe | None = None,
+    epochs: int | None = None,
+    validation: float | Any = 0.1,
+    seed: seeding.Seed = None,
+    device: torch.device | str = "cpu",
+    precision: str = "32-true",
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> StructuralCausalModel:
+    """Teach an image's fitted mechanism to obey actions that it ignores.
+
+    Predictors read causes back from counterfactual images, and their loss is minimised while the mechanism's own
+    objective is held near its pretrained level by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
+    Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are. If it
+    fails or is interrupted, the model is what it was. Runs under `torchrun` as `fit` does.
+
+    Args:
+        scm: The fitted model; it is tuned in place.
+        data: Mapping of arrays or tensors, data set or data frame, in data units.
+        predictors: Fitted on the part "tune" of the data, which no judge has seen. They cannot judge the
+            result: `ccf.evaluate` refuses them.
+        node: The image to fine-tune; by default the only one.
+        slack: How far the mechanism's own objective may end above its pretrained level, in its own unit: nats
+            per pixel of VAEs. Too small a slack is used up by the first steps: the weights lie where annealing left
+            them, any step raises the objective a little, and the multiplier then drowns the predictors.
+        actions: Ancestor of the image -> how often it is acted on in training, in proportion; by default those
+            that are predicted, equally often.
+        start: First value of the multiplier, for an excess counted in slacks: a small one lets the mechanism
+            unlearn first.
+        ascent: Peak learning rate of the multiplier's logarithm.
+        residual: What of the residual the counterfactuals carry over: tune with what will be asked for, such as
+            `Fading(thickness=1.0)`. By default half of the rows carry all of it, and half nothing.
+        recipe: Training settings instead of `Tuning.default_recipe`.
+        epochs: Passes over the data instead of the recipe's.
+        validation: Share of the rows to validate on, or other data.
+        seed: What the split, row order, actions and noise follow from.
+        device: Where to train; the model stays there.
+        precision: "32-true", "bf16-mixed" or "64-true".
+        checkpoint: File written after every epoch, from which a killed run can resume.
+        resume: Go on from `checkpoint` if it exists.
+        progress: Show a progress bar.
+
+    Returns:
+        The model itself; `history` has a record per epoch of the stage "counterfactual", with the multiplier, the
+        predictors' loss and the objective that is held.
+
+    Raises:
+        NotFittedError: The model, or a predictor, is not fitted.
+        GraphError: Predictors for another graph, or it is not clear which image.
+        MechanismError: The node has neither encoder nor generator, or no objective that could be held.
+        DataError: Bad data, or predictors that saw what judges see.
+        TrainingError: Losses are not finite, or there is no such precision.
+        CheckpointError: The checkpoint belongs to another run.
+    """
+    settings = Settings(slack, actions, start, ascent, residual, recipe, epochs)
+    scm.require_fitted()
+    node = tuned_node(scm.variables, node)
+    members = Predictors(list(predictors.values() if isinstance(predictors, Mapping) else predictors))
+    device = training.join(device)
+    seed = training.agree(seeding.resolve(seed), device)
+    dtype = training.dtype_of(precision)
+    # A copy is tuned and takes the place of this model's mechanisms in the end: all of it happens, or nothing.
+    twin = copy.deepcopy(scm).to(device=device, dtype=dtype)
+    parts = read_split(twin.graph, twin.mechanisms, data, validation, seed, dtype, device)
+    train, held_out = (fill_noiseless(twin.graph, twin.mechanisms, part) for part in parts)
+    _check(scm.graph, twin.mechanisms[node], members, node, settings)
+    started = time.perf_counter()
+    tuning = _tuning(scm.graph, twin.mechanisms, members, node, settings)
     job = training.Fit(
-        CausalGraph([(ancestor, node) for ancestor in ancestors], variables),
         {node: tuning},
+        {node: scm.graph.ancestors([node])},
         {node: training.plan(tuning, recipe, epochs)},
+        _document(scm.graph, node),
         seed,
         precision=precision,
-        checkpoint=checkpoint,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
+    facts = _run(job, tuning, train, held_out, node, resume=resume)
+    made = provenance(
+        seed=seed,
+        device=twin.device,
+        precision=precision,
+        rows=train.rows,
+        seconds=round(time.perf_counter() - started, 1),
+        tuned=facts | {"predictors": list(members.identities)},
+        pretrained=scm.provenance,
+    )
+    scm.take(twin, node, summarise(scm.graph, twin.mechanisms, train, held_out), made, job.history)
+    return scm
+
+
+def _tuning(
+    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], predictors: Predictors, node: str, settings: Settings
+) -> Tuning:
+    return Tuning(
+        mechanisms[node],
+        {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])},
+        _moved(predictors, mechanisms[node]),
+        slack=settings.slack,
+        actions=settings.actions or dict.fromkeys(predictors, 1.0),
+        start=settings.start,
+        ascent=settings.ascent,
+        residual=settings.residual,
+    )
+
+
+def _document(graph: CausalGraph, node: str) -> dict[str, Any]:
+    """What a resumed run must agree on: the image below all its causes, which `Tuning` is handed at once."""
+    ancestors = graph.ancestors([node])
+    variables = {name: graph.variables[name] for name in (*ancestors, node)}
+    return CausalGraph([(ancestor, node) for ancestor in ancestors], variables).to_json()
+
+
+def _run(
+    job: training.Fit, tuning: Tuning, train: Batch, validation: Batch, node: str, *, resume: bool
+) -> dict[str, Any]:
+    """Tune in place; gives what a model's provenance says of it, JSON-able."""
+    mechanism = tuning.mechanism
     training.check(job, train, validation, resume=resume)
-    mechanisms[node].prepare_finetuning(train[node], {name: train[name] for name in graph.parents(node)})
-    tuning.measure(train, validation, node, seed)
+    mechanism.prepare_finetuning(train[node], {name: train[name] for name in mechanism.parents})
+    tuning.measure(train, validation, node, job.seed)
     started = time.perf_counter()
     training.fit(job, train, validation, resume=resume)
-    mechanisms[node].requires_grad_(False).eval()
-    facts = {
+    mechanism.requires_grad_(False).eval()
+    return {
         "node": node,
-        "predictors": list(predictors.identities),
-        "slack": slack,
+        "slack": tuning.slack,
         "level": tuning.level.tolist(),
         "multiplier": float(tuning.log_multiplier.detach().exp()),
         "actions": tuning.actions,
-        "residual": str(residual),
+        "residual": str(tuning.residual),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return Tuned(job.history, facts)
 
 
-def _check(
-    graph: CausalGraph,
-    mechanism: Mechanism,
-    predictors: Predictors,
-    node: str,
-    slack: float,
-    actions: Mapping[str, float] | None,
-    start: float,
-    ascent: float,
-) -> None:
+def _check(graph: CausalGraph, mechanism: Mechanism, predictors: Predictors, node: str, settings: Settings) -> None:
     """Refuse what cannot be done, before anything is touched."""
     if mechanism.kind not in ("amortised", "implicit"):
         raise MechanismError(
@@ -333,14 +432,13 @@ def _check(
                 f"{member.identity} was trained on the part '{part}' of its data, which judges are trained on: what it"
                 " tunes could not be judged. Train it on the part kept for this: causalcf predictors --part tune."
             )
-    for name, value, allowed in (("slack", slack, POSITIVE), ("start", start, POSITIVE), ("ascent", ascent, WEIGHT)):
-        if value not in allowed or isinf(value):
-            raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
+    actions = settings.actions
     wrong = [name for name, often in (actions or {}).items() if name not in causes or not 0 <= often < inf]
     if wrong or (actions is not None and not sum(actions.values()) > 0):
         raise DataError(
             f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}."
         )
+    _check_residual(graph, mechanism, node, settings.residual)
 
 
 def _check_residual(graph: CausalGraph, mechanism: Mechanism, node: str, residual: Residual | None) -> None:

@@ -12,15 +12,16 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import benchmark_tables, predictors
-from causalcf.benchmark_tables import Benchmark, truth_row
-from causalcf.benchmark_tables.page import findings
-from causalcf.benchmark_tables.tables import number
+from causalcf import benchmark as benchmark_tables
+from causalcf import predictors
+from causalcf.benchmark import Benchmark, truth_row
+from causalcf.benchmark.page import findings
+from causalcf.benchmark.tables import number
+from causalcf.core.errors import DataError, DensityError, MissingFileError
 from causalcf.datasets.bars import Bars
-from causalcf.errors import DataError, DensityError, MissingFileError
+from causalcf.evaluation.records import Record, Records
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Predictor, Predictors
-from causalcf.records import Record, Records
 
 NODES = ("width", "brightness", "side")
 
@@ -181,7 +182,7 @@ def test_other_settings_are_not_kept(bench: Benchmark, out: Path, monkeypatch: p
     def computed(*_: Any) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("causalcf.benchmark_tables.rows._row", computed)
+    monkeypatch.setattr("causalcf.benchmark.rows._row", computed)
     benchmark_tables.run(bench, out, n=60)
     for other, n in (
         (bench, 61),

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf.check import RARE, Check
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.datasets.bars import Bars
-from causalcf.errors import DataError, InterventionError
+from causalcf.scm.check import RARE
+from causalcf.scm.scorecard import Check
 
 
 @pytest.fixture(scope="module")

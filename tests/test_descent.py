@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError, TrainingError
+from causalcf.core.descent import Player, descend
+from causalcf.core.errors import DataError, TrainingError
 
 
 def _regression(seed: int, **options: object) -> tuple[nn.Linear, list[dict[str, float]]]:

@@ -14,15 +14,15 @@ from torch import Tensor
 
 import causalcf as ccf
 from causalcf import predictors
+from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.datasets.bars import CENTRES, Bars, draw
 from causalcf.datasets.base import Dataset
-from causalcf.errors import DataError, GraphError, UnknownNodeError
-from causalcf.evaluation import select_rows
+from causalcf.evaluation.evaluate import select_rows
+from causalcf.evaluation.records import Record, Records
+from causalcf.evaluation.scores import SCORES
 from causalcf.mechanisms import Mechanism, Recipe
 from causalcf.mechanisms.base import Kind, Parents
 from causalcf.predictors import Predictor, Predictors
-from causalcf.records import Record, Records
-from causalcf.scores import SCORES
 
 ALL = tuple(name for name in SCORES if name != "log density")  # of these models none has a density
 DRAWN = ("sample fid", "uncertainty")  # by seeds of their batches
@@ -277,7 +277,7 @@ def test_batches_do_not_matter(
     metrics = [name for name in ALL if name not in DRAWN]
     options: Any = {"predictors": judges, "latents": latents, "reference": test, "metrics": metrics, "n": 60}
     whole = ccf.evaluate(scm, test, **options)
-    monkeypatch.setattr(ccf.scores, "BATCH", 7)
+    monkeypatch.setattr(ccf.evaluation.inquiry, "BATCH", 7)
     monkeypatch.setattr(ccf.predictors.network, "BATCH", 11)
     for record, split in zip(whole, ccf.evaluate(scm, test, **options), strict=True):
         assert math.isclose(record.value, split.value, rel_tol=1e-4, abs_tol=1e-4), record

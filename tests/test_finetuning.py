@@ -11,7 +11,7 @@ from torch import Tensor
 
 import causalcf as ccf
 from causalcf import finetuning, predictors, training
-from causalcf.errors import (
+from causalcf.core.errors import (
     CheckpointError,
     DataError,
     GraphError,
@@ -23,7 +23,7 @@ from causalcf.errors import (
 )
 from causalcf.mechanisms import GAN, HVAE, VAE, Diffusion, Generator, Mechanism, Recipe
 from causalcf.predictors import Ensemble, Predictor, Predictors
-from causalcf.residual import Fading, Residual
+from causalcf.scm.residual import Fading, Residual
 
 BARS = ccf.datasets.Bars(600)
 SMALL: dict[str, Any] = {"widths": (8, 8, 16, 16), "hidden": 32}

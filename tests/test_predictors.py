@@ -10,7 +10,14 @@ import torch
 
 import causalcf as ccf
 from causalcf import predictors
-from causalcf.errors import CheckpointError, DataError, GraphError, MechanismError, NotFittedError, UnknownNodeError
+from causalcf.core.errors import (
+    CheckpointError,
+    DataError,
+    GraphError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Ensemble, Jitter, Predictor, Predictors
 

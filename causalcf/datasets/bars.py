@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset
-from causalcf.errors import DataError, InterventionError
 from causalcf.graph import CausalGraph
-from causalcf.variables import Categorical, Image, Interval, Positive
+from causalcf.variables.codes import Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval, Positive
 
 __all__ = ["Bars"]
 

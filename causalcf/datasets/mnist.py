@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from causalcf.core.errors import DataError
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.idx import read_idx
-from causalcf.errors import DataError
 from causalcf.graph import CausalGraph
-from causalcf.variables import Categorical, Image
+from causalcf.variables.codes import Categorical
+from causalcf.variables.image import Image
 
 __all__ = ["MNIST", "PREFIXES", "Split", "read_mnist"]
 

@@ -7,6 +7,7 @@ counterfactual (von Kuegelgen, Mohamed, Beckers, "Backtracking Counterfactuals",
 
 from __future__ import annotations
 
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -19,21 +20,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf import seeding
-from causalcf.abduction import Noise
-from causalcf.checkpoint import read_file, write_file
+from causalcf.core import seeding
+from causalcf.core.checkpoint import read_file, write_file
+from causalcf.core.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
+from causalcf.core.provenance import provenance
 from causalcf.data import Batch, columns
-from causalcf.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.explanation import Explanation, assemble
-from causalcf.explainers.files import identity_of_classifier, identity_of_mechanism, packed, unpacked
 from causalcf.explainers.query import Found, Query, read_target
+from causalcf.explainers.saved import identity_of_classifier, identity_of_mechanism, known_classes, packed, unpacked
 from causalcf.explainers.settings import require_types
 from causalcf.mechanisms import Mechanism
 from causalcf.mechanisms.base import Parents
-from causalcf.provenance import provenance
-from causalcf.scm import StructuralCausalModel
-from causalcf.variables import Categorical, Variable
+from causalcf.scm.abduction import Noise
+from causalcf.scm.model import StructuralCausalModel
+from causalcf.variables import Variable
+from causalcf.variables.codes import Categorical
 
 __all__ = ["Explainer"]
 
@@ -242,6 +244,7 @@ class Explainer(ABC):
             )
         self._require_fit()
         tensors: dict[str, Tensor] = {}
+        known = known_classes(sys.modules[type(self).__module__])
         state = {name: value for name, value in vars(self).items() if name not in OUTSIDE and name[0] != "_"}
         code = [f.name for f in fields(self) if callable(state.get(f.name))]
         header = {
@@ -249,7 +252,7 @@ class Explainer(ABC):
             "type": type(self).__name__,
             "of": self._fitted_on,
             "code": code,
-            "state": {name: packed(value, tensors, name) for name, value in state.items() if name not in code},
+            "state": {name: packed(value, tensors, name, known) for name, value in state.items() if name not in code},
         }
         write_file(path, header, tensors)
 
@@ -288,7 +291,8 @@ class Explainer(ABC):
                 f"{path} needs the settings {header['code']}, which it cannot hold, and no others; got {sorted(code)}."
             )
         tensors = {name: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for name, t in tensors.items()}
-        state = {name: unpacked(value, tensors) for name, value in header["state"].items()}
+        known = known_classes(sys.modules[made.__module__])
+        state = {name: unpacked(value, tensors, known) for name, value in header["state"].items()}
         settings = {f.name: state.pop(f.name) for f in fields(made) if f.name in state}
         explainer = made(scm, classifier=classifier, **settings, **code)
         explainer._require_same(header["of"], path)
@@ -386,7 +390,7 @@ class Explainer(ABC):
 
     def _abducted(self, x: Any, seed: int) -> tuple[Noise, Batch]:
         """The noise of observed rows, batch by batch, and the rows, whole."""
-        whole = self.scm._read(self._rows(x))
+        whole = self.scm.read(self._rows(x))
         starts = range(0, max(whole.rows, 1), self.batch_size)
         parts = [self.scm.abduct(whole[start : start + self.batch_size], seed=seed) for start in starts]
         factuals = [part.factual for part in parts if part.factual is not None]

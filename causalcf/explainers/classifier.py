@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.classifiers import ClassifierEnsemble, Stacked
-from causalcf.errors import DataError, ExplanationError, MechanismError
-from causalcf.variables import Boolean, Categorical, Variable
+from causalcf.core.errors import DataError, ExplanationError, MechanismError
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["Explained"]
 

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from causalcf.core.nn import column
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.query import Found, Query, Trail
 from causalcf.explainers.search import Evaluation, Proximal, search
 from causalcf.explainers.targets import l1, margin, squared_l2
-from causalcf.nn import column
 
 __all__ = ["ElasticSearch"]
 

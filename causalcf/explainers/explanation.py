@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from causalcf.abduction import site
+from causalcf.core.errors import CausalCFError, ExplanationError
 from causalcf.data import Batch
-from causalcf.errors import CausalCFError, ExplanationError
 from causalcf.explainers.query import REASONS, Found, Query, Reason, padded
+from causalcf.graph import site
 from causalcf.metrics import doubt
-from causalcf.variables import Categorical
+from causalcf.variables.codes import Categorical
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from causalcf.counterfactual import Counterfactual
-    from causalcf.scm import StructuralCausalModel
+    from causalcf.scm.counterfactual import Counterfactual
+    from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["Explanation", "Stream"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.nn import mlp
+from causalcf.core.nn import mlp
 
 __all__ = ["Critic", "PairMaps", "fool", "one_hot", "tell_apart", "unevenness", "vagueness"]
 

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
 from causalcf.explainers.classifier import Explained
 from causalcf.mechanisms import Mechanism
-from causalcf.variables import Categorical, as_array
+from causalcf.variables import as_array
+from causalcf.variables.codes import Categorical
 
 __all__ = ["REASONS", "Found", "Query", "Reason", "Said", "Trail", "padded", "read_target"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf import metrics
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
 from causalcf.explainers.explanation import Explanation
 from causalcf.metrics.autoencoders import ClassAutoencoders
 from causalcf.metrics.features import evaluating

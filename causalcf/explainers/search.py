@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
+from causalcf.core.nn import column
 from causalcf.explainers.query import REASONS, Found, Query, Trail
-from causalcf.nn import column
 
 __all__ = ["Adam", "Descent", "Evaluate", "Evaluation", "GreedyCoordinate", "Proximal", "Sign", "Update", "search"]
 

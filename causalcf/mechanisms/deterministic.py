@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from causalcf.errors import DensityError, MechanismError
+from causalcf.core.errors import DensityError, MechanismError
 from causalcf.mechanisms.base import Kind, Mechanism, Parents
-from causalcf.variables import Boolean, Categorical
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["Classifier", "Deterministic"]
 

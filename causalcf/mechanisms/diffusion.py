@@ -13,11 +13,11 @@ from pyro.distributions import Delta, Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.nn import Standardiser
+from causalcf.core.settings import COUNT, Range
 from causalcf.mechanisms.base import Kind, Parents
 from causalcf.mechanisms.images import CELL, EMBEDDING, Block, ImageMechanism, embedding, framed, quiet
 from causalcf.mechanisms.learning import Recipe
-from causalcf.nn import Standardiser
-from causalcf.settings import COUNT, Range
 
 __all__ = ["Diffusion"]
 

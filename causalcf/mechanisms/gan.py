@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.settings import COUNT, NATURAL, WEIGHT
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.images import CELL, EMBEDDING, Decoder, Encoder, ImageMechanism, embedding, framed
 from causalcf.mechanisms.implicit import ImplicitImage, invert
 from causalcf.mechanisms.learning import Recipe, Stage, Turn
-from causalcf.settings import COUNT, NATURAL, WEIGHT
 from causalcf.variables import Variable
 
 __all__ = ["GAN"]

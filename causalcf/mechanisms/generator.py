@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.implicit import ImplicitImage, invert
 from causalcf.mechanisms.learning import Stage
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 __all__ = ["Generator"]
 

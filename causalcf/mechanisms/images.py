@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism, Parents
-from causalcf.nn import ParentEncoder
-from causalcf.variables import Image, Interval, Positive, Variable
+from causalcf.mechanisms.parents import ParentEncoder
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval, Positive
 
 __all__ = [
     "CELL",

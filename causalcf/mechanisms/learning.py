@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import TrainingError
-from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
+from causalcf.core.errors import TrainingError
+from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 

@@ -11,10 +11,11 @@ import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor, nn
 
-from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable, in_one_batch
+from causalcf.core.settings import COUNT, POSITIVE, WEIGHT
+from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable
+from causalcf.mechanisms.batching import in_one_batch
 from causalcf.mechanisms.categories import ByCategory
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
-from causalcf.settings import COUNT, POSITIVE, WEIGHT
 
 __all__ = ["VAE"]
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf import seeding
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError
+from causalcf.core import seeding
+from causalcf.core.descent import Player, descend
+from causalcf.core.errors import DataError
 
 __all__ = ["ClassAutoencoders", "fit_autoencoders"]
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.bootstrap import Estimate, bootstrap_interval
 from causalcf.metrics.checks import check_rows, check_shapes
 

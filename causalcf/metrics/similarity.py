@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf import seeding
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError
+from causalcf.core import seeding
+from causalcf.core.descent import Player, descend
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_pair, check_rows, check_shapes
 
 __all__ = ["Siamese", "SiameseScore", "distance_ratio", "siamese_pairs", "siamese_similarity"]

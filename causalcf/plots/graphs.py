@@ -11,10 +11,11 @@ from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from causalcf.graph import CausalGraph
 from causalcf.plots.layout import Extent, Layout, layered
+from causalcf.plots.protocols import Graph
 from causalcf.plots.style import ACTED, ACTED_FILL, CUT, FAINT, GREY, INK, PAPER, new_figure, styled, text_width
-from causalcf.variables import Image, Variable
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
 
 __all__ = ["draw_graph"]
 
@@ -51,7 +52,7 @@ class _Box:
 
 
 @styled
-def draw_graph(graph: CausalGraph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
+def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
     """Draw a causal graph in layers, causes above effects; images are squares.
 
     Args:
@@ -88,7 +89,7 @@ def draw_graph(graph: CausalGraph, do: Iterable[str] = (), *, noise: bool = True
 
 
 def _place(
-    graph: CausalGraph, *, noise: bool
+    graph: Graph, *, noise: bool
 ) -> tuple[dict[str, _Box], dict[tuple[str, str], tuple[tuple[float, float], ...]], dict[str, int]]:
     """Nodes as boxes, the points edges pass by, and on which side (-1, 1) each node's noise is."""
     halves = {node: _half_size(node, graph.variables.get(node)) for node in graph.nodes}
@@ -108,9 +109,7 @@ def _place(
     return boxes, dict(layout.waypoints), sides
 
 
-def _lay_out(
-    graph: CausalGraph, halves: Mapping[str, tuple[float, float]], left: Mapping[str, float], room: float
-) -> Layout:
+def _lay_out(graph: Graph, halves: Mapping[str, tuple[float, float]], left: Mapping[str, float], room: float) -> Layout:
     """The layout with `room` for each node's noise, so much of it at the left."""
     extents = {node: Extent(w + left[node], w + room - left[node], 2 * h) for node, (w, h) in halves.items()}
     return layered(graph.networkx, extents, layer_gap=min(0.42 + 0.016 * len(graph.edges), 0.9))
@@ -130,7 +129,7 @@ def _noise_box(box: _Box, side: int) -> _Box:
 
 
 def _ends(
-    graph: CausalGraph,
+    graph: Graph,
     edge: tuple[str, str],
     waypoints: Mapping[tuple[str, str], Sequence[tuple[float, float]]],
     boxes: Mapping[str, _Box],

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.checkpoint import fingerprint, load_tensors, read_file, write_file
-from causalcf.errors import CheckpointError, DataError, MechanismError, NotFittedError
+from causalcf.core.checkpoint import fingerprint, load_tensors, read_file, write_file
+from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
+from causalcf.core.nn import Standardiser
 from causalcf.mechanisms import Recipe, Trainable
+from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
-from causalcf.nn import ParentEncoder, Standardiser
-from causalcf.variables import Image, Variable, variable_from_json
+from causalcf.variables import Variable, variable_from_json
+from causalcf.variables.image import Image
 
 __all__ = ["Jitter", "Predictor", "Score"]
 

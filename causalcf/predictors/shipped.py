@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from causalcf.errors import GraphError, UnknownNodeError
+from causalcf.core.errors import GraphError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
 from causalcf.predictors.fitting import Part
 from causalcf.predictors.network import Jitter, Predictor
 from causalcf.predictors.together import Predictors
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 __all__ = ["PLANS", "file_name", "known", "planned", "pretrained"]
 

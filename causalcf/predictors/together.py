@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import DataError, GraphError, UnknownNodeError
+from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.metrics.features import evaluating
 from causalcf.predictors.network import Predictor, Score
 from causalcf.variables import Variable

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from causalcf.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.errors import CheckpointError
 from causalcf.data import Batch
-from causalcf.errors import CheckpointError
 from causalcf.training import processes
 from causalcf.training.trainer import Trainer, prefixed, stripped
 
 if TYPE_CHECKING:
-    from causalcf.training.run import Fit
+    from causalcf.training.job import Fit
 
 __all__ = ["State", "check", "fingerprint", "read_state", "write_state"]
 
@@ -35,7 +35,7 @@ class State:
 def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
     """What must be equal for a run to be the continuation of another."""
     return {
-        "graph": job.graph.to_json(),
+        "graph": job.graph,
         "mechanisms": {
             node: [type(mechanism).__name__, _as_json(mechanism.config)] for node, mechanism in job.mechanisms.items()
         },

@@ -36,13 +36,15 @@ from torch import Tensor, nn
 import causalcf as ccf
 from causalcf import explainers, metrics
 from causalcf.classifiers import Perceptrons, accuracies, fit_classifier
-from causalcf.descent import Player, descend
+from causalcf.core.descent import Player, descend
+from causalcf.core.nn import mlp
+from causalcf.core.provenance import provenance
 from causalcf.explainers import Explanation
 from causalcf.mechanisms import MixtureAE
-from causalcf.nn import mlp
 from causalcf.plots import save_figure
-from causalcf.provenance import provenance
-from causalcf.variables import Image, Interval, Table
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval
+from causalcf.variables.table import Table
 
 COLUMNS = ["seconds", "reconstruction", "own reconstruction", "sparsity", "valid", "distance", "rows", "repeats"]
 PUBLISHED = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import causalcf.metrics as M
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import METRICS
 from causalcf.metrics.base import Need
 

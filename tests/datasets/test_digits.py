@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from causalcf.core.errors import DataError
 from causalcf.datasets import Digits
 from causalcf.datasets.glyphs import noise_from_intensity
-from causalcf.errors import DataError
 
 
 def test_splits_cover_the_set_once():

@@ -9,7 +9,7 @@ from explainers.models import CLASSES, LATENT, images, linear_classifier, linear
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError, MechanismError, UnknownNodeError
+from causalcf.core.errors import DataError, ExplanationError, MechanismError, UnknownNodeError
 from causalcf.explainers import REVISE, Explanation, ImageGradient, LoSoCs
 from causalcf.explainers.classifier import Explained
 

@@ -8,10 +8,10 @@ from explainers.models import CLASSES, convolutional_classifier, images, linear_
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError, MechanismError
+from causalcf.core.errors import DataError, ExplanationError, MechanismError
 from causalcf.explainers import C3LT, CVE, CycleGAN, ExplainGAN, Explanation, MixtureSearch
+from causalcf.explainers.learned import Pairs, Rows
 from causalcf.explainers.networks import Critic, PairMaps, unevenness, vagueness
-from causalcf.explainers.rows import Pairs, Rows
 
 CPU = torch.device("cpu")
 

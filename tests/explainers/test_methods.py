@@ -7,7 +7,7 @@ from explainers.models import CLASSES, columns, images, linear_classifier, linea
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError
+from causalcf.core.errors import DataError, ExplanationError
 from causalcf.explainers import CEM, GDL, PGD, REVISE, CFProto, Clarity, Explainer, ImageGradient, LoSoCs, Schut
 
 
