@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from causalcf.datasets.morphomnist import MorphoMNIST
     from causalcf.datasets.tabular import Adult
 
-__all__ = ["MNIST", "Adult", "Bars", "CelebA", "Dataset", "Digits", "Faces", "MorphoMNIST", "make_morphomnist", "synthetic"]
+__all__ = [
+    "MNIST",
+    "Adult",
+    "Bars",
+    "CelebA",
+    "Dataset",
+    "Digits",
+    "Faces",
+    "MorphoMNIST",
+    "make_morphomnist",
+    "synthetic",
+]
 
 _MODULES = {
     "Adult": "tabular",

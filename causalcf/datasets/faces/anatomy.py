@@ -83,7 +83,9 @@ def hue(place: Tensor, saturation: Tensor | float, value: Tensor | float) -> Ten
     """Colours (N, 3, 1, 1) around the circle of hues, all arguments (N, 1, 1) in [0, 1]."""
     shifts = torch.tensor([0.0, 2 / 3, 1 / 3], device=place.device, dtype=place.dtype)[:, None, None]
     wave = 0.5 + 0.5 * torch.cos(2 * torch.pi * (place[:, None] + shifts))
-    saturation, value = (torch.as_tensor(t, device=place.device).expand(place.shape)[:, None] for t in (saturation, value))
+    saturation, value = (
+        torch.as_tensor(t, device=place.device).expand(place.shape)[:, None] for t in (saturation, value)
+    )
     return value * (1 - saturation + saturation * wave)
 
 
@@ -107,7 +109,8 @@ _PASSED = (
     "hair_part", "hair_wave", "hair_fringe", "hair_strands", "bald_style", "beard_style", "beard_length", "teeth",
     "glasses_style", "glasses_colour", "glasses_tint", "earrings", "necklace", "hat", "hat_hue", "backdrop",
     "backdrop_hue", "backdrop_hue2", "backdrop_tone", "backdrop_tone2", "backdrop_place", "backdrop_place2",
-    "clothes", "clothes_hue", "clothes_tone", "collar", "wrinkles", "hair_length", "make_up_hue", "lip_hue", "earring_drop",
+    "clothes", "clothes_hue", "clothes_tone", "collar", "wrinkles", "hair_length", "make_up_hue", "lip_hue",
+    "earring_drop",
 )  # fmt: skip
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["HEAD", "Canvas", "above", "cover", "fade", "inside", "smoothstep", "stroke"]
+__all__ = ["HEAD", "Canvas", "Curve", "above", "cover", "fade", "inside", "smoothstep", "stroke"]
 
 Curve = Callable[[Tensor], Tensor]
+"""A line or a profile: from places along one axis to places along the other."""
 
 HEAD = 1.15
 """How long a head unit is in the frame, for a face of the usual size."""

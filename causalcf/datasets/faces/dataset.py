@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split
 from causalcf.datasets.faces.credit import Credit, credit, directions
+from causalcf.datasets.faces.drawn import Drawn
 from causalcf.datasets.faces.model import ATTRIBUTES, attributes_of, draw_noise, fill_in
 from causalcf.datasets.faces.renderer import render
-from causalcf.errors import DataError, InterventionError
 from causalcf.graph import CausalGraph, load_graph
-from causalcf.variables import Categorical, Image
+from causalcf.variables.codes import Categorical
+from causalcf.variables.image import Image
 
 __all__ = ["SPLITS", "Faces", "Split"]
 
@@ -89,10 +91,8 @@ class Faces(Dataset):
             raise DataError(f"The seed of Faces is a number from 0 on, got {seed}.")
         self.size = size
         self.noise = draw_noise(rows, (seed, SPLITS.index(split)), confounding)
-        self._drawn = torch.zeros(rows, dtype=torch.bool)
-        # Memory that nothing was written to costs nothing: the bytes come with the pictures.
-        pictures = torch.empty(rows, 3, size, size, dtype=torch.uint8)
-        super().__init__({**attributes_of(self.noise), "image": pictures}, _graph(size))
+        self._drawn = Drawn(self.draw, (rows, 3, size, size))
+        super().__init__(attributes_of(self.noise), _graph(size))
 
     @overload
     def __getitem__(self, key: str) -> Tensor: ...
@@ -100,10 +100,18 @@ class Faces(Dataset):
     def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
     def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
         if isinstance(key, str):
-            column = super().__getitem__(key)
-            return self._pictures(torch.arange(self.rows)) if key == "image" else column
-        rows = Batch({name: self._values[name] for name in ATTRIBUTES})[key]
+            return self._pictures(torch.arange(self.rows)) if key == "image" else super().__getitem__(key)
+        rows = Batch(self._values)[key]
         return Batch({**rows, "image": self._pictures(torch.as_tensor(rows.index))}, rows.index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*ATTRIBUTES, "image"))
+
+    def __len__(self) -> int:
+        return len(ATTRIBUTES) + 1
+
+    def __repr__(self) -> str:
+        return f"Faces(rows={self.rows}, size={self.size})"  # and draws none of them
 
     def draw(
         self, rows: slice | Tensor, height: int | None = None, width: int | None = None,
@@ -210,12 +218,7 @@ class Faces(Dataset):
         return torch.stack([((w - x["image"]).abs() > (levels - 0.5) / 255).any(1) for w in worlds]).any(0)
 
     def _pictures(self, rows: Tensor) -> Tensor:
-        """Pictures as floats, drawing those that were not drawn yet."""
-        missing = rows[~self._drawn[rows]].unique()
-        if len(missing):
-            self._values["image"][missing] = self.draw(missing)
-            self._drawn[missing] = True
-        return _as_floats(self._values["image"][rows])
+        return _as_floats(self._drawn.take(rows))
 
     def _index(self, x: Mapping[str, Tensor]) -> Tensor:
         index = getattr(x, "index", None)

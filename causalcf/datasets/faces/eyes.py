@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from causalcf.datasets.faces.anatomy import Traits, hue, mix
-from causalcf.datasets.faces.canvas import Canvas, above, cover, fade, smoothstep, stroke
+from causalcf.datasets.faces.canvas import Canvas, Curve, above, cover, fade, smoothstep, stroke
 from causalcf.datasets.faces.head import DEPTH, skin_shade
 
 __all__ = ["paint_brows", "paint_eyes", "paint_glasses"]
@@ -33,7 +33,7 @@ def paint_eyes(canvas: Canvas, t: Traits) -> None:
 
     below_upper, above_lower = -above(x, y, upper), above(x, y, lower)
     opening = cover(torch.maximum(below_upper, above_lower), pixel)
-    _paint_lids(part, t, x, y, upper, opening)
+    _paint_lids(part, t, x, y, upper)
     light = t.light(across)
     shade = 1 - 0.42 * torch.exp(-(y - upper(x)).clamp_min(0) / 0.018)
     white = torch.tensor([0.93, 0.915, 0.905], device=x.device)[:, None, None] * light.clamp_max(1.02)
@@ -42,9 +42,7 @@ def paint_eyes(canvas: Canvas, t: Traits) -> None:
     _paint_lashes(part, t, x, y, upper, lower, pixel)
 
 
-def _paint_iris(
-    part: Canvas, t: Traits, x: Tensor, y: Tensor, opening: Tensor, shade: Tensor, light: Tensor
-) -> None:
+def _paint_iris(part: Canvas, t: Traits, x: Tensor, y: Tensor, opening: Tensor, shade: Tensor, light: Tensor) -> None:
     pixel = t.pixel(part)
     radius, middle = 0.049, -0.10 * t.eye_h
     x = x - t.gaze - 0.02 * t.yaw
@@ -61,30 +59,28 @@ def _paint_iris(
     part.paint(glint * 0.92 * cover(-y - 0.06, pixel).clamp_min(0.9), torch.full((1, 3, 1, 1), 0.99, device=x.device))
 
 
-def _paint_lids(part: Canvas, t: Traits, x: Tensor, y: Tensor, upper: object, opening: Tensor) -> None:
+def _paint_lids(part: Canvas, t: Traits, x: Tensor, y: Tensor, upper: Curve) -> None:
     """The upper lid with its crease, before the eye is painted over it."""
     pixel = t.pixel(part)
     e = x / t.eye_w
     reach = smoothstep(2.6 * (1.22 - e.abs()))
-    lid = upper(x) - t.lid * (1 - 0.35 * e * e).clamp_min(0.2)  # type: ignore[operator]
+    lid = upper(x) - t.lid * (1 - 0.35 * e * e).clamp_min(0.2)
     crease = stroke(y - lid, 0.007 + 0.004 * t.old, pixel)
     part.paint(crease * reach * (0.42 + 0.2 * t.old), skin_shade(t, x, 0.8))
-    between = torch.minimum(y - lid, upper(x) - y)  # type: ignore[operator]
+    between = torch.minimum(y - lid, upper(x) - y)
     painted = fade(-between, 0.02) * reach
     colour = hue(t.make_up_hue, 0.45, 0.45)
     part.paint(painted * t.make_up * 0.42, colour)
     part.darken(painted * 0.10)
 
 
-def _paint_lashes(
-    part: Canvas, t: Traits, x: Tensor, y: Tensor, upper: object, lower: object, pixel: Tensor
-) -> None:
+def _paint_lashes(part: Canvas, t: Traits, x: Tensor, y: Tensor, upper: Curve, lower: Curve, pixel: Tensor) -> None:
     e = x / t.eye_w
     dark = mix(torch.full((1, 3, 1, 1), 0.06, device=x.device), t.hair * 0.4, 0.35)
     reach = smoothstep(6 * (1.13 - e.abs()))
     flick = t.lashes * (0.62 + 0.5 * (e + 0.4).clamp(0, 1.5))
-    part.paint(stroke(y - upper(x) + 0.003, flick, pixel) * reach * 0.95, dark)  # type: ignore[operator]
-    rim = stroke(y - lower(x) - 0.003, 0.0045 + 0.25 * t.lashes * t.make_up, pixel)  # type: ignore[operator]
+    part.paint(stroke(y - upper(x) + 0.003, flick, pixel) * reach * 0.95, dark)
+    rim = stroke(y - lower(x) - 0.003, 0.0045 + 0.25 * t.lashes * t.make_up, pixel)
     part.paint(rim * smoothstep(4 * (1.05 - e.abs())) * 0.5, skin_shade(t, x, 1.0))
 
 

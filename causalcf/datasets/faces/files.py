@@ -9,16 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from causalcf.checkpoint import write_atomically
+from causalcf.core.checkpoint import write_atomically
+from causalcf.core.errors import DataError
 from causalcf.datasets.faces.dataset import SPLITS, Faces
 from causalcf.datasets.faces.listing import CELEBA_COLUMNS, celeba_attributes
 from causalcf.datasets.faces.model import ATTRIBUTES, HAIR
-from causalcf.datasets.faces.renderer import render
-from causalcf.errors import DataError
 
 __all__ = ["write"]
 
@@ -30,6 +31,7 @@ CELEBA_SIZE = (178, 218)
 _CROP = 150  # what the square of `Faces` becomes in them; it is what the loader of CelebA cuts out
 _SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 _AT_A_TIME = 256
+_QUALITY = 95  # of JPEGs; a PNG loses nothing and takes no notice
 
 
 def write(
@@ -96,10 +98,12 @@ def _write_folder(folder: Path, faces: Mapping[str, Faces], advance: Callable[[i
         (folder / split).mkdir(parents=True)
         for rows in _slices(data.rows):
             pictures = data.draw(rows)
-            _save([folder / name for name in names[rows]], pictures, format="PNG")
+            _save([folder / name for name in names[rows]], pictures)
             advance(len(pictures))
         columns = [_as_written(name, data[name]) for name in ATTRIBUTES]
-        lines.writerows([name, split, row, *values] for row, (name, *values) in enumerate(zip(names, *columns, strict=True)))
+        lines.writerows(
+            [name, split, row, *values] for row, (name, *values) in enumerate(zip(names, *columns, strict=True))
+        )
     write_atomically(folder / "metadata.csv", table.getvalue().encode())
 
 
@@ -119,7 +123,7 @@ def _write_celeba(folder: Path, faces: Mapping[str, Faces], advance: Callable[[i
         for rows in _slices(data.rows):
             pictures = data.draw(rows, *CELEBA_SIZE[::-1], reach=(CELEBA_SIZE[0] / _CROP, CELEBA_SIZE[1] / _CROP))
             paths = [folder / "img_align_celeba" / name for name in names[rows]]
-            _save(paths, pictures, format="JPEG", quality=95)
+            _save(paths, pictures)
             advance(len(pictures))
         table = celeba_attributes(data)
         attributes += [f"{name} " + " ".join(f"{x:2d}" for x in row) for name, row in zip(names, table, strict=True)]
@@ -134,9 +138,13 @@ def _slices(rows: int) -> list[slice]:
     return [slice(start, min(start + _AT_A_TIME, rows)) for start in range(0, rows, _AT_A_TIME)]
 
 
-def _save(paths: list[Path], pictures: Tensor, **options: object) -> None:
-    """Pictures (N, 3, H, W), bytes, as files."""
+def _save(paths: list[Path], pictures: Tensor) -> None:
+    """Pictures (N, 3, H, W), bytes, as files of the kind that their names end with."""
     arrays = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def save(path: Path, array: NDArray[np.uint8]) -> None:
+        Pillow.fromarray(array).save(path, quality=_QUALITY)
+
     with ThreadPoolExecutor() as pool:  # Pillow encodes without holding the interpreter's lock
-        for _ in pool.map(lambda path, array: Pillow.fromarray(array).save(path, **options), paths, arrays):
+        for _ in pool.map(save, paths, arrays):
             pass

@@ -106,7 +106,9 @@ def _silhouette(t: Traits, y: Tensor) -> Tensor:
     down = (y - ROUND).clamp_min(0)
     end_short, end_long = 0.12, 0.36 + 1.05 * t.hair_length**1.4
     near = wide - (wide - t.width * 0.97) * smoothstep(down / (end_short - ROUND))
-    hanging = wide + 0.045 * smoothstep(down / 0.25) + 0.03 * smoothstep(down / 0.8) + 0.08 * t.curly * smoothstep(down / 0.5)
+    hanging = (
+        wide + 0.045 * smoothstep(down / 0.25) + 0.03 * smoothstep(down / 0.8) + 0.08 * t.curly * smoothstep(down / 0.5)
+    )
     half = mix(hanging, near, t.short)
     end = mix(end_long, torch.full_like(end_long, end_short), t.short)
     fall = 1 - (down / (end - ROUND)) ** mix(torch.full_like(end, 5.0), torch.full_like(end, 7.0), t.short)
@@ -154,10 +156,10 @@ def _strands(t: Traits, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
     phase = 6.28 * t.hair_strands
     swing = 2.2 * _wave(t, y) + 0.05 * torch.sin(5 * y + phase)
     s = (x - part * smoothstep((0.5 - y) * 2)) * spread + swing
-    straight = 0.0
+    straight = torch.zeros_like(s)
     for rate, weight in ((7.0, 0.40), (16.0, 0.36), (33.0, 0.30), (71.0, 0.30)):
         seen = torch.exp(-((rate * spread * pixel) ** 2) / 14)
-        straight = straight + weight * seen * torch.sin(rate * s + phase * rate)
+        straight = straight + (weight * seen) * torch.sin(rate * s + phase * rate)
     blur = torch.exp(-((28 * pixel) ** 2) / 14)
     across, along = 21 * x + 2.3 * torch.sin(24 * y + phase), 27 * y + 2.3 * torch.sin(19 * x + 2 * phase)
     knots = 0.42 * blur * (torch.sin(across) + torch.sin(along))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from causalcf.datasets.faces.anatomy import Traits, mix
-from causalcf.datasets.faces.canvas import Canvas, above, cover, fade, inside, smoothstep, stroke
+from causalcf.datasets.faces.canvas import Canvas, Curve, above, cover, fade, inside, smoothstep, stroke
 from causalcf.datasets.faces.head import DEPTH, head_x, outline, skin_shade
 
 __all__ = ["paint_beard", "paint_folds", "paint_mouth", "paint_nostrils"]
@@ -22,7 +22,9 @@ def paint_nostrils(canvas: Canvas, t: Traits) -> None:
     part.paint(hole * 0.75, skin_shade(t, across, 1.0) * 0.45)
     along = ((y - 0.02) / (t.nose_y - 0.02)).clamp(0, 1)
     thrown = -t.light_x * 0.22 * along
-    shade = fade((across - thrown).abs() - 0.055 * along, 0.07) * smoothstep(4 * along) * fade(y - t.nose_y - 0.02, 0.06)
+    shade = (
+        fade((across - thrown).abs() - 0.055 * along, 0.07) * smoothstep(4 * along) * fade(y - t.nose_y - 0.02, 0.06)
+    )
     away = smoothstep(-across * t.light_x.sign() * 25 + 0.1)
     part.darken(shade * away * t.light_x.abs() * t.hard * 0.75)
 
@@ -75,7 +77,7 @@ def paint_mouth(canvas: Canvas, t: Traits) -> None:
     lips = cover(torch.maximum(-above(across, y, top), above(across, y, bottom)), pixel) * ends
     _paint_lips(part, t, across, y, lips, line, bottom, light)
     opening = cover(torch.maximum(below_line, above_floor), pixel) * ends
-    _paint_inside(part, t, across, y, opening, line, floor, gap, light)
+    _paint_inside(part, t, across, y, opening, line, gap, light)
     seam = stroke(y - line(across), 0.0055, pixel) * ends * (1 - 0.65 * smoothstep(gap * 40))
     part.paint(seam * 0.8, skin_shade(t, across, 1.0) * 0.42)
     corner = ((across.abs() - t.mouth_w) / 0.022) ** 2 + ((y - line(t.mouth_w)) / 0.014) ** 2
@@ -83,27 +85,30 @@ def paint_mouth(canvas: Canvas, t: Traits) -> None:
 
 
 def _paint_lips(
-    part: Canvas, t: Traits, x: Tensor, y: Tensor, lips: Tensor, line: object, bottom: object, light: Tensor
+    part: Canvas, t: Traits, x: Tensor, y: Tensor, lips: Tensor, line: Curve, bottom: Curve, light: Tensor
 ) -> None:
     natural = t.skin * torch.tensor([0.90, 0.665, 0.655], device=x.device)[:, None, None]
     natural = mix(natural, t.skin * 0.86, 0.25 * t.old[:, None])
     red = torch.tensor([0.72, 0.14, 0.20], device=x.device)[:, None, None]
     red = mix(red, torch.tensor([0.80, 0.36, 0.38], device=x.device)[:, None, None], t.lip_hue[:, None])
     colour = mix(natural, red, 0.8 * t.lipstick[:, None])
-    is_upper = smoothstep((line(x) - y) / 0.012 + 0.5)  # type: ignore[operator]
-    middle = 0.45 * line(x) + 0.55 * bottom(x)  # type: ignore[operator]
+    is_upper = smoothstep((line(x) - y) / 0.012 + 0.5)
+    middle = 0.45 * line(x) + 0.55 * bottom(x)
     gleam = torch.exp(-0.5 * (((y - middle) / 0.013) ** 2 + (x / (0.5 * t.mouth_w)) ** 2)) * (1 - is_upper)
-    part.paint(lips * 0.95, colour * light * (1 - 0.17 * is_upper)[:, None] + (0.13 + 0.08 * t.lipstick)[:, None] * gleam[:, None])
+    part.paint(
+        lips * 0.95,
+        colour * light * (1 - 0.17 * is_upper)[:, None] + (0.13 + 0.08 * t.lipstick)[:, None] * gleam[:, None],
+    )
 
 
 def _paint_inside(
-    part: Canvas, t: Traits, x: Tensor, y: Tensor, opening: Tensor, line: object, floor: object, gap: Tensor,
+    part: Canvas, t: Traits, x: Tensor, y: Tensor, opening: Tensor, line: Curve, gap: Tensor,
     light: Tensor,
 ) -> None:  # fmt: skip
     pixel = t.pixel(part)
     dark = torch.tensor([0.28, 0.10, 0.10], device=x.device)[:, None, None]
     part.paint(opening, dark * light)
-    down = (y - line(x)) / gap.clamp_min(1e-3)  # type: ignore[operator]
+    down = (y - line(x)) / gap.clamp_min(1e-3)
     teeth = smoothstep((0.86 - down) * 6) * smoothstep((0.93 - (x / t.mouth_w).abs()) * 9)
     white = mix(torch.tensor([0.95, 0.935, 0.90], device=x.device)[:, None, None],
                 torch.tensor([0.88, 0.82, 0.70], device=x.device)[:, None, None], t.old[:, None])  # fmt: skip
@@ -131,8 +136,12 @@ def paint_beard(canvas: Canvas, t: Traits) -> None:
     soft = pixel + 0.05 + 0.09 * stubble
     cheeks = cover(-above(across, rows, cheek), soft)
     chin_only = cover(across.abs() - 0.15 - 0.02 * t.jaw, soft) * cover(t.mouth_y + 0.01 - rows, soft)
-    lip = fade((rows - t.mouth_y + 0.062 - 0.28 * across.abs() ** 1.5) .abs() - 0.024, 0.03) * cover(across.abs() - t.mouth_w - 0.02, soft)
-    sides = fade((across.abs() - t.mouth_w - 0.012).abs() - 0.012, 0.035) * cover((rows - t.mouth_y - 0.02).abs() - 0.09, soft)
+    lip = fade((rows - t.mouth_y + 0.062 - 0.28 * across.abs() ** 1.5).abs() - 0.024, 0.03) * cover(
+        across.abs() - t.mouth_w - 0.02, soft
+    )
+    sides = fade((across.abs() - t.mouth_w - 0.012).abs() - 0.012, 0.035) * cover(
+        (rows - t.mouth_y - 0.02).abs() - 0.09, soft
+    )
     whole = torch.where(small > 0, torch.maximum(chin_only, sides), cheeks)
     bare_lip = fade(((across / 0.07) ** 2 + ((rows - t.mouth_y - 0.085) / 0.018) ** 2).sqrt() - 1, 0.9) * 0.45
     share = torch.maximum(whole * (1 - bare_lip), lip) * cover(grown, pixel + 0.03)

@@ -68,5 +68,5 @@ def _paint(t: Traits, height: int, width: int, reach: tuple[float, float]) -> Te
     paint_glasses(canvas, t)
     paint_front_hair(hair, t)
     paint_hat(canvas, t)
-    paint_vignette(canvas, t)
+    paint_vignette(canvas)
     return (canvas.picture.clamp_(0, 1) * 255).round_().to(torch.uint8)

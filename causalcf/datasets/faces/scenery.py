@@ -78,9 +78,7 @@ def paint_clothes(canvas: Canvas, t: Traits) -> None:
     _paint_collar(part, t, x, y, shirt, jacket, light)
 
 
-def _paint_collar(
-    part: Canvas, t: Traits, x: Tensor, y: Tensor, shirt: Tensor, jacket: Tensor, light: Tensor
-) -> None:
+def _paint_collar(part: Canvas, t: Traits, x: Tensor, y: Tensor, shirt: Tensor, jacket: Tensor, light: Tensor) -> None:
     pixel = t.pixel(part)
     white = hue(t.clothes_hue, 0.10, 0.9)
     inner = 0.035 + 0.75 * (1.06 - y).clamp_min(0) * t.neck / 0.27
@@ -88,7 +86,10 @@ def _paint_collar(
     leaf = torch.maximum(leaf, torch.maximum(y - 1.10 + 0.25 * (x.abs() - 0.1).abs(), 0.72 + 0.12 * x.abs() - y))
     dark = hue(t.clothes_hue + 0.06, 0.35, 0.13 + 0.25 * t.clothes_tone)
     lapel = 0.04 + 0.42 * (1.62 - y).clamp_min(0)
-    coat = cover(torch.maximum(lapel - x.abs(), -above(x, y, lambda h: 0.79 + 0.30 * (h.abs() - t.neck).clamp_min(0) ** 0.75)), pixel)
+    coat = cover(
+        torch.maximum(lapel - x.abs(), -above(x, y, lambda h: 0.79 + 0.30 * (h.abs() - t.neck).clamp_min(0) ** 0.75)),
+        pixel,
+    )
     part.paint(coat * jacket, dark * light * torch.ones_like(part.picture))
     part.darken(fade((x.abs() - lapel).abs() - 0.004, 0.03) * jacket * 0.35 * (y > 0.85))
     part.darken(cover(leaf - 0.012, pixel + 0.03) * shirt * 0.25)
@@ -120,7 +121,7 @@ def paint_earrings(canvas: Canvas, t: Traits) -> None:
     part.paint(line * chain, gold * 0.95)
 
 
-def paint_vignette(canvas: Canvas, t: Traits) -> None:
+def paint_vignette(canvas: Canvas) -> None:
     """Corners a little darker."""
     off = (canvas.u**2)[None, None, :] + (canvas.v**2)[None, :, None]
     canvas.darken((0.055 * off.clamp(max=3)).expand(canvas.picture.shape[0], -1, -1))
