@@ -5,6 +5,7 @@ from . import explainers as explainers
 from . import mechanisms as mechanisms
 from . import metrics as metrics
 from . import predictors as predictors
+from . import queries as queries
 from .core.errors import CausalCFError as CausalCFError
 from .data import Batch as Batch
 from .do import given_factual as given_factual
@@ -17,6 +18,7 @@ from .finetuning import finetune as finetune
 from .graph import CausalGraph as CausalGraph
 from .graph import graph_names as graph_names
 from .graph import load_graph as load_graph
+from .queries.recourse import recourse as recourse
 from .reference import pretrained as pretrained
 from .reference import pretrained_names as pretrained_names
 from .scm import SCM as SCM

@@ -49,7 +49,30 @@ LEVEL_ROWS = 6000
 """Most rows that the pretrained level is measured on."""
 
 PENALTY = 10.0
-"""What one slack beyond the level costs a set of weights on the validation rows, in units of the predictors' loss."""
+"""Penalty of one slack beyond the level on the validation rows, in units of the predictors' loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a mechanism is fine-tuned; see `finetune` for what each setting does.
+
+    Raises:
+        DataError: A number is out of its range.
+    """
+
+    slack: float = 0.03
+    actions: Mapping[str, float] | None = None
+    start: float = 0.3
+    ascent: float = 1e-2
+    residual: Residual | None = None
+    recipe: Recipe | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        ranges = (("slack", self.slack, POSITIVE), ("start", self.start, POSITIVE), ("ascent", self.ascent, WEIGHT))
+        for name, value, allowed in ranges:
+            if value not in allowed or isinf(value):
+                raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
 
 
 class Tuning(Trainable):
@@ -73,12 +96,7 @@ class Tuning(Trainable):
         mechanism: The fitted mechanism of an image.
         ancestors: ancestor -> (its mechanism, its parents), causes first.
         predictors: node -> predictor.
-        slack: How far the objective may rise above its pretrained level, in the objective's own unit.
-        actions: Ancestor -> how often it is acted on, in proportion.
-        start: The first value of the multiplier.
-        ascent: Peak learning rate of its logarithm.
-        residual: What of the residual the counterfactuals carry over: a scale, or how it fades. None for all of it in
-            half of the rows and nothing in the others, since either may be asked for.
+        settings: How it is tuned.
     """
 
     mixed_precision: ClassVar[bool] = True
@@ -93,12 +111,7 @@ class Tuning(Trainable):
         mechanism: Mechanism,
         ancestors: Mapping[str, tuple[Mechanism, tuple[str, ...]]],
         predictors: Predictors,
-        *,
-        slack: float,
-        actions: Mapping[str, float],
-        start: float,
-        ascent: float,
-        residual: Residual | None = None,
+        settings: Settings,
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
@@ -107,13 +120,14 @@ class Tuning(Trainable):
         known = {mechanism.node: mechanism, **{node: of for node, (of, _) in ancestors.items()}}
         self._weights = {node: fingerprint(of.state_dict()) for node, of in known.items()}
         at: dict[str, Any] = {"device": mechanism.device, "dtype": mechanism.dtype}
-        self.log_multiplier = nn.Parameter(torch.tensor(log(start), **at))
+        self.log_multiplier = nn.Parameter(torch.tensor(log(settings.start), **at))
         # Two pretrained levels, of rows that are trained on and of rows that are not.
         self.register_buffer("level", torch.zeros(2, **at))
         self.register_buffer("sums", torch.zeros(3, **at), persistent=False)
         # In plain mappings, what does not move is no part of the module: neither averaged nor written.
         self._ancestors, self._predictors = dict(ancestors), dict(predictors)
-        self.slack, self.start, self.ascent, self.residual = slack, start, ascent, residual
+        self.settings = settings
+        actions = dict.fromkeys(predictors, 1.0) if settings.actions is None else settings.actions
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
         self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
 
@@ -123,18 +137,18 @@ class Tuning(Trainable):
             "mechanism": self._pretrained,
             "weights": self._weights,
             "predictors": [predictor.identity for predictor in self._predictors.values()],
-            "slack": self.slack,
+            "slack": self.settings.slack,
             "actions": self.actions,
-            "start": self.start,
-            "ascent": self.ascent,
-            "residual": str(self.residual),
+            "start": self.settings.start,
+            "ascent": self.settings.ascent,
+            "residual": str(self.settings.residual),
         }
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         turns = (
             Turn("descend", ("mechanism",)),
-            Turn("ascend", ("log_multiplier",), lr=self.ascent, betas=(0.9, 0.9)),
+            Turn("ascend", ("log_multiplier",), lr=self.settings.ascent, betas=(0.9, 0.9)),
         )
         return (Stage("counterfactual", turns, validation="held"),)
 
@@ -175,29 +189,29 @@ class Tuning(Trainable):
         pa_star = self.imagine(pa)
         carried = self._carried(own_parents, pa_star, len(x)).to(x)
         own, surprise = self.mechanism.finetune_loss(x, own_parents, pa_star, self._predictors, carried)
-        return (own - self.level[0 if self.training else 1]) / self.slack - 1, surprise
+        return (own - self.level[0 if self.training else 1]) / self.settings.slack - 1, surprise
 
     def _carried(self, pa: Mapping[str, Tensor], pa_star: Mapping[str, Tensor], rows: int) -> Tensor:
-        """What is left of each row's residual in the other world."""
-        if isinstance(self.residual, Fading):
-            return self.residual.share(self.mechanism.parents, pa, pa_star)
-        device = self.level.device
-        if self.residual is None:
+        """The share of each row's residual that is carried into the other world, (N,)."""
+        residual, device = self.settings.residual, self.level.device
+        if isinstance(residual, Fading):
+            return residual.share(self.mechanism.parents, pa, pa_star)
+        if residual is None:
             return (torch.rand(rows, device=device) < 0.5).to(self.level)
-        return torch.full((rows,), self.residual, device=device)
+        return torch.full((rows,), residual, device=device)
 
     def settle(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
         self.mechanism.settle(x, {parent: pa[parent] for parent in self.mechanism.parents})
 
     def descend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the mechanism minimises."""
+        """The mechanism's loss."""
         excess, surprise = self.weighed(x, pa)
         self._excesses.append(excess.detach())
         self.sums += torch.stack([excess, surprise, torch.ones_like(excess)]).detach()
         return surprise + self.log_multiplier.exp() * excess
 
     def ascend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the multiplier minimises: minus its logarithm times the excess of the same rows."""
+        """The multiplier's loss: minus its logarithm times the excess of the same rows."""
         return -self.log_multiplier * self._excesses.pop(0)
 
     def held(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
@@ -210,7 +224,7 @@ class Tuning(Trainable):
         self.sums.zero_()
         return {
             "surprise": surprise / max(steps, 1),
-            "objective": float(self.level[0]) + self.slack * (1 + excess / max(steps, 1)),
+            "objective": float(self.level[0]) + self.settings.slack * (1 + excess / max(steps, 1)),
             "multiplier": float(self.log_multiplier.detach().exp()),
         }
 
@@ -228,29 +242,6 @@ def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
     if node is None and len(images) != 1:
         raise GraphError(f"The graph has the images {images}. Say which one to fine-tune: node='...'.")
     return images[0] if node is None else node
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a mechanism is fine-tuned; see `finetune` for what each setting does.
-
-    Raises:
-        DataError: A number is out of its range.
-    """
-
-    slack: float = 0.03
-    actions: Mapping[str, float] | None = None
-    start: float = 0.3
-    ascent: float = 1e-2
-    residual: Residual | None = None
-    recipe: Recipe | None = None
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        ranges = (("slack", self.slack, POSITIVE), ("start", self.start, POSITIVE), ("ascent", self.ascent, WEIGHT))
-        for name, value, allowed in ranges:
-            if value not in allowed or isinf(value):
-                raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
 
 
 def finetune(
@@ -319,7 +310,9 @@ def finetune(
         TrainingError: Losses are not finite, or there is no such precision.
         CheckpointError: The checkpoint belongs to another run.
     """
-    settings = Settings(slack, actions, start, ascent, residual, recipe, epochs)
+    settings = Settings(
+        slack=slack, actions=actions, start=start, ascent=ascent, residual=residual, recipe=recipe, epochs=epochs
+    )
     scm.require_fitted()
     node = tuned_node(scm.variables, node)
     members = Predictors(list(predictors.values() if isinstance(predictors, Mapping) else predictors))
@@ -336,7 +329,7 @@ def finetune(
     job = training.Fit(
         {node: tuning},
         {node: scm.graph.ancestors([node])},
-        {node: training.plan(tuning, recipe, epochs)},
+        {node: training.plan(tuning, settings.recipe, settings.epochs)},
         _document(scm.graph, node),
         seed,
         precision=precision,
@@ -360,20 +353,12 @@ def finetune(
 def _tuning(
     graph: CausalGraph, mechanisms: Mapping[str, Mechanism], predictors: Predictors, node: str, settings: Settings
 ) -> Tuning:
-    return Tuning(
-        mechanisms[node],
-        {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])},
-        _moved(predictors, mechanisms[node]),
-        slack=settings.slack,
-        actions=settings.actions or dict.fromkeys(predictors, 1.0),
-        start=settings.start,
-        ascent=settings.ascent,
-        residual=settings.residual,
-    )
+    ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
+    return Tuning(mechanisms[node], ancestors, _moved(predictors, mechanisms[node]), settings)
 
 
 def _document(graph: CausalGraph, node: str) -> dict[str, Any]:
-    """What a resumed run must agree on: the image below all its causes, which `Tuning` is handed at once."""
+    """The graph that a resumed run must agree on: the image below all its causes, which `Tuning` is handed at once."""
     ancestors = graph.ancestors([node])
     variables = {name: graph.variables[name] for name in (*ancestors, node)}
     return CausalGraph([(ancestor, node) for ancestor in ancestors], variables).to_json()
@@ -382,7 +367,7 @@ def _document(graph: CausalGraph, node: str) -> dict[str, Any]:
 def _run(
     job: training.Fit, tuning: Tuning, train: Batch, validation: Batch, node: str, *, resume: bool
 ) -> dict[str, Any]:
-    """Tune in place; gives what a model's provenance says of it, JSON-able."""
+    """Tune in place; gives its record for the model's provenance, JSON-able."""
     mechanism = tuning.mechanism
     training.check(job, train, validation, resume=resume)
     mechanism.prepare_finetuning(train[node], {name: train[name] for name in mechanism.parents})
@@ -392,17 +377,17 @@ def _run(
     mechanism.requires_grad_(False).eval()
     return {
         "node": node,
-        "slack": tuning.slack,
+        "slack": tuning.settings.slack,
         "level": tuning.level.tolist(),
         "multiplier": float(tuning.log_multiplier.detach().exp()),
         "actions": tuning.actions,
-        "residual": str(tuning.residual),
+        "residual": str(tuning.settings.residual),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
 def _check(graph: CausalGraph, mechanism: Mechanism, predictors: Predictors, node: str, settings: Settings) -> None:
-    """Refuse what cannot be done, before anything is touched."""
+    """Check that the mechanism can be tuned by these predictors, before anything is changed."""
     if mechanism.kind not in ("amortised", "implicit"):
         raise MechanismError(
             f"'{node}' has the {mechanism.kind} mechanism {type(mechanism).__name__}: fine-tuning is for encoders and"

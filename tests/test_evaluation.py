@@ -231,13 +231,13 @@ def test_log_density_tells_data_from_noise(test: Bars) -> None:
 
 def test_judges_read_a_set_of_images_once(test: Bars, judges: Predictors, monkeypatch: pytest.MonkeyPatch) -> None:
     """The factual images, noise and each answer, however many actions and scores ask for them."""
-    looked: list[int] = []
-    look = Predictor.look
-    monkeypatch.setattr(Predictor, "look", lambda self, image: looked.append(len(image)) or look(self, image))
+    counts: list[int] = []
+    pooled = Predictor.pooled
+    monkeypatch.setattr(Predictor, "pooled", lambda self, image: counts.append(len(image)) or pooled(self, image))
     scm = _scm(IgnoresParents())
     ccf.evaluate(scm, test, ["effectiveness", "fid"], predictors=judges, reference=test[:100], n=60)
     sets = 3 + 3 + 2  # answers, truths, the factual images and noise
-    assert sum(n for n in looked if n > 1) == 3 * 60 * sets + 100  # and the real images, by one judge
+    assert sum(n for n in counts if n > 1) == 3 * 60 * sets + 100  # and the real images, by one judge
 
 
 def test_ensembles_judge_as_their_members_do(test: Bars, judges: Predictors) -> None:

@@ -17,8 +17,8 @@ FLOORS = (
     ("The causal hypothesis; how mechanisms, and classifiers, are trained.", {"graph", "training", "classifiers"}),
     ("The model and its three steps; what reads causes back; worlds to ask about.", {"scm", "predictors", "datasets"}),
     (
-        "Verbs above the model: explain, evaluate, fine-tune, load.",
-        {"explainers", "evaluation", "finetuning", "reference"},
+        "Verbs above the model: explain, evaluate, ask, fine-tune, load.",
+        {"explainers", "evaluation", "finetuning", "queries", "reference"},
     ),
     ("What was found, as tables and files: reports, the papers' tables, costs.", {"report", "benchmark", "costs"}),
     ("The command line.", {"cli"}),

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, TrainingError
 
-__all__ = ["Player", "descend", "frozen"]
+__all__ = ["Objective", "descend", "frozen"]
 
 
 @dataclass(frozen=True)
-class Player:
-    """One player: what it may change, and what it wants small.
+class Objective:
+    """A loss, and what may be changed to make it small.
 
     Args:
-        modules: Networks whose parameters this player moves.
+        modules: Networks whose parameters it moves.
         loss: Row numbers of a batch, (B,), to a scalar.
     """
 
@@ -40,7 +40,7 @@ class Player:
 
 @torch.enable_grad()  # whatever the caller has switched off
 def descend(
-    players: Mapping[str, Player],
+    objectives: Mapping[str, Objective],
     rows: int,
     *,
     epochs: int,
@@ -52,13 +52,13 @@ def descend(
     device: torch.device | str = "cpu",
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Minimise losses in turn by Adam, in place: in every step each player moves once, in the order given.
+    """Minimise losses in turn by Adam, in place: every step takes one step of each, in the order given.
 
-    Every player has its own optimiser, and its gradients touch its own modules only. The modules end frozen and in
+    Every objective has its own optimiser, and its gradients touch its own modules only. The modules end frozen and in
     evaluation mode.
 
     Args:
-        players: name -> player.
+        objectives: name -> objective.
         rows: Number of training rows; each epoch visits all of them in a new order.
         epochs: Passes over the rows.
         batch_size: Rows a step.
@@ -70,7 +70,7 @@ def descend(
         report: Called after every epoch with its record.
 
     Returns:
-        One record an epoch: its number, and each player's mean loss.
+        One record an epoch: its number, and each objective's mean loss.
 
     Raises:
         DataError: There are no rows.
@@ -78,29 +78,29 @@ def descend(
 
     Example:
         >>> line, x = nn.Linear(1, 1), torch.linspace(-1, 1, 50)[:, None]
-        >>> player = Player([line], lambda rows: (line(x[rows]) - 3 * x[rows]).square().mean())
-        >>> history = descend({"fit": player}, 50, epochs=60, batch_size=10, lr=0.05)
+        >>> objective = Objective([line], lambda rows: (line(x[rows]) - 3 * x[rows]).square().mean())
+        >>> history = descend({"fit": objective}, 50, epochs=60, batch_size=10, lr=0.05)
         >>> round(float(line.weight), 1), history[-1]["fit"] < 1e-3
         (3.0, True)
     """
     if rows < 1:
         raise DataError("There are no rows to train on.")
     steps = epochs * ceil(rows / batch_size)
-    for player in players.values():
-        for module in player.modules:
+    for objective in objectives.values():
+        for module in objective.modules:
             module.requires_grad_(True).train()
-    parameters = {name: player.parameters for name, player in players.items()}
+    parameters = {name: objective.parameters for name, objective in objectives.items()}
     optimizers = {name: torch.optim.Adam(own, lr=lr, betas=betas) for name, own in parameters.items()}
     history: list[dict[str, float]] = []
     step = 0
     for epoch in range(epochs):
-        totals = {name: torch.zeros((), device=device) for name in players}
+        totals = {name: torch.zeros((), device=device) for name in objectives}
         with seeding.seeded(seeding.derive(seed, "epoch", epoch), device):
             batches = torch.randperm(rows, device=device).split(batch_size)
             for batch in batches:
                 rate = lr * 0.5 * (1 + cos(pi * step / steps)) if decay else lr
-                for name, player in players.items():
-                    loss = player.loss(batch)
+                for name, objective in objectives.items():
+                    loss = objective.loss(batch)
                     _move(optimizers[name], parameters[name], loss, rate)
                     totals[name] += loss.detach()
                 step += 1
@@ -114,8 +114,8 @@ def descend(
         history.append(record)
         if report is not None:
             report(record)
-    for player in players.values():
-        frozen(*player.modules)
+    for objective in objectives.values():
+        frozen(*objective.modules)
     return history
 
 

@@ -1,1 +1,1 @@
-"""What the library costs, measured beside what it replaces."""
+"""Time and memory that the library costs, measured beside the code that it replaces."""

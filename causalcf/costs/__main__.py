@@ -1,5 +1,7 @@
-"""`python -m causalcf.costs` measures everything and prints the table."""
+"""`python -m causalcf.costs` measures everything, prints the tables and writes them as JSON."""
+
+import typer
 
 from causalcf.costs.run import main
 
-main()
+typer.run(main)

@@ -1,4 +1,4 @@
-"""Explainers' searches as one would write them by hand, in plain torch: what `benchmarks` compares them with.
+"""Explainers' searches as one would write them by hand, in plain torch: what `searches` compares them with.
 
 Each loop evaluates the same networks as often as the explainer does, on the same rows, and ends where it ends. Weights
 are not trained and no target is reached, so that both sides take every step.
@@ -214,7 +214,7 @@ def cem(s: Setting) -> Tensor:
 
 
 def path(s: Setting) -> Tensor:
-    """A look at eight points of a line, by the rows' eight images in one batch."""
+    """The best of eight points of a line, by the rows' eight images in one batch."""
     end = s.z.roll(1, 0)
     shares = torch.linspace(0, 1, 8)
     codes = torch.lerp(s.z[:, None], end[:, None], shares[:, None]).flatten(0, 1)
@@ -247,7 +247,7 @@ def _found(s: Setting, explainer: Explainer) -> Callable[[], Tensor]:
 
     def search() -> Tensor:
         with torch.no_grad():
-            return explainer._find(query, stream=False).code
+            return explainer.find(query, stream=False).code
 
     return search
 
@@ -265,7 +265,7 @@ def _follow(s: Setting) -> Callable[[], Tensor]:
 def _query(s: Setting, explainer: Explainer) -> Query:
     target = (explainer.predict(s.x) + 1) % CLASSES
     with torch.no_grad():
-        return explainer._query(*explainer._abducted({"image": s.x}, 0), target)
+        return explainer.query({"image": s.x}, target)
 
 
 # A target probability of 2 is never reached; nor is a margin of a million.

@@ -305,7 +305,7 @@ class Inquiry:
 
 def look(judge: Predictor, images: Tensor) -> Tensor:
     """What a judge sees in images, batch by batch, on the CPU."""
-    return torch.cat([judge.look(batch.to(judge.device)).cpu() for batch in images.split(BATCH)])
+    return torch.cat([judge.pooled(batch.to(judge.device)).cpu() for batch in images.split(BATCH)])
 
 
 def classifier_of(judges: Mapping[str, Predictor] | None) -> Predictor | None:

@@ -7,6 +7,7 @@ itself. To add one: a file with an `Explainer` subclass, and a row in `EXPLAINER
 
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.explanation import Explanation, Stream
+from causalcf.explainers.found import REASONS
 from causalcf.explainers.methods.c3lt import C3LT
 from causalcf.explainers.methods.cem import CEM
 from causalcf.explainers.methods.cfproto import CFProto
@@ -22,7 +23,6 @@ from causalcf.explainers.methods.mixture_search import MixtureSearch
 from causalcf.explainers.methods.pgd import PGD
 from causalcf.explainers.methods.revise import REVISE
 from causalcf.explainers.methods.schut import Schut
-from causalcf.explainers.query import REASONS
 
 __all__ = [
     "C3LT",

@@ -1,4 +1,4 @@
-"""What learned explainers are trained on: rows with what the classifier says of them, and pairs of classes."""
+"""Training rows of learned explainers, with the classifier's classes, and pairs of classes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError, ExplanationError, MechanismError
-from causalcf.data import columns
+from causalcf.data import Batch, columns
+from causalcf.explainers.protocol import Explaining
 
-__all__ = ["Pairs", "Rows", "paired"]
+__all__ = ["Pairs", "Rows", "coded", "paired"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Rows:
 
     @classmethod
     @torch.no_grad()
-    def observed(cls, explainer: Any, data: Any) -> Rows:
+    def observed(cls, explainer: Explaining, data: Any) -> Rows:
         """Rows of a data set, checked as the model reads them.
 
         Raises:
@@ -61,22 +62,17 @@ class Rows:
 
     @classmethod
     @torch.no_grad()
-    def drawn(cls, explainer: Any, n: int) -> Rows:
+    def drawn(cls, explainer: Explaining, n: int) -> Rows:
         """Rows drawn from the model, with the codes they were made of."""
         drawn = explainer.scm.sample(n)
-        pa = {name: drawn[name] for name in explainer.scm.graph.parents(explainer.node)}
-        u = explainer.mechanism.sample_noise(n)
-        code = torch.cat([u[suffix].flatten(1) for suffix in explainer.sites], 1)
-        size = explainer.batch_size
-        parts = (
-            explainer.decode(code[start : start + size], {name: v[start : start + size] for name, v in pa.items()})
-            for start in range(0, n, size)
-        )
-        x = explainer.mechanism.variable.project(torch.cat(list(parts)))
-        return cls._labelled(explainer, x, pa, code)
+        pa, node = explainer.parents_of(drawn), explainer.node
+        code = explainer.joined(explainer.mechanism.sample_noise(n))
+        codes = Batch({**pa, node: code})
+        x = codes.walk(explainer.batch_size, lambda part: explainer.decode(part[node], explainer.parents_of(part)))
+        return cls._labelled(explainer, explainer.mechanism.variable.project(x), pa, code)
 
     def require_images(self, method: str) -> None:
-        """Refuse values that are no images.
+        """Check that the values are images.
 
         Raises:
             MechanismError: The node holds something else.
@@ -85,16 +81,14 @@ class Rows:
             raise MechanismError(f"{method} works on images (N, C, H, W), and got {tuple(self.x.shape)}.")
 
     @classmethod
-    def _labelled(cls, explainer: Any, x: Tensor, pa: dict[str, Tensor], code: Tensor | None) -> Rows:
-        explained = explainer._explained
-        explained.check(explainer.node, x[: explainer.batch_size])
-        codes, labels = [], []
-        for start in range(0, len(x), explainer.batch_size):
-            part = slice(start, start + explainer.batch_size)
-            labels.append(explained.predicted(explained.members(x[part])))
-            if code is None:
-                codes.append(explainer.encode(x[part], {name: value[part] for name, value in pa.items()}))
-        return cls(x, pa, torch.cat(labels), torch.cat(codes) if code is None else code)
+    def _labelled(cls, explainer: Explaining, x: Tensor, pa: dict[str, Tensor], code: Tensor | None) -> Rows:
+        explained, node, size = explainer.explained, explainer.node, explainer.batch_size
+        explained.check(node, x[:size])
+        rows = Batch({**pa, node: x})
+        label = rows.walk(size, lambda part: explained.predicted(explained.members(part[node])))
+        if code is None:
+            code = rows.walk(size, lambda part: explainer.encode(part[node], explainer.parents_of(part)))
+        return cls(x, pa, label, code)
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ class Pairs:
         return (self.table[label] >= 0).float().multinomial(1)[:, 0]
 
     def require(self, source: Tensor, target: Tensor, method: str) -> None:
-        """Refuse a question about a pair that nothing was learned about.
+        """Check that each row's pair of classes was learned.
 
         Raises:
             ExplanationError: Names the pairs.
@@ -161,14 +155,52 @@ class Pairs:
             )
 
 
-def paired(explainer: Any, pairs: Sequence[tuple[int, int]] | None, everything: Rows) -> tuple[Pairs, Rows]:
-    """What a method that learns pairs of classes starts from: the pairs, and the images of their classes.
+def paired(explainer: Explaining, pairs: Sequence[tuple[int, int]] | None, everything: Rows) -> tuple[Pairs, Rows]:
+    """The pairs of classes that a method learns, and the training images of these classes.
 
     Raises:
         ExplanationError: A pair names no two classes, or no row is of a class in a pair.
         MechanismError: The node holds no images.
     """
-    learned = Pairs.of(pairs, explainer._explained.classes, explainer.scm.device)
+    learned = Pairs.of(pairs, explainer.explained.classes, explainer.scm.device)
     rows = learned.concerned(everything)
     rows.require_images(type(explainer).__name__)
     return learned, rows
+
+
+def coded(explainer: Explaining, data: Any, label: str | None = None) -> tuple[Tensor, Tensor]:
+    """Codes (N, D) of training rows, and their classes (N,): a column of the data, or the classifier's.
+
+    Raises:
+        DataError: The data have no such column, or it holds no classes.
+    """
+    values, _ = columns(data)
+    if label is not None and label not in values:
+        raise DataError(f"The training data have no column '{label}'. They have {list(values)}.")
+    classes = None if label is None else _class_codes(explainer, label, values[label])
+    scm, node, explained = explainer.scm, explainer.node, explainer.explained
+    rows = scm.read({name: value for name, value in values.items() if name in scm.graph})
+    codes, predicted = [], []
+    for number, part in enumerate(rows.blocks(explainer.batch_size)):
+        noise = scm.abduct(part, seed=number * explainer.batch_size)
+        codes.append(explainer.joined(noise.of(node, explainer.mechanism)))
+        if classes is None:
+            predicted.append(explained.predicted(explained.check(node, part[node])))
+    return torch.cat(codes), torch.cat(predicted) if classes is None else classes
+
+
+def _class_codes(explainer: Explaining, label: str, values: Any) -> Tensor:
+    """Class codes (N,) of a column: as the variable reads it or, without one, whole numbers."""
+    scm = explainer.scm
+    if explainer.variable is not None:
+        return explainer.variable.read(label, values, scm.dtype, scm.device).long()
+    try:
+        codes = torch.as_tensor(values, device=scm.device)
+    except (TypeError, ValueError):  # text is no tensor
+        codes = torch.full((1,), -1)
+    if bool(((codes == codes.long()) & (codes >= 0)).all()):
+        return codes.long()
+    raise DataError(
+        f"The column '{label}' holds no class codes 0, 1, 2, ...: it begins with {values[:3]}. Say which categories"
+        f" it has: {type(explainer).__name__}(..., variable=ccf.Categorical([...]))."
+    )

@@ -1,4 +1,4 @@
-"""What explainers learned, as JSON and tensors for a file, and back; and whom they learned it from.
+"""Files of explainers: the learned state as JSON and tensors, and digests of the model and the classifier it is for.
 
 No explainer says how it is saved: what `fit` leaves behind are tensors, networks and plain values, and networks are
 written as the tree that they are. A file names the networks' classes, of a few modules only; all else in it is data.
@@ -6,27 +6,115 @@ written as the tree that they are. A file names the networks' classes, of a few 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from causalcf import classifiers, variables
 from causalcf.core import nn as layers
-from causalcf.core.checkpoint import fingerprint
-from causalcf.core.errors import CheckpointError
+from causalcf.core.checkpoint import fingerprint, read_file, write_file
+from causalcf.core.errors import CheckpointError, ExplanationError
 from causalcf.explainers import learned, networks
+from causalcf.explainers.protocol import Explaining
 from causalcf.mechanisms import Mechanism
+from causalcf.scm.model import StructuralCausalModel
 
-__all__ = ["HOMES", "identity_of_classifier", "identity_of_mechanism", "known_classes", "packed", "unpacked"]
+__all__ = [
+    "HOMES",
+    "digest_of_classifier",
+    "digests",
+    "known_classes",
+    "load",
+    "packed",
+    "save",
+    "unpacked",
+]
 
 HOMES = (nn, layers, classifiers, networks, learned, variables)
 """Modules whose networks and records a file may hold, besides those of the explainer's own module."""
 
+OUTSIDE = ("scm", "classifier", "classifier_digest", "explained", "fitted", "fitted_on")
+"""Attributes of an explainer that no file holds, as it holds none whose name begins with an underscore."""
+
 OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training", "_parameters", "_buffers", "_modules"}
 """Attributes that say nothing of a network."""
+
+
+E = TypeVar("E", bound=Explaining)
+
+
+# ---------------------------------------------------------------------- explainers
+
+
+def save(explainer: Explaining, path: str | Path) -> None:
+    """Write what `Explainer.save` promises."""
+    if not explainer.trains:
+        raise ExplanationError(
+            f"{type(explainer).__name__} learns nothing that could be saved: make it again, with the same settings."
+        )
+    tensors: dict[str, Tensor] = {}
+    known = known_classes(sys.modules[type(explainer).__module__])
+    state = {name: value for name, value in vars(explainer).items() if name not in OUTSIDE and name[0] != "_"}
+    code = [name for name in _settings(type(explainer)) if callable(state.get(name))]
+    header = {
+        "kind": "explainer",
+        "type": type(explainer).__name__,
+        "of": explainer.fitted_on,
+        "code": code,
+        "state": {name: packed(value, tensors, name, known) for name, value in state.items() if name not in code},
+    }
+    write_file(path, header, tensors)
+
+
+def load(kind: type[E], path: str | Path, scm: StructuralCausalModel, classifier: Any, code: Mapping[str, Any]) -> E:
+    """Read what `save` wrote: an explainer of this kind, or of one that derives from it."""
+    header, tensors = read_file(path)
+    if header.get("kind") != "explainer":
+        raise CheckpointError(f"{path} holds a {header.get('kind')}, not an explainer.")
+    made = {method.__name__: method for method in _with_subclasses(kind)}.get(header["type"])
+    if made is None:
+        raise CheckpointError(f"{path} holds a {header['type']}, not a {kind.__name__}. Explainer.load reads any.")
+    if code.keys() != set(header["code"]):
+        raise CheckpointError(
+            f"{path} needs the settings {header['code']}, which it cannot hold, and no others; got {sorted(code)}."
+        )
+    tensors = {name: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for name, t in tensors.items()}
+    known = known_classes(sys.modules[made.__module__])
+    state = {name: unpacked(value, tensors, known) for name, value in header["state"].items()}
+    settings = {name: state.pop(name) for name in _settings(made) if name in state}
+    make: Callable[..., E] = made
+    explainer = make(scm, classifier=classifier, **settings, **code)
+    explainer.fitted_on = digests(explainer)
+    _require_same(explainer.fitted_on, header["of"], path)
+    vars(explainer).update(state)
+    explainer.restore()
+    explainer.fitted = True
+    return explainer
+
+
+def _settings(kind: type[Any]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _with_subclasses(kind: type[E]) -> Iterator[type[E]]:
+    """The class itself and all that derive from it."""
+    yield kind
+    for other in kind.__subclasses__():
+        yield from _with_subclasses(other)
+
+
+def _require_same(given: Mapping[str, str], fitted_on: Mapping[str, str], path: str | Path) -> None:
+    for what, digest in given.items():
+        if digest != fitted_on[what]:
+            raise CheckpointError(
+                f"{path} was fitted on another {what}, {fitted_on[what] or 'none'}; this is {digest or 'none'}."
+                f" Give the {what} that it was fitted on, or fit it anew."
+            )
 
 
 # ---------------------------------------------------------------------- values
@@ -75,7 +163,7 @@ def packed(value: Any, tensors: dict[str, Tensor], where: str, known: Mapping[st
 
 
 def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type]) -> Any:
-    """What `packed` made JSON and tensors of.
+    """The value that `packed` wrote as JSON and tensors.
 
     Args:
         value: The JSON.
@@ -132,29 +220,34 @@ def _class(name: str, known: Mapping[str, type]) -> type:
     return known[last]
 
 
-# ---------------------------------------------------------------------- identities
+# ---------------------------------------------------------------------- digests
 
 
-def identity_of_mechanism(mechanism: Mechanism) -> str:
+def digests(explainer: Explaining) -> dict[str, str]:
+    """Digests of the "model" and the "classifier" that the learned state is for."""
+    return {"model": _digest_of_mechanism(explainer.mechanism), "classifier": explainer.classifier_digest}
+
+
+def _digest_of_mechanism(mechanism: Mechanism) -> str:
     """Digest of a mechanism: what it is of, given what, and its weights."""
     facts = [type(mechanism).__name__, mechanism.variable.to_json()]
     facts += [[name, variable.to_json()] for name, variable in mechanism.parents.items()]
     return fingerprint(mechanism.saved_state(), facts)
 
 
-def identity_of_classifier(f: nn.Module | Sequence[Any] | Callable[..., Any] | None) -> str:
+def digest_of_classifier(f: nn.Module | Sequence[Any] | Callable[..., Any] | None) -> str:
     """Digest of a classifier's layers and weights; the name of a function, as no more of it can be told.
 
     Example:
         >>> one, other = nn.Linear(2, 3), nn.Linear(2, 3)
-        >>> identity_of_classifier(one) == identity_of_classifier(one), identity_of_classifier(other)[:6]
+        >>> digest_of_classifier(one) == digest_of_classifier(one), digest_of_classifier(other)[:6]
         (True, 'Linear')
-        >>> identity_of_classifier([nn.functional.relu, nn.functional.silu])
+        >>> digest_of_classifier([nn.functional.relu, nn.functional.silu])
         'relu, silu'
     """
     if isinstance(f, nn.Module):
         layers = [type(layer).__name__ for layer in f.modules()]
         return f"{type(f).__name__}#{fingerprint(f.state_dict(), layers)}"
     if isinstance(f, Sequence):
-        return ", ".join(identity_of_classifier(member) for member in f)
+        return ", ".join(digest_of_classifier(member) for member in f)
     return "" if f is None else getattr(f, "__name__", type(f).__name__)

@@ -1,4 +1,4 @@
-"""What the settings of an explainer may be, read off the types of its fields."""
+"""Checks of an explainer's settings, by the types of its fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Share = Annotated[float, Range(0, 1)]
 
 
 def require_types(explainer: Any) -> None:
-    """Refuse settings that a method could only misread: values of no `Literal`, and numbers outside their range.
+    """Check settings: a `Literal` field must hold one of its values, a number must lie in its range.
 
     The range of a number is said by its type, `Annotated[int, Range(2)]`. Without one, whole numbers are counts of at
     least 1, or 0 where that is the default, and others are at least 0.

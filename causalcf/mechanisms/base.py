@@ -127,12 +127,12 @@ class Mechanism(Trainable, ABC):
         return -self.dist(pa).log_prob(x).mean()
 
     def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
-        """What can be mended in closed form, before fine-tuning; by default nothing."""
+        """Mend in closed form what can be, before fine-tuning; by default nothing."""
 
     def finetune_loss(
         self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What counterfactual fine-tuning weighs against each other: its own objective, and how the predictors err.
+        """The two losses that counterfactual fine-tuning weighs: the mechanism's own objective, and the predictors'.
 
         A mechanism that passes through its networks twice by this can override it.
 

@@ -106,7 +106,7 @@ class Classifier(Deterministic):
     inputs: tuple[str, ...] = ()
 
     def logits(self, pa: Parents) -> Tensor:
-        """What the classifier says, before the decision.
+        """The classifier's logits, before the decision.
 
         Raises:
             MechanismError: Its output has the wrong shape, or NaN.

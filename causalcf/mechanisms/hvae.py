@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count, pairwise
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import Independent, Normal
-from torch import Tensor, nn
+from torch import Tensor
 
 from causalcf.core.errors import MechanismError
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
-from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe, Trainable
-from causalcf.mechanisms.batching import in_one_batch
-from causalcf.mechanisms.hvae_networks import Choose, Generator, Inference, Shape, Shapes
-from causalcf.mechanisms.images import ImageMechanism, draw_normal, framed
+from causalcf.mechanisms.amortised import AmortisedImage, divergence
+from causalcf.mechanisms.base import Draw, Parents, Recipe
+from causalcf.mechanisms.hvae_networks import Choose, Inference, Shape, Shapes, TopDown
+from causalcf.mechanisms.images import draw_normal, framed
 
 __all__ = ["HVAE"]
 
 
 @dataclass(eq=False, repr=False)
-class HVAE(ImageMechanism):
+class HVAE(AmortisedImage):
     r"""Very deep conditional VAE: latents from one global vector down to maps of local detail.
 
     .. math::
@@ -88,8 +87,7 @@ class HVAE(ImageMechanism):
     gain_only: tuple[str, ...] = ()
     size: int | None = None
 
-    kind: ClassVar[Kind] = "amortised"
-    multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of the last stride
+    latent_dims: ClassVar[int] = 3
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=20, batch_size=32, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
     )
@@ -129,8 +127,6 @@ class HVAE(ImageMechanism):
 
     def _check_options(self) -> None:
         self.require(strides=COUNT.each(), bottleneck=POSITIVE, beta=WEIGHT, temperature=POSITIVE)
-        if self.sigma is not None:
-            self.require(sigma=POSITIVE)
         # One entry per stride and one for the top level.
         levels = len(self.strides) + 1
         self.require(widths=COUNT.each(levels), blocks=NATURAL.each(levels), latent=NATURAL.each(levels))
@@ -145,8 +141,7 @@ class HVAE(ImageMechanism):
         super().build()
         plan = self._plan()
         self.inference = Inference(plan)
-        self.generator = Generator(plan)
-        self.log_sigma = nn.Parameter(torch.full((self.variable.event_shape[0], 1, 1), -2.5))
+        self.generator = TopDown(plan)
 
     def _plan(self) -> Shapes:
         return Shapes(
@@ -182,30 +177,19 @@ class HVAE(ImageMechanism):
         """Sites of the standardised noise of the latents, coarse to fine."""
         return tuple(f"z{k}" for k in range(sum(self.blocks)))
 
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return (*self.latents, "eps")
-
-    @property
-    def residual_sites(self) -> tuple[str, ...]:
-        return ("eps",)
-
-    def is_random(self, *, sample: bool) -> bool:
-        return sample
-
     # ------------------------------------------------------------------ distributions
 
-    def decode(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
-        """Mean (N, C, H, W) of p(x | u, pa), and its standard deviation, broadcastable to that."""
+    def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
         rows = u["z0"].shape[0]
         return self._image(lambda k, *_: u[f"z{k}"], self.features(pa, rows), pa)
 
     def _image(self, choose: Choose, c: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         gain = self.gain(pa)
-        sigma = self.log_sigma.exp() if self.sigma is None else torch.full_like(self.log_sigma, self.sigma)
-        return gain * framed(self.generator(c, choose), self.frame(1)), gain * sigma
+        return gain * framed(self.generator(c, choose), self.frame(1)), gain * self.std()
 
-    def _infer(self, x: Tensor, pa: Parents, draw: Callable[[int, Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def _run_inference(
+        self, x: Tensor, pa: Parents, draw: Callable[[int, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Run q from the top down, and p(x | u, pa) beside it.
 
         Args:
@@ -214,10 +198,10 @@ class HVAE(ImageMechanism):
             draw: (site's number, mean and log standard deviation of u there) -> u.
         """
         c = self.features(pa, x.shape[0])
-        seen = self.inference(framed(x / self.gain(pa), self.frame(self.strides[-1])), c)
+        features = self.inference(framed(x / self.gain(pa), self.frame(self.strides[-1])), c)
 
         def choose(k: int, h: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-            z_mean, z_log_std = self.inference.head(k, h, seen)
+            z_mean, z_log_std = self.inference.head(k, h, features)
             # q speaks about z; what is exogenous is z's standardised noise, so its law follows from the prior's.
             return draw(k, (z_mean - mean) / log_std.exp(), z_log_std - log_std)
 
@@ -235,7 +219,7 @@ class HVAE(ImageMechanism):
             laws[f"z{k}"] = self._law(mean, log_std.exp())
             return mean
 
-        self._infer(x, pa, at_mean)
+        self._run_inference(x, pa, at_mean)
         return laws
 
     def propose(self, x: Tensor, pa: Parents, draw: Draw) -> dict[str, Tensor]:
@@ -245,48 +229,26 @@ class HVAE(ImageMechanism):
             u[f"z{k}"] = draw(f"z{k}", self._law(mean, log_std.exp()))
             return u[f"z{k}"]
 
-        self._infer(x, pa, drawn)
+        self._run_inference(x, pa, drawn)
         return u
 
     def _law(self, mean: Tensor, std: Tensor) -> Independent:
         return Normal(mean, (self.temperature * std).expand_as(mean)).to_event(3)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
-        """p(x | pa, u), batch shape that of the latents and the parents together."""
-        batch, flat, u = in_one_batch(self.parents, pa, latents, dims=3)
-        mean, std = self.decode(u, flat)
-        shape = (*batch, *self.variable.event_shape)
-        return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)
-
-    def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Minus the evidence lower bound, with the KL terms weighted by beta, in nats per pixel."""
-        return self._bound(x, pa)[0]
-
-    def finetune_loss(
-        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        loss, u = self._bound(x, pa)
-        return loss, self.disobedience(u, pa_star, predictors, carried)
-
-    def _bound(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training objective, and the noise drawn for it."""
+    def bound(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
         divergences: list[Tensor] = []
         u: dict[str, Tensor] = {}
 
         def drawn(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
-            divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1)
-            divergences.append(divergence.flatten(1).sum(1))
+            divergences.append(divergence(mean, log_std))
             u[f"z{k}"] = draw_normal(mean, log_std)
             return u[f"z{k}"]
 
-        mu, sigma = self._infer(x, pa, drawn)
-        reconstruction = Normal(mu, sigma, validate_args=False).log_prob(x).flatten(1).sum(1)
-        loss = (self.beta * torch.stack(divergences).sum(0) - reconstruction).mean() / self.variable.numel
+        mu, sigma = self._run_inference(x, pa, drawn)
+        loss = self.negative_bound(x, mu, sigma, torch.stack(divergences).sum(0))
         return loss, {**u, "eps": (x - mu) / sigma}
 
-    # ------------------------------------------------------------------ the structural assignment
-
-    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+    def infer(self, x: Tensor, pa: Parents, *, sample: bool) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         u: dict[str, Tensor] = {}
 
         def chosen(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -294,12 +256,7 @@ class HVAE(ImageMechanism):
             u[f"z{k}"] = mean + noise
             return u[f"z{k}"]
 
-        mu, sigma = self._infer(x, pa, chosen)
-        return {**u, "eps": (x - mu) / sigma}
-
-    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
-        mu, sigma = self.decode(u, pa)
-        return mu + sigma * u["eps"]
+        return u, *self._run_inference(x, pa, chosen)
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         noise = self.standard_noise({site: (n, *shape) for site, shape in self.shapes().items()})

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from causalcf.mechanisms.images import EMBEDDING, Film, embedding, quiet
 
-__all__ = ["Choose", "Generator", "Inference", "Shape", "Shapes"]
+__all__ = ["Choose", "Inference", "Shape", "Shapes", "TopDown"]
 
 Shape = tuple[int, int, int]
 
@@ -23,7 +23,7 @@ Choose = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the networks are made from; levels run from the finest to the top, which is one cell.
+    """Shapes of the networks; levels run from the finest to the top, which is one cell.
 
     Args:
         channels: Of the image.
@@ -48,7 +48,7 @@ class Shapes:
     exogenous_prior: bool
 
 
-class Block(nn.Module):
+class BottleneckBlock(nn.Module):
     """Residual block of two convolutions, modulated by the embedding in between; no normalisation."""
 
     def __init__(self, width: int, inner: int, kernel: int, *, modulated: bool = True) -> None:
@@ -100,17 +100,17 @@ class Inference(nn.Module):
         """Features at each level, finest first."""
         e = self.embed(c)
         x = F.pixel_unshuffle(x, self.stride).contiguous(memory_format=torch.channels_last)
-        seen = [self.blocks[0](self.stem(x), e)]
+        features = [self.blocks[0](self.stem(x), e)]
         for down, block in zip(self.down, self.blocks[1:], strict=True):
-            seen.append(block(down(seen[-1]), e))
-        return seen
+            features.append(block(down(features[-1]), e))
+        return features
 
-    def head(self, k: int, h: Tensor, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def head(self, k: int, h: Tensor, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of z_k given the features above it and the image's."""
-        return self.heads[k](h, seen[self.level[k]])
+        return self.heads[k](h, features[self.level[k]])
 
 
-class Generator(nn.Module):
+class TopDown(nn.Module):
     """Noise and parent features to the mean image, before its gain; coarse to fine."""
 
     def __init__(self, shapes: Shapes) -> None:
@@ -157,7 +157,7 @@ class Generator(nn.Module):
 
 
 class Latent(nn.Module):
-    """One latent of the generator: its prior given the features above it, and what it adds to them."""
+    """One latent of the way down: its prior given the features above it, and what it adds to them."""
 
     def __init__(self, shapes: Shapes, width: int, grid: tuple[int, int], channels: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Latent(nn.Module):
 
 
 class Free(nn.Module):
-    """What a latent adds to the features of the latents alone."""
+    """The contribution of a latent to the features of the latents alone."""
 
     def __init__(self, shapes: Shapes, width: int, grid: tuple[int, int], channels: int) -> None:
         super().__init__()
@@ -183,8 +183,10 @@ class Free(nn.Module):
         return self.block(g + self.project(z), None)
 
 
-def _block(shapes: Shapes, width: int, grid: tuple[int, int], *, modulated: bool = True) -> Block:
-    return Block(width, max(1, round(shapes.bottleneck * width)), 1 if grid == (1, 1) else 3, modulated=modulated)
+def _block(shapes: Shapes, width: int, grid: tuple[int, int], *, modulated: bool = True) -> BottleneckBlock:
+    return BottleneckBlock(
+        width, max(1, round(shapes.bottleneck * width)), 1 if grid == (1, 1) else 3, modulated=modulated
+    )
 
 
 def _narrow(width: int) -> int:

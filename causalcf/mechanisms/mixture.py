@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -24,9 +23,9 @@ from torch.nn import functional as F
 from causalcf.core.errors import MechanismError
 from causalcf.core.nn import Standardiser, mlp
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
+from causalcf.mechanisms.amortised import AmortisedMechanism
 from causalcf.mechanisms.autoencoder import ImageDecoder, ImageEncoder, TableDecoder, TableEncoder
-from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe, Stage, Turn
-from causalcf.mechanisms.batching import in_one_batch
+from causalcf.mechanisms.base import Parents, Recipe, Stage, Turn
 from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.variables.image import Image
 from causalcf.variables.scalar import Vector
@@ -39,7 +38,7 @@ ROWS = 1000
 
 
 @dataclass(eq=False, repr=False)
-class MixtureAE(Mechanism):
+class MixtureAE(AmortisedMechanism):
     r"""Autoencoder with a code z for what a classifier sees and u for the rest: :math:`x := G(z, u) + \sigma\epsilon`.
 
     z follows a mixture of Gaussians, one for each class that the classifier f gives (its own labels, not the data's):
@@ -96,7 +95,6 @@ class MixtureAE(Mechanism):
     noise: float = 0.1
     swaps: bool = True
 
-    kind: ClassVar[Kind] = "amortised"
     latents: ClassVar[tuple[str, ...]] = ("z", "u")
     mixed_precision: ClassVar[bool] = True
     default_recipe: ClassVar[Recipe] = Recipe(epochs=20, batch_size=100, lr=1e-3, betas=(0.9, 0.999), clip=100.0)
@@ -111,17 +109,6 @@ class MixtureAE(Mechanism):
     def config(self) -> dict[str, Any]:
         """Hyperparameters; a classifier cannot be written as JSON."""
         return {name: value for name, value in super().config.items() if name != "classifier"}
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return ("z", "u", "eps")
-
-    @property
-    def residual_sites(self) -> tuple[str, ...]:
-        return ("eps",)
-
-    def is_random(self, *, sample: bool) -> bool:
-        return sample
 
     # ------------------------------------------------------------------ building
 
@@ -205,7 +192,7 @@ class MixtureAE(Mechanism):
 
     @torch.no_grad()
     def labels(self, x: Tensor) -> Tensor:
-        """What the classifier says of x, (N,).
+        """The classifier's classes of x, (N,).
 
         Raises:
             MechanismError: There is no classifier.
@@ -269,12 +256,11 @@ class MixtureAE(Mechanism):
 
     def _encoded(self, x: Tensor, pa: Parents) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Codes, mean squared residuals and labels, part by part."""
-        for start in range(0, len(x), ROWS):
-            rows = slice(start, start + ROWS)
-            of = {name: value[rows] for name, value in pa.items()}
-            z, u = self._encode_z(x[rows], of), self._encode_u(x[rows], of)
-            square = (x[rows] - self.decode(z, u, of)).square()
-            yield z, u, square.flatten(2).mean(2) if square.ndim > 2 else square, self.labels(x[rows])
+        for rows in torch.arange(len(x), device=x.device).split(ROWS):
+            part, of = x[rows], {name: value[rows] for name, value in pa.items()}
+            z, u = self._encode_z(part, of), self._encode_u(part, of)
+            square = (part - self.decode(z, u, of)).square()
+            yield z, u, square.flatten(2).mean(2) if square.ndim > 2 else square, self.labels(part)
 
     # ------------------------------------------------------------------ codes
 
@@ -314,21 +300,17 @@ class MixtureAE(Mechanism):
         codes = {"z": self._encode_z(x, pa), "u": self._encode_u(x, pa)}
         return {suffix: Normal(code, self.noise).to_event(1) for suffix, code in codes.items()}
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
-        batch, flat, codes = in_one_batch(self.parents, pa, latents, dims=1)
-        mean = self.decode(codes["z"], codes["u"], flat).reshape(*batch, *self.variable.event_shape)
-        return Normal(mean, self.log_sigma.exp().expand_as(mean)).to_event(len(self.variable.event_shape))
-
     # ------------------------------------------------------------------ the structural assignment
 
-    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+    def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
+        return self.decode(u["z"], u["u"], pa), self.log_sigma.exp()
+
+    def infer(self, x: Tensor, pa: Parents, *, sample: bool) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         z, u = self._encode_z(x, pa), self._encode_u(x, pa)
         if sample:
-            z, u = (code + self.noise * torch.randn_like(code) for code in (z, u))
-        return {"z": z, "u": u, "eps": (x - self.decode(z, u, pa)) / self.log_sigma.exp()}
-
-    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
-        return self.decode(u["z"], u["u"], pa) + self.log_sigma.exp() * u["eps"]
+            z, u = self._noisy(z), self._noisy(u)
+        codes = {"z": z, "u": u}
+        return codes, *self.location_scale(codes, pa)
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         drawn = {suffix: law.sample(torch.Size([n])) for suffix, law in self.prior({}).items()}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causalcf.core import seeding
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_pair, check_rows, check_shapes
 
@@ -170,7 +170,7 @@ def _train(network: Siamese, a: Tensor, b: Tensor, same: Tensor, *, epochs: int,
         return F.binary_cross_entropy_with_logits(network(a[rows], b[rows]), same[rows])
 
     descend(
-        {"siamese": Player([network], loss)},
+        {"siamese": Objective([network], loss)},
         len(a), epochs=epochs, batch_size=64, decay=True, seed=seed, device=a.device,
     )  # fmt: skip
 

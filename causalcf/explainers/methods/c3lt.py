@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import ExplanationError
 from causalcf.core.nn import mlp
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.found import Found
 from causalcf.explainers.learned import Rows, paired
 from causalcf.explainers.networks import Critic, PairMaps, one_hot, tell_apart, unevenness, vagueness
 from causalcf.explainers.path import verdict
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Query
 from causalcf.explainers.search import Adam, Evaluation, search
 from causalcf.explainers.targets import cross_entropy
 
@@ -101,7 +102,7 @@ class C3LT(Explainer):
 
     # ------------------------------------------------------------------ learning
 
-    def _fit(self, data: Any, seed: int, *, rows: int | None = None) -> None:
+    def train(self, data: Any, seed: int, *, rows: int | None = None) -> None:
         """Train the maps.
 
         Args:
@@ -116,25 +117,25 @@ class C3LT(Explainer):
         drawn = DRAWN if rows is None else rows
         everything = Rows.drawn(self, drawn) if data is None else Rows.observed(self, data)
         self.pairs_learned, training = paired(self, self.pairs, everything)
-        self._explained.check_gradient(training.x[:1])
+        self.explained.check_gradient(training.x[:1])
         self.maps = self._maps(training.code.shape[1]).to(training.code)
-        member = one_hot(training.label, self._explained.classes, training.code)
+        member = one_hot(training.label, self.explained.classes, training.code)
         self.centres = member.T @ training.code / member.sum(0).clamp_min(1)[:, None]
         critic = Critic(training.x.shape[1:]).to(training.code) if self.adversarial_weight else None
 
         def maps_loss(batch: Tensor) -> Tensor:
             part = training[batch]
-            return self._loss(part, self.pairs_learned.draw(part.label), critic)
+            return self._maps_loss(part, self.pairs_learned.draw(part.label), critic)
 
-        players = {"maps": Player([self.maps], maps_loss)}
+        objectives = {"maps": Objective([self.maps], maps_loss)}
         if critic is not None:
-            players["discriminator"] = self._discriminator(critic, training)
+            objectives["discriminator"] = self._discriminator(critic, training)
         self.history = descend(
-            players, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
+            objectives, len(training), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, decay=True, seed=seed,
             device=training.code.device,
         )  # fmt: skip
 
-    def _discriminator(self, critic: Critic, training: Rows) -> Player:
+    def _discriminator(self, critic: Critic, training: Rows) -> Objective:
         """D, which tells training images from the ends of ways."""
 
         def critic_loss(batch: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class C3LT(Explainer):
                 fake = self.decode(way[-1], part.pa)
             return tell_apart(critic(part.x), critic(fake))
 
-        return Player([critic], critic_loss)
+        return Objective([critic], critic_loss)
 
     def _maps(self, width: int) -> nn.Module:
         table = self.pairs_learned.table
@@ -152,23 +153,23 @@ class C3LT(Explainer):
             return PairMaps(width, self.hidden, table)
         return _Conditional(width, self.hidden, len(table))
 
-    def _loss(self, part: Rows, target: Tensor, critic: Critic | None) -> Tensor:
+    def _maps_loss(self, part: Rows, target: Tensor, critic: Critic | None) -> Tensor:
         there = self.walk(part.code, part.label, target)[-1]
         back = self.walk(there, target, part.label)[-1]
         both = self.decode(torch.cat([there, back]), {name: torch.cat([v, v]) for name, v in part.pa.items()})
         counterfactual, cycled = both.chunk(2)
-        members = self._explained.members(counterfactual)
+        members = self.explained.members(counterfactual)
         classification = -members.log_softmax(-1).gather(2, target.expand(len(members), -1)[..., None]).mean()
         proximity = _proximity(counterfactual, part.x).mean()
-        looks = [(cycled, part.x), *zip(self._features(cycled), self._features(part.x), strict=True)]
-        cycle = (sum(_gap(*look) for look in looks) / len(looks) + _gap(back, part.code)) / 2
+        compared = [(cycled, part.x), *zip(self._features(cycled), self._features(part.x), strict=True)]
+        cycle = (sum(_gap(*pair) for pair in compared) / len(compared) + _gap(back, part.code)) / 2
         loss = classification + self.proximity_weight * proximity + self.cycle_weight * cycle
         if critic is None:
             return loss
         return loss - self.adversarial_weight * nn.functional.softplus(critic(both)).mean() * 2
 
     def _features(self, x: Tensor) -> Sequence[Tensor]:
-        return self.perception(x) if self.perception is not None else [self._explained.members(x)]
+        return self.perception(x) if self.perception is not None else [self.explained.members(x)]
 
     # ------------------------------------------------------------------ asking
 
@@ -185,14 +186,14 @@ class C3LT(Explainer):
             way.append(code)
         return way
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         source = query.explained.predicted(query.members)
         self.pairs_learned.require(source, query.target, "C3LT")
         way = self.walk(query.start, source, query.target)
         found = verdict(query, way[-1].clone(), gamma=self.gamma, steps=self.steps)
         if stream:
             rows = torch.arange(query.rows, device=source.device)
-            found.trail.extend((rows, code) for code in [query.start, *way])
+            found.trajectory.extend((rows, code) for code in [query.start, *way])
         if self.refine:
             found = self._refined(query, found, stream=stream)
         return self._stretched(query, found, stream=stream)
@@ -202,13 +203,14 @@ class C3LT(Explainer):
 
         def evaluate(part: Query, code: Tensor) -> Evaluation:
             values = part.decode(code)
-            said = part.said(part.explained.members(values))
-            cost = cross_entropy(said) + self.proximity_weight * _proximity(values, part.x)
-            return Evaluation(cost, said.progress, part.met(said.progress, self.gamma), cost)
+            outputs = part.outputs(part.explained.members(values))
+            progress = outputs.progress
+            cost = cross_entropy(outputs) + self.proximity_weight * _proximity(values, part.x)
+            return Evaluation(loss=cost, progress=progress, met=part.met(progress, self.gamma), cost=cost)
 
         there, update = replace(query, start=found.code), Adam(self.refine_lr)
         better = search(there, evaluate, update, max_steps=self.refine, keep="best", stream=stream)
-        return replace(better, steps=better.steps + self.steps, trail=found.trail + better.trail[1:])
+        return replace(better, steps=better.steps + self.steps, trajectory=found.trajectory + better.trajectory[1:])
 
     def _stretched(self, query: Query, found: Found, *, stream: bool) -> Found:
         """Go further along the same change where that leads to the target."""
@@ -224,12 +226,12 @@ class C3LT(Explainer):
             found.steps[there] += 1
             found.reason[there] = further.reason[further.reached]
             if stream and len(there):
-                found.trail.append((there, code))
+                found.trajectory.append((there, code))
         return found
 
 
 def _proximity(x: Tensor, factual: Tensor) -> Tensor:
-    """What a change costs, (N,): its size, its entropy and its unevenness."""
+    """Cost of a change, (N,): its size, its entropy and its unevenness."""
     change = (x - factual).abs()
     mask = change.clamp(0, 1)
     return IMAGE * (change.flatten(1).mean(1) + vagueness(mask) + unevenness(mask))

@@ -39,5 +39,5 @@ class CEM(ElasticSearch):
 
     sign: ClassVar[Literal[-1, 0, 1]] = 1
 
-    def _penalty(self, query: Query, x: Tensor) -> Tensor:
-        return self._autoencoding(query, x, self.encode(x, query.pa))
+    def penalty(self, query: Query, x: Tensor) -> Tensor:
+        return self.autoencoding_error(query, x, self.encode(x, query.pa))

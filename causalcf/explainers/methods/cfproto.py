@@ -10,7 +10,9 @@ from torch import Tensor
 
 from causalcf.core.errors import ExplanationError
 from causalcf.explainers.elastic import ElasticSearch
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.found import Found
+from causalcf.explainers.learned import coded
+from causalcf.explainers.query import Query
 from causalcf.explainers.targets import squared_l2
 
 __all__ = ["CFProto"]
@@ -48,16 +50,16 @@ class CFProto(ElasticSearch):
 
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int) -> None:
-        codes, labels = self._encoded(data)
-        member = torch.nn.functional.one_hot(labels, self._explained.classes).to(codes)
+    def train(self, data: Any, seed: int) -> None:
+        codes, labels = coded(self, data)
+        member = torch.nn.functional.one_hot(labels, self.explained.classes).to(codes)
         # A class without rows has no prototype: NaN, which asking for it reports.
         self.prototypes = member.T @ codes / member.sum(0)[:, None]
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
-        return super()._find(query.given(prototype=self._prototypes_of(query)), stream=stream)
+    def find(self, query: Query, *, stream: bool) -> Found:
+        return super().find(query.given(prototype=self.prototypes_of(query)), stream=stream)
 
-    def _prototypes_of(self, query: Query) -> Tensor:
+    def prototypes_of(self, query: Query) -> Tensor:
         """(N, D) the target's, or that of the nearest class but the predicted one."""
         distances = torch.cdist(self.encode(query.x, query.pa), self.prototypes).nan_to_num(torch.inf)
         others = distances.scatter(1, query.target[:, None], torch.inf)
@@ -71,7 +73,7 @@ class CFProto(ElasticSearch):
             )
         return prototypes
 
-    def _penalty(self, query: Query, x: Tensor) -> Tensor:
+    def penalty(self, query: Query, x: Tensor) -> Tensor:
         code = self.encode(x, query.pa)
         pull = self.prototype_weight * squared_l2(code, query.constants["prototype"])
-        return self._autoencoding(query, x, code) + pull
+        return self.autoencoding_error(query, x, code) + pull

@@ -8,14 +8,15 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.nn import mlp
 from causalcf.core.settings import NATURAL
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.found import Found
 from causalcf.explainers.learned import Rows
 from causalcf.explainers.networks import one_hot
 from causalcf.explainers.path import verdict
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Query
 
 __all__ = ["CFRL"]
 
@@ -64,9 +65,9 @@ class CFRL(Explainer):
 
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int) -> None:
+    def train(self, data: Any, seed: int) -> None:
         rows = Rows.observed(self, data)
-        width, classes = rows.code.shape[1], self._explained.classes
+        width, classes = rows.code.shape[1], self.explained.classes
         self.scale = rows.code.abs().amax(0)
         self.actor = mlp([width + 2 * classes, self.hidden, self.hidden, width], nn.ReLU).to(rows.code)
         self.critic = mlp([2 * width + 2 * classes, self.hidden, self.hidden, 1], nn.ReLU).to(rows.code)
@@ -91,7 +92,7 @@ class CFRL(Explainer):
 
         size = min(self.fit_batch, len(rows))
         self.history = descend(
-            {"critic": Player([self.critic], critic_loss), "actor": Player([self.actor], actor_loss)},
+            {"critic": Objective([self.critic], critic_loss), "actor": Objective([self.actor], actor_loss)},
             len(rows), epochs=max(1, round(self.steps * size / len(rows))), batch_size=size, lr=self.lr,
             seed=seed, device=rows.code.device,
         )  # fmt: skip
@@ -105,9 +106,9 @@ class CFRL(Explainer):
         return self.critic(torch.cat([code, *self._asked(code, source, target), moved / self.scale], 1))[:, 0]
 
     def _asked(self, code: Tensor, source: Tensor, target: Tensor) -> list[Tensor]:
-        return [one_hot(c, self._explained.classes, code) for c in (source, target)]
+        return [one_hot(c, self.explained.classes, code) for c in (source, target)]
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         source = query.explained.predicted(query.members)
         return verdict(query, self.act(query.start, source, query.target), gamma=self.gamma, stream=stream)
 
@@ -145,7 +146,7 @@ class _Memory:
     def experience(self, batch: Tensor) -> None:
         """Act on some rows, with noise, and remember what came of it."""
         explainer, rows = self.explainer, self.rows[batch]
-        classes = explainer._explained.classes
+        classes = explainer.explained.classes
         shift = torch.randint(1, classes, (len(batch),), device=batch.device)
         target = (rows.label + shift) % classes
         if self.calls < explainer.warmup:
@@ -155,7 +156,7 @@ class _Memory:
             moved = moved + explainer.exploration * explainer.scale * torch.randn_like(moved)
             moved = moved.minimum(explainer.scale).maximum(-explainer.scale)
         x = explainer.mechanism.variable.project(explainer.decode(moved, rows.pa))
-        reward = (explainer._explained.predicted(explainer._explained.members(x)) == target).to(moved)
+        reward = (explainer.explained.predicted(explainer.explained.members(x)) == target).to(moved)
         at = (self.written + torch.arange(len(batch), device=batch.device)) % len(self.row)
         self.row[at], self.target[at], self.moved[at], self.reward[at] = batch, target, moved, reward
         self.written += len(batch)

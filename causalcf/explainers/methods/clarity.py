@@ -11,7 +11,8 @@ from causalcf.classifiers import Perceptrons, fit_classifier
 from causalcf.core.errors import ExplanationError
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query, Said
+from causalcf.explainers.learned import coded
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
@@ -57,32 +58,33 @@ class Clarity(GradientSearch):
     trains: ClassVar[bool] = True
     reads_codes: ClassVar[bool] = True
 
-    def _what(self) -> Explained:
+    def wrap_classifier(self) -> Explained:
         if self.classifier is None and self.label is None:
             raise ExplanationError(
                 "Clarity needs to know the classes: name their column, label='digit', or give a classifier to imitate."
             )
-        # The members come with `fit`; until then nothing is asked.
-        return super()._what() if self.classifier is not None else Explained(lambda codes: codes, self.variable)
+        if self.classifier is None:  # the members come with `fit`; until then nothing is asked
+            return Explained(lambda codes: codes, self.variable)
+        return super().wrap_classifier()
 
-    def _fit(self, data: Any, seed: int, *, batch_size: int = 128, lr: float = 2e-3, balanced: bool = False) -> None:
+    def train(self, data: Any, seed: int, *, batch_size: int = 128, lr: float = 2e-3, balanced: bool = False) -> None:
         """Train the members; the options are those of `classifiers.fit_classifier`."""
-        self._explained = self._what()  # of an earlier fit, the members are forgotten
-        codes, labels = self._encoded(data, self.label if self.classifier is None else None)
-        classes = self._explained.classes or int(labels.max()) + 1
+        self.explained = self.wrap_classifier()  # of an earlier fit, the members are forgotten
+        codes, labels = coded(self, data, self.label if self.classifier is None else None)
+        classes = self.explained.classes or int(labels.max()) + 1
         network = Perceptrons([codes.shape[1], *self.hidden, classes], size=self.members).to(codes)
         fit_classifier(
             network, codes, labels, epochs=self.epochs, batch_size=batch_size, lr=lr, adversarial=self.adversarial,
             balanced=balanced, seed=seed,
         )  # fmt: skip
         self.ensemble = network
-        self._restored()
+        self.restore()
 
-    def _restored(self) -> None:
-        self._explained = Explained(self.ensemble, self.variable, device=self.scm.device, dtype=self.scm.dtype)
+    def restore(self) -> None:
+        self.explained = Explained(self.ensemble, self.variable, device=self.scm.device, dtype=self.scm.dtype)
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return Adam(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        return cross_entropy(said) + self.distance_weight * l1(code, query.start)
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
+        return cross_entropy(outputs) + self.distance_weight * l1(code, query.start)

@@ -17,7 +17,8 @@ from causalcf.core.errors import ExplanationError
 from causalcf.data import columns
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.classifier import Explained
-from causalcf.explainers.query import REASONS, Found, Query
+from causalcf.explainers.found import REASONS, Found
+from causalcf.explainers.query import Query
 
 __all__ = ["CVE"]
 
@@ -60,64 +61,70 @@ class CVE(Explainer):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
     trains: ClassVar[bool] = True
 
-    def _what(self) -> Explained:
-        explained = super()._what()
+    def wrap_classifier(self) -> Explained:
+        explained = super().wrap_classifier()
         if not isinstance(self.classifier, nn.Module):
             raise ExplanationError("CVE edits what goes on inside a classifier: give a torch module, not a function.")
         return explained
 
-    def _fit(self, data: Any, seed: int) -> None:
+    def train(self, data: Any, seed: int) -> None:
         """Choose the distractors: rows of each class that f recognises."""
         values, _ = columns(data)
         scm = self.scm
         images = scm.variables[self.node].read(self.node, values[self.node], scm.dtype, scm.device)
-        explained = self._explained
+        explained = self.explained
         explained.check(self.node, images[: self.batch_size])
-        self._restored()
-        self._split.require_whole(images[:4])
+        self.restore()
+        self.split.require_whole(images[:4])
         with torch.no_grad():
-            said = torch.cat([explained.predicted(explained.members(part)) for part in images.split(self.batch_size)])
+            parts = images.split(self.batch_size)
+            predicted = torch.cat([explained.predicted(explained.members(part)) for part in parts])
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seeding.derive(seed, "cve")))
-        order = order.to(said.device)
+        order = order.to(predicted.device)
         self.images = {
-            code: images[order[said[order] == code][: self.distractors]] for code in range(explained.classes)
+            code: images[order[predicted[order] == code][: self.distractors]] for code in range(explained.classes)
         }
 
-    def _restored(self) -> None:
-        self._split = _Split(self.classifier, self.layer)
+    def restore(self) -> None:
+        self._split = Split(self.classifier, self.layer)
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    @property
+    def split(self) -> Split:
+        """The classifier in two parts; known once it is fitted."""
+        return self._split
+
+    def find(self, query: Query, *, stream: bool) -> Found:
         lacking = [code for code in query.target.unique().tolist() if not len(self.images[code])]
         if lacking:
             raise ExplanationError(
                 f"CVE has no image of the classes {lacking} to take cells from: f puts no training row into them."
             )
-        features = self._split.features(query.x)
+        features = self.split.features(query.x)
         other, distractor = self._nearest(query, features)
         edit = _Edit(features, other, query.x, distractor)
         swaps = min(self.max_swaps or edit.cells, edit.cells)
         rows = torch.arange(query.rows, device=features.device)
         steps = torch.zeros_like(rows)
-        trail = [(rows, edit.image.clone())]
+        trajectory = [(rows, edit.image.clone())]
         for _ in range(swaps):
-            going = rows[self._split.decide(edit.features[rows]).argmax(1) != query.target[rows]]
+            going = rows[self.split.decide(edit.features[rows]).argmax(1) != query.target[rows]]
             if not len(going):
                 break
             rows = going
             edit.swap(rows, *self._best(edit, rows, query.target[rows]))
             steps[rows] += 1
-            trail.append((rows, edit.image[rows].clone()))
+            trajectory.append((rows, edit.image[rows].clone()))
         members = query.explained.members(edit.image)
         reached = query.explained.predicted(members) == query.target
         reason = torch.where(reached, REASONS.index("reached"), REASONS.index("missed"))
-        return Found(edit.image, steps, reason, trail if stream else [])
+        return Found(code=edit.image, steps=steps, reason=reason, trajectory=trajectory if stream else [])
 
     def _nearest(self, query: Query, features: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and image of each row's distractor."""
         chosen, image = torch.empty_like(features), torch.empty_like(query.x)
         for code in query.target.unique().tolist():  # by class, not by row
             rows = torch.nonzero(query.target == code)[:, 0]
-            maps = self._split.features(self.images[code])
+            maps = self.split.features(self.images[code])
             best = torch.cdist(features[rows].flatten(1), maps.flatten(1)).argmin(1)
             chosen[rows], image[rows] = maps[best], self.images[code][best]
         return chosen, image
@@ -128,7 +135,7 @@ class CVE(Explainer):
         per_call = max(1, 4 * self.batch_size // edit.cells**2)
         for part, wanted in zip(rows.split(per_call), target.split(per_call), strict=True):
             tried = edit.all_swaps(part)
-            logits = self._split.decide(tried.flatten(0, 1)).unflatten(0, tried.shape[:2])
+            logits = self.split.decide(tried.flatten(0, 1)).unflatten(0, tried.shape[:2])
             score = logits.log_softmax(-1).gather(2, wanted[:, None, None].expand(-1, tried.shape[1], 1))[..., 0]
             score = score.unflatten(1, (edit.cells, edit.cells)).masked_fill(edit.swapped[part][..., None], -torch.inf)
             best = score.flatten(1).argmax(1)
@@ -174,7 +181,7 @@ class _Edit:
         self.image[rows] = torch.where(inside, moved, self.image[rows])
 
 
-class _Split:
+class Split:
     """A classifier in two parts: images to maps, and maps to logits."""
 
     def __init__(self, f: nn.Module, layer: str | None) -> None:
@@ -234,7 +241,7 @@ class _Split:
     def decide(self, features: Tensor) -> Tensor:
         """Logits of maps."""
         if self.tail is None:
-            raise ExplanationError("CVE has seen no image that it could take the shapes from: call features(x) first.")
+            raise ExplanationError("CVE takes the shapes from images, and was given none yet: call features(x) first.")
         layer = self.tail.get_submodule(self.name)
         handle = layer.register_forward_hook(lambda _m, _x, _out: features.clone())
         try:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import ExplanationError
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.found import Found
 from causalcf.explainers.learned import Rows, paired
 from causalcf.explainers.networks import Critic
 from causalcf.explainers.path import verdict
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Query
 
 __all__ = ["CycleGAN"]
 
@@ -67,7 +68,7 @@ class CycleGAN(Explainer):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int) -> None:
+    def train(self, data: Any, seed: int) -> None:
         self.learned, rows = paired(self, self.pairs, Rows.observed(self, data))
         channels = rows.x.shape[1]
         count = int(self.learned.table.max()) + 1
@@ -76,7 +77,7 @@ class CycleGAN(Explainer):
             for number in range(count)
         ).to(rows.x)
         self.history: list[dict[str, float]] = []
-        for a, b in self.pairs if self.pairs is not None else combinations(range(self._explained.classes), 2):
+        for a, b in self.pairs if self.pairs is not None else combinations(range(self.explained.classes), 2):
             self.history += self._fit_pair(rows.x[rows.label == a], rows.x[rows.label == b], a, b, seed)
 
     def _fit_pair(self, of_a: Tensor, of_b: Tensor, a: int, b: int, seed: int) -> list[dict[str, float]]:
@@ -107,16 +108,16 @@ class CycleGAN(Explainer):
             ]
             return 0.5 * torch.stack(losses).sum()
 
-        players = {
-            "translators": Player([there, back], translators_loss),
-            "discriminators": Player([d_a, d_b], discriminators_loss),
+        objectives = {
+            "translators": Objective([there, back], translators_loss),
+            "discriminators": Objective([d_a, d_b], discriminators_loss),
         }
         return descend(
-            players, min(len(of_a), len(of_b)), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr,
+            objectives, min(len(of_a), len(of_b)), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr,
             betas=(0.5, 0.999), decay=True, seed=seed, device=of_a.device,
         )  # fmt: skip
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         source = query.explained.predicted(query.members)
         self.learned.require(source, query.target, "CycleGAN")
         number = self.learned.table[source, query.target]

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.core.descent import Player, descend
+from causalcf.core.descent import Objective, descend
 from causalcf.core.settings import Range
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.found import Found
 from causalcf.explainers.learned import Rows, paired
 from causalcf.explainers.networks import Critic, fool, one_hot, tell_apart, unevenness, vagueness
 from causalcf.explainers.path import verdict
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Query
 
 __all__ = ["ExplainGAN"]
 
@@ -76,16 +77,16 @@ class ExplainGAN(Explainer):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
     trains: ClassVar[bool] = True
 
-    def _fit(self, data: Any, seed: int) -> None:
+    def train(self, data: Any, seed: int) -> None:
         self.learned, rows = paired(self, self.pairs, Rows.observed(self, data))
-        self._explained.check_gradient(rows.x[:1])
-        classes, shape = self._explained.classes, rows.x.shape[1:]
+        self.explained.check_gradient(rows.x[:1])
+        classes, shape = self.explained.classes, rows.x.shape[1:]
         self.painter = _Painter(shape, classes, self.latent, self.width, self.kappa).to(rows.x)
         critic = Critic(shape, classes).to(rows.x)
 
         def painter_loss(batch: Tensor) -> Tensor:
             part = rows[batch]
-            return self._loss(part, self.learned.draw(part.label), critic)
+            return self._painter_loss(part, self.learned.draw(part.label), critic)
 
         def critic_loss(batch: Tensor) -> Tensor:
             part = rows[batch]
@@ -95,16 +96,16 @@ class ExplainGAN(Explainer):
             return tell_apart(_of(critic(part.x), part.label), _of(critic(fake), target))
 
         self.history = descend(
-            {"painter": Player([self.painter], painter_loss), "discriminator": Player([critic], critic_loss)},
+            {"painter": Objective([self.painter], painter_loss), "discriminator": Objective([critic], critic_loss)},
             len(rows), epochs=self.epochs, batch_size=self.fit_batch, lr=self.lr, betas=(0.5, 0.999), decay=True,
             seed=seed, device=rows.x.device,
         )  # fmt: skip
 
-    def _loss(self, part: Rows, target: Tensor, critic: nn.Module) -> Tensor:
+    def _painter_loss(self, part: Rows, target: Tensor, critic: nn.Module) -> Tensor:
         paint, mask = self.painter(part.x, target)
         own, _ = self.painter(part.x, part.label)
         composed = torch.lerp(part.x, paint, mask)
-        members = self._explained.members(composed)
+        members = self.explained.members(composed)
         crossed = -members.log_softmax(-1).gather(2, target.expand(len(members), -1)[..., None]).mean()
         outside = ((1 - mask) * (paint - part.x)).abs().mean()
         count = F.relu(mask.flatten(1).mean(1) - self.kappa).square().mean()
@@ -115,7 +116,7 @@ class ExplainGAN(Explainer):
         """x' (N, C, H, W) of images and targets."""
         return torch.lerp(x, *self.painter(x, target))
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         self.learned.require(query.explained.predicted(query.members), query.target, "ExplainGAN")
         return verdict(query, self.compose(query.x, query.target), gamma=self.gamma, stream=stream)
 

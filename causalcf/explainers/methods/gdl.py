@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query, Said
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Adam, Descent, Evaluation, Update
 from causalcf.explainers.settings import Share
 from causalcf.explainers.targets import squared_error
@@ -53,13 +53,13 @@ class GDL(GradientSearch):
 
     regression: ClassVar[bool] = True
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return Adam(self.lr) if self.optimizer == "adam" else Descent(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        return squared_error(said, self.probability)
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
+        return squared_error(outputs, self.probability)
 
-    def _evaluate(self, query: Query, code: Tensor) -> Evaluation:
-        said = super()._evaluate(query, code)
-        near = said.loss <= self.tolerance**2
-        return Evaluation(said.loss, said.progress, near if query.explained.regression else near & said.met)
+    def evaluate(self, query: Query, code: Tensor) -> Evaluation:
+        evaluation = super().evaluate(query, code)
+        near = evaluation.loss <= self.tolerance**2
+        return replace(evaluation, met=near if query.explained.regression else near & evaluation.met)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query, Said
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
@@ -43,8 +43,8 @@ class ImageGradient(GradientSearch):
 
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return Adam(self.lr, supported=True)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        return cross_entropy(said) + self.distance_weight * l1(values, query.x)
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
+        return cross_entropy(outputs) + self.distance_weight * l1(values, query.x)

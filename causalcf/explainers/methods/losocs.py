@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from torch import Tensor
 
 from causalcf.core.settings import Range
+from causalcf.explainers.found import Found
 from causalcf.explainers.gradient import GradientSearch
 from causalcf.explainers.path import paced
-from causalcf.explainers.query import Found, Query, Said
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.settings import Share
 from causalcf.explainers.targets import log_odds, logit, squared_l2
@@ -57,18 +58,18 @@ class LoSoCs(GradientSearch):
 
     regression: ClassVar[bool] = True
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
-        found = super()._find(query, stream=stream)
+    def find(self, query: Query, *, stream: bool) -> Found:
+        found = super().find(query, stream=stream)
         if not stream or self.frames is None:
             return found
-        return replace(found, trail=paced(query, found.trail, frames=self.frames, pace=self.pace))
+        return replace(found, trajectory=paced(query, found.trajectory, frames=self.frames, pace=self.pace))
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return Adam(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
         odds = self.raises == "log odds" and not query.explained.regression
-        loss = -(log_odds(said) if odds else logit(said))
+        loss = -(log_odds(outputs) if odds else logit(outputs))
         if not self.plausibility:
             return loss
         return loss + self.plausibility * squared_l2(self.encode(values, query.pa), code)

@@ -8,8 +8,9 @@ from typing import Annotated
 from causalcf.core.errors import MechanismError
 from causalcf.core.settings import NATURAL, Range
 from causalcf.explainers.base import Explainer
+from causalcf.explainers.found import Found
 from causalcf.explainers.path import follow, line
-from causalcf.explainers.query import Found, Query
+from causalcf.explainers.query import Query
 from causalcf.mechanisms import MixtureAE
 
 __all__ = ["MixtureSearch"]
@@ -31,7 +32,7 @@ class MixtureSearch(Explainer):
     Args:
         gamma: Probability of the target to cross, the paper's T.
         tolerance: A row ends where its probability is above that by at most as much.
-        alphas: Points of the first look.
+        alphas: Points of the coarse grid.
         halvings: Of the bracket, at most.
         frames: Length of the stream.
 
@@ -63,7 +64,7 @@ class MixtureSearch(Explainer):
     def sites(self) -> tuple[str, ...]:
         return ("z",)
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         means = self.mechanism.get_parameter("means")
         classes = query.members.shape[2]
         if len(means) != classes:

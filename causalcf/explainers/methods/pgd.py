@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query, Said
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Keep, Sign, Update
 from causalcf.explainers.targets import cross_entropy
 
@@ -46,8 +46,8 @@ class PGD(GradientSearch):
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
     keep: ClassVar[Keep] = "last"
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return Sign(self.step, self.radius)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        return cross_entropy(said)
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
+        return cross_entropy(outputs)

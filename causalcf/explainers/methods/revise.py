@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query, Said
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Adam, Update
 from causalcf.explainers.targets import cross_entropy, l1
 
@@ -39,8 +39,8 @@ class REVISE(GradientSearch):
     distance_weight: float = 1e-3
     lr: float = 0.1
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return Adam(self.lr)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        return cross_entropy(said) + self.distance_weight * l1(values, query.x)
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
+        return cross_entropy(outputs) + self.distance_weight * l1(values, query.x)

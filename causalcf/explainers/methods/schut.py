@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from causalcf.explainers.gradient import GradientSearch
-from causalcf.explainers.query import Query, Said
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import GreedyCoordinate, Update
 from causalcf.explainers.targets import cross_entropy
 
@@ -43,8 +43,8 @@ class Schut(GradientSearch):
 
     acts_on: ClassVar[Literal["latents", "node"]] = "node"
 
-    def _update(self) -> Update:
+    def update(self) -> Update:
         return GreedyCoordinate(self.delta, self.times)
 
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
-        return cross_entropy(said)
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
+        return cross_entropy(outputs)
