@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
+from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.core.errors import CausalCFError
@@ -71,6 +71,7 @@ COMMANDS = (
 )
 
 DATA_COMMANDS = (
+    Command("faces", data_faces, "Example: causalcf data faces --out data/faces --layout celeba --rows 20000"),
     Command(
         "morphomnist",
         data_morphomnist,

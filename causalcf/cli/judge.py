@@ -73,7 +73,7 @@ def evaluate(
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(
-            f"'{data}' has no known truth. Data sets that have one: digits, morphomnist. Name scores that need"
+            f"'{data}' has no known truth. Data sets that have one: digits, morphomnist, faces. Name scores that need"
             " none: --metric composition."
         )
     records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
@@ -206,7 +206,7 @@ def benchmark_truth(
 
     test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
-        raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist.")
+        raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist, faces.")
     entries: list[tuple[str, Any]] = [
         (name, (name, lambda name=name: name)) for name in ("re-rendering", "intensity ratio", "identity")
     ]

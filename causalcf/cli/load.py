@@ -106,6 +106,7 @@ def load_data(
         "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
         "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
         "celeba-complex": lambda: datasets.CelebA(root, split, graph="celeba-complex"),  # type: ignore[arg-type]
+        "faces": lambda: datasets.Faces(split),  # type: ignore[arg-type]
         "adult": lambda: datasets.Adult(root, split),  # type: ignore[arg-type]
     }
     if name not in loaders:
@@ -266,7 +267,7 @@ def _perception(vgg: Path | None) -> Any:
 def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
     """The true counterfactual of some rows of a data set."""
     if not hasattr(table, "truth"):
-        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits and morphomnist do.")
+        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits, morphomnist and faces do.")
     return table.truth(x, do)
 
 

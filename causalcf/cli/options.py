@@ -43,7 +43,7 @@ Seed = Annotated[int, typer.Option(help="What every random choice follows from."
 
 
 DataName = Annotated[
-    str, typer.Option(help="A data set (digits, morphomnist, mnist, celeba, adult) or the path of a CSV file.")
+    str, typer.Option(help="A data set (digits, morphomnist, mnist, faces, celeba, adult) or the path of a CSV file.")
 ]
 
 

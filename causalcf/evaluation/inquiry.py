@@ -36,7 +36,7 @@ BATCH = 500
 
 NEEDS = {
     "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
-    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Bars)",
+    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Faces, Bars)",
     "reference": "reference= (real images: the training split)",
     "latents": "latents= (an SCM with the image as its one node and a VAE)",
     "image": "a graph with an image",
