@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from causalcf.core.errors import DataError, InterventionError, SupportError
 from causalcf.datasets import CelebA, Faces
 from causalcf.datasets.faces import ATTRIBUTES, HAIR, write
+from causalcf.datasets.faces.model import fill_in
 from causalcf.datasets.faces.renderer import render
 
 SOME = {"male": 1, "age": 70.0, "smile": 0.9, "eyeglasses": 1, "beard": 1, "bald": 1, "hair": 3}
@@ -243,6 +244,12 @@ def test_attributes_act_where_they_should(faces):
     for name in ATTRIBUTES:
         assert not touched[name][:, :6, :6].any()
         assert not touched[name][:, :6, -6:].any()
+
+
+def test_everything_is_drawn_on_the_noises_device_without_looking_at_it():
+    """On torch's device without memory, a constant left on the CPU and a look at a value are both errors."""
+    noise = {name: value.to("meta") for name, value in Faces(rows=3).noise.items()}
+    assert render(fill_in(noise, {}), noise, 64, 64).device.type == "meta"
 
 
 def test_pictures_are_varied_and_use_the_range(faces):

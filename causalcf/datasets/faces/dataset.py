@@ -14,7 +14,7 @@ from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split
 from causalcf.datasets.faces.credit import Credit, credit, directions
 from causalcf.datasets.faces.drawn import Drawn
-from causalcf.datasets.faces.model import ATTRIBUTES, attributes_of, draw_noise, fill_in
+from causalcf.datasets.faces.model import ATTRIBUTES, draw_noise, fill_in
 from causalcf.datasets.faces.renderer import render
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables.codes import Categorical
@@ -60,6 +60,9 @@ class Faces(Dataset):
         seed: What they are drawn with.
         confounding: Correlation of the noise of age and of eyeglasses, -1 to 1; 0 makes them independent.
 
+    Attributes:
+        noise: All noise, name -> (N,): what a row is drawn from, besides what is done to it.
+
     Raises:
         DataError: No such split, or a number that cannot be.
 
@@ -92,7 +95,7 @@ class Faces(Dataset):
         self.size = size
         self.noise = draw_noise(rows, (seed, SPLITS.index(split)), confounding)
         self._drawn = Drawn(self.draw, (rows, 3, size, size))
-        super().__init__(attributes_of(self.noise), _graph(size))
+        super().__init__(fill_in(self.noise, {}), _graph(size))
 
     @overload
     def __getitem__(self, key: str) -> Tensor: ...

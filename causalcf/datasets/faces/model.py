@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ATTRIBUTES", "HAIR", "attributes_of", "draw_noise", "fill_in"]
+__all__ = ["ATTRIBUTES", "HAIR", "draw_noise", "fill_in"]
 
 Columns = Mapping[str, Tensor]
 
@@ -79,17 +79,12 @@ def _uniform(rows: int, stream: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(((steps + 0.5) / 2**23).astype(np.float32))
 
 
-def attributes_of(noise: Columns) -> dict[str, Tensor]:
-    """The attributes that follow from noise: bool, float32 or, for hair, long, of shape (N,)."""
-    return fill_in(noise, {})
-
-
 def fill_in(noise: Columns, known: Columns) -> dict[str, Tensor]:
-    """The attributes that follow from noise when some are given: those keep their values, whatever their causes.
+    """The attributes that follow from noise: bool, float32 or, for hair, long, of shape (N,).
 
     Args:
         noise: From `draw_noise`.
-        known: attribute -> value for each row: what was acted on.
+        known: attribute -> value for each row: what was acted on, which keeps its value whatever its causes.
     """
     found: dict[str, Tensor] = dict(known)
     for name in ATTRIBUTES:
