@@ -40,6 +40,7 @@ def test_an_ordinary_question_passes(scm: ccf.SCM) -> None:
         "brightness",
         "width.u",
         "brightness.u",
+        "image",
         "image.z",
         "image.eps",
     }
@@ -134,3 +135,62 @@ def test_an_answer_without_a_model_says_so(scm: ccf.SCM) -> None:
     answer = replace(scm.counterfactual(Bars(2)[:], {"width": 2.0}, seed=0), origin=None)
     with pytest.raises(DataError, match="does not know its model"):
         answer.check()
+
+
+@pytest.mark.parametrize(("share", "rare"), [(0.0005, True), (0.002, False), (0.005, False)])
+def test_a_value_of_one_row_in_a_thousand_is_where_extrapolation_begins(share: float, rare: bool) -> None:
+    rows = {"c": torch.arange(20_000) < 20_000 * share, "y": torch.zeros(20_000)}
+    scm = ccf.SCM([("c", "y")], {"c": ccf.Boolean(), "y": ccf.Real()}).fit(rows, epochs=1, seed=0, progress=False)
+    x = {"c": torch.tensor([False]), "y": torch.zeros(1)}
+    (finding,) = scm.counterfactual(x, {"c": True}, seed=0).check().of("c")
+    assert finding.found.item() == pytest.approx(share, rel=0.4)
+    assert bool(finding.unusual) is rare
+    assert finding.typical == "above 0.001"
+
+
+def test_noise_of_one_draw_in_a_thousand_is_where_extrapolation_begins() -> None:
+    """A standard normal is beyond 2.9 in 4 of 1,000 draws, and beyond 3.8 in 1 of 7,000."""
+    rows = {"a": torch.randn(2000), "y": torch.randn(2000)}
+    linear = {node: ccf.mechanisms.LinearGaussian() for node in rows}
+    scm = ccf.SCM([("a", "y")], {node: ccf.Real() for node in rows}, linear).fit(rows, seed=0, progress=False)
+    x = {"a": torch.zeros(3), "y": torch.tensor([0.0, 2.9, 3.8])}
+    (finding,) = scm.counterfactual(x, {"a": 0.5}, seed=0).check().of("y.u")
+    assert 0.002 < finding.found[1].item() < 0.008
+    assert finding.unusual.tolist() == [False, False, True]
+    acted = {"a": 0.0, "y": torch.tensor([0.0, 2.9, 3.8])}
+    (joint,) = [f for f in scm.counterfactual(x, acted, seed=0).check().of("y") if f.what.startswith("tail")]
+    assert joint.unusual.tolist() == [False, False, True]
+
+
+def _linear(data: dict[str, torch.Tensor], edges: list[tuple[str, str]]) -> ccf.SCM:
+    linear = {node: ccf.mechanisms.LinearGaussian() for node in data}
+    return ccf.SCM(edges, mechanisms=linear).fit(data, seed=0, progress=False)
+
+
+def test_causes_that_go_together_and_are_acted_on_apart_are_named() -> None:
+    a, e, f = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
+    data = {"a": a, "b": a + 0.01 * e, "y": 2 * a + 0.3 * f}
+    scm = _linear(data, [("a", "b"), ("a", "y"), ("b", "y")])
+    x = {node: value[:20] for node, value in data.items()}
+    (apart,) = [f for f in scm.counterfactual(x, {"b": ccf.shift(1.0)}).check().of("y") if "together" in f.what]
+    assert bool(apart.unusual.all()), "each is in its range, the pair of them was never seen"
+    (both,) = [f for f in scm.counterfactual(x, {"a": ccf.shift(0.2)}).check().of("y") if "together" in f.what]
+    assert not bool(both.unusual.any()), "b follows a"
+
+
+@pytest.mark.parametrize(("value", "unseen"), [(30.0, True), (20.0, False), (10.0, False), (5.0, True)])
+def test_a_value_between_the_steps_of_a_coarse_grid_is_named(value: float, unseen: bool) -> None:
+    dose = torch.tensor([0.0, 10.0, 20.0, 40.0])[torch.arange(400) % 4]
+    scm = _linear({"dose": dose, "y": dose + torch.randn(400)}, [("dose", "y")])
+    check = scm.counterfactual({"dose": dose[:5], "y": dose[:5]}, {"dose": value}).check()
+    assert bool(check.extrapolates.all()) == unseen
+
+
+def test_a_value_between_the_data_and_a_mark_for_missing_is_named() -> None:
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    data = {"x": torch.where(torch.arange(1000) % 50 == 0, -9999.0, x), "y": x}
+    with pytest.warns(UserWarning, match="'x': 0.02 of the values lie over 50 interquartile ranges"):
+        scm = _linear(data, [("x", "y")])
+    rows = {node: value[1:6] for node, value in data.items()}
+    assert bool(scm.counterfactual(rows, {"x": -50.0}).check().of("x")[1].unusual.all())
+    assert not bool(scm.counterfactual(rows, {"x": 1.0}).check().extrapolates.any())

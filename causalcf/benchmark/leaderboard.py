@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import runpy
 import time
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from causalcf.benchmark.setup import fingerprint
+from causalcf.core.digests import digest
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
@@ -21,12 +21,16 @@ from causalcf.data import Batch
 from causalcf.evaluation.evaluate import select_rows
 from causalcf.evaluation.inquiry import other_values
 from causalcf.mechanisms import Mechanism
+from causalcf.metrics import METRICS
 from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["TRUTH_SEEDS", "file_digest", "fitted_once", "leaderboard", "read_mechanism_file", "truth_row"]
 
 TRUTH_SEEDS = (0, 1, 2)
 """The frozen seeds of the leaderboard of true counterfactuals."""
+
+AT_ONCE = 250
+"""Rows that a model is asked about at once."""
 
 Answer = Callable[[Batch, Mapping[str, Tensor]], Mapping[str, Tensor]]
 
@@ -66,7 +70,7 @@ def truth_row(
     """
     from causalcf.evaluation.evaluate import _truth_of
 
-    line: dict[str, Any] = {"name": name, "n": n, "seeds": list(seeds), "unit": "grey levels"}
+    line: dict[str, Any] = {"name": name, "n": n, "seeds": list(seeds), "unit": METRICS["truth error"].unit}
     drawn: dict[int, Mapping[str, Tensor]] = {}  # the factual images, whatever is acted on
     for node in nodes:
         means, seconds = [], 0.0
@@ -178,7 +182,7 @@ def read_mechanism_file(path: Path) -> Any:
 
 def file_digest(path: Path) -> str:
     """A digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return digest(path.read_bytes(), digits=12)
 
 
 def fitted_once(
@@ -198,7 +202,7 @@ def fitted_once(
     if not isinstance(found, Mechanism):
         return found
     data, mechanisms = train(), {"image": found}
-    key = hashlib.sha256(f"{file_digest(path)} {fingerprint(data)}".encode()).hexdigest()[:12]
+    key = digest(f"{file_digest(path)} {fingerprint(data)}", digits=12)
     kept = Path(folder) / f"{path.stem}-{key}.safetensors"
     if kept.is_file():
         return StructuralCausalModel.load(kept, mechanisms=mechanisms, device=device)
@@ -217,11 +221,8 @@ def _drawn_again(data: Any, x: Batch, workers: int) -> Mapping[str, Tensor]:
 
 def _answered(answer: Any, x: Batch, node: str, values: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
     if isinstance(answer, StructuralCausalModel):
-        parts = [
-            answer.counterfactual(x[i : i + 250], {node: values[i : i + 250]}, seed=0)["image"].cpu()
-            for i in range(0, x.rows, 250)
-        ]
-        return torch.cat(parts)
+        parts = zip(x.blocks(AT_ONCE), values.split(AT_ONCE), strict=True)
+        return torch.cat([answer.counterfactual(rows, {node: some}, seed=0)["image"].cpu() for rows, some in parts])
     if answer == "identity":
         return x["image"]
     if answer == "intensity ratio":

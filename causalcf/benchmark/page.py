@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from causalcf.benchmark.cells import Table, number, shown
 from causalcf.benchmark.published import PUBLISHED
 from causalcf.benchmark.setup import Benchmark
-from causalcf.benchmark.tables import Table, number, shown, tables
+from causalcf.benchmark.tables import tables
+from causalcf.catalogue import DATASETS
 from causalcf.evaluation.records import Record, Records
 
 __all__ = ["markdown", "page"]
 
-TITLES = {"morphomnist": "MorphoMNIST", "celeba": "CelebA", "celeba-complex": "CelebA, complex graph"}
-
 TEMPLATES = Path(__file__).parent
+
+
+def title_of(name: str) -> str:
+    """A data set's name in reports; what has no row in the catalogue is called as it is."""
+    return DATASETS[name].title if name in DATASETS else name
 
 
 def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Records]) -> str:
@@ -35,7 +40,7 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
     acted = benchmark.nodes[0]
     introduction = [
         f"Counterfactual images by {len(rows)} model{'s' if len(rows) > 1 else ''}, on {n:,} test rows of"
-        f" {TITLES.get(benchmark.name, benchmark.name)}: what would each picture have been, had one of its causes been"
+        f" {title_of(benchmark.name)}: what would each picture have been, had one of its causes been"
         f" another? do({acted}) sets {acted} and lets all that follows from it follow. One node is acted on at a"
         " time; each row's value is drawn from the test marginal, in another of ten bins (or another category).",
         "How to read the tables. Blue lines are ours, with a 95 % bootstrap interval. The lines below them score, in"
@@ -49,7 +54,7 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
         "Arrows say which way is better. A dash: not known, or not defined for this model; why is said at the end.",
     ]
     return environment.get_template("benchmark.html").render(
-        title=f"Counterfactual images on {TITLES.get(benchmark.name, benchmark.name)}",
+        title=f"Counterfactual images on {title_of(benchmark.name)}",
         made=f"causalcf {any_row['provenance']['versions']['causalcf']}, {any_row['provenance']['date']}",
         introduction=introduction,
         findings=findings(benchmark, records),

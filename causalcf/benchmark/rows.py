@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from causalcf.benchmark.figures import figures
 from causalcf.benchmark.page import markdown, page
 from causalcf.benchmark.published import PUBLISHED
 from causalcf.benchmark.setup import Benchmark, fingerprint
+from causalcf.core.digests import digest, named
 from causalcf.core.errors import DataError
 from causalcf.core.files import write_csv, write_json
 from causalcf.core.provenance import lineage, provenance
@@ -177,12 +179,11 @@ def _images_per_second(scm: StructuralCausalModel, x: Batch, image: str) -> floa
 
 def identity(scm: StructuralCausalModel) -> str:
     """A digest of what decides a model's answers: each mechanism's type, settings and weights."""
-    digest = hashlib.sha256()
+    parts: list[str | Tensor] = []
     for node, mechanism in scm.mechanisms.items():
-        digest.update(json.dumps([node, type(mechanism).__name__, mechanism.config]).encode())
-        for name, tensor in sorted(mechanism.saved_state().items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+        parts.append(json.dumps([node, type(mechanism).__name__, mechanism.config]))
+        parts += named(dict(sorted(mechanism.saved_state().items())))
+    return digest(*parts, digits=12)
 
 
 def _judges(benchmark: Benchmark) -> list[str]:

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import floor, log10
+from dataclasses import dataclass
 from typing import Any
 
+from causalcf.benchmark.cells import DASH, Cell, Line, Table, quoted, shown
 from causalcf.benchmark.setup import Benchmark
 from causalcf.evaluation.records import Record, Records
+from causalcf.evaluation.scores.uncertainty import LOG_DENSITY
+from causalcf.metrics import METRICS, Metric
 from causalcf.scm.residual import residual_label
 
-__all__ = ["Table", "number", "shown", "tables"]
-
-
-@dataclass
-class Cell:
-    text: str
-    interval: str = ""
-
-
-@dataclass
-class Line:
-    name: str
-    cells: list[Cell]
-    kind: str = ""
-    first: bool = False
-
-
-@dataclass
-class Table:
-    """A table as the page and the Markdown show it.
-
-    Args:
-        title: Its heading.
-        text: Paragraphs above it.
-        header: Names of its columns, that of the models first.
-        rows: Its lines.
-        groups: Names over runs of columns after the first, with their lengths.
-    """
-
-    title: str
-    text: list[str]
-    header: list[str]
-    rows: list[Line]
-    groups: list[tuple[str, int]] = field(default_factory=list)
+__all__ = ["tables"]
 
 
 def tables(
@@ -77,16 +46,25 @@ def _summary_columns(benchmark: Benchmark, records: Mapping[str, Records]) -> li
     first = next(iter(records.values()))
     acted = [do for do in benchmark.nodes if _scored(records, do)]
     columns = [
-        Column("truth error of the image, grey levels ↓", f"do({do})", [{"metric": "truth error", "do": do, "node": n}])
+        Column(
+            f"truth error of the image, {METRICS['truth error'].heading}",
+            f"do({do})",
+            [{"metric": "truth error", "do": do, "node": n}],
+        )
         for do in acted
         for n in _scored(records, do)
         if n in {judge.node for judge in benchmark.predictors.values()}
     ]
     lpips = bool(first.select(metric="composition(1) lpips"))
-    for suffix, group, at in (("", "composition, grey levels ↓", 0), (" lpips", "composition, LPIPS ↓", 4)):
+    for suffix, measure, at in (("", "composition", 0), (" lpips", "lpips", 4)):
         if not suffix or lpips:
             columns += [
-                Column(group, _cycles(c), [{"metric": f"composition({c}){suffix}"}], ("composition", at + i))
+                Column(
+                    f"composition, {METRICS[measure].heading}",
+                    _cycles(c),
+                    [{"metric": f"composition({c}){suffix}"}],
+                    ("composition", at + i),
+                )
                 for i, c in enumerate((1, 10))
             ]
     places = iter(range(100))
@@ -98,10 +76,10 @@ def _summary_columns(benchmark: Benchmark, records: Mapping[str, Records]) -> li
             for do, at in zip(benchmark.nodes, places, strict=False)
         ]
     sampled = _metric_of(records, "sample fid")
-    columns += [Column("samples", "FID ↓", [{"metric": sampled}])] if sampled else []
+    columns += [Column("samples", f"FID {METRICS['fid'].arrow}", [{"metric": sampled}])] if sampled else []
     cld = [{"metric": "cld", "do": do} for do in benchmark.nodes if _metric_of(records, "cld")]
-    columns += [Column("mean over actions", "CLD ↓", cld, ("realism", 1))] if cld else []
-    return [*columns, Column("log density", "nats ↑", [{"metric": "log density"}])]
+    columns += [Column("mean over actions", f"CLD {METRICS['cld'].arrow}", cld, ("realism", 1))] if cld else []
+    return [*columns, Column("log density", LOG_DENSITY.heading, [{"metric": "log density"}])]
 
 
 def _summary_table(
@@ -126,7 +104,7 @@ def _summary_table(
             table, at = column.published or ("", 0)
             numbers = published.get(table, {}).get(model, ())
             if at < len(numbers) and numbers[at] is not None:
-                cells[k] = Cell(_quoted(numbers[at]))
+                cells[k] = Cell(quoted(numbers[at]))
         lines.append(Line(f"{model} (published)", [*cells, *[Cell(DASH)] * len(COSTS)], "published", first=i == 0))
     text = [
         "Each score is explained, with its interval, in the tables below. Truth error: distance to the true"
@@ -148,7 +126,6 @@ def _summary_table(
 
 BESIDES = {"truth": "the truth", "identity": "doing nothing", "noise": "noise"}
 COSTS = ("parameters", "training", "images/s")
-DASH = "–"
 
 
 def _costs(facts: Mapping[str, Any]) -> list[Cell]:
@@ -264,9 +241,9 @@ def _effect(judge: Any) -> str:
 
 
 def _measured(target: str, judge: Any) -> str:
-    unit = judge.variable.unit
-    measure = "F1" if judge.classes == 2 else "accuracy" if judge.classes else f"MAE{', ' if unit else ''}{unit}"
-    return f"{target}: {measure} {'↑' if judge.classes else '↓'}"
+    measure: Metric = METRICS["f1" if judge.classes == 2 else "accuracy" if judge.classes else "absolute error"]
+    unit = measure.unit_for(judge.variable.unit)
+    return f"{target}: {unit if judge.classes else ', '.join(filter(None, ['MAE', unit]))} {measure.arrow}"
 
 
 def _on_real_images(judge: Any) -> Cell:
@@ -277,7 +254,11 @@ def _on_real_images(judge: Any) -> Cell:
 
 
 def _composition_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> Table:
-    parts = [("", "grey levels"), (" embedding", "judges' features"), (" lpips", "LPIPS")]
+    parts = [
+        ("", METRICS["composition"].unit),
+        (" embedding", f"judges' {METRICS['embedding distance'].unit}"),
+        (" lpips", METRICS["lpips"].unit),
+    ]
     there = [part for part in parts if _metric_of(records, f"composition(1){part[0]}")]
     wanted = [{"metric": f"composition({c}){suffix}"} for suffix, _ in there for c in (1, 10)]
     columns = [i for k, part in enumerate(parts) if part in there for i in (2 * k, 2 * k + 1)]
@@ -301,8 +282,8 @@ def _composition_table(records: Mapping[str, Records], published: Mapping[str, A
 def _reversibility_table(benchmark: Benchmark, records: Mapping[str, Records]) -> Table:
     wanted = [{"metric": "reversibility", "do": do} for do in benchmark.nodes]
     text = [
-        "Distance to the factual image, in grey levels, after acting and then acting back. Lower is better; doing"
-        " nothing scores 0. Nodes that no action can reach stayed what they were, bit for bit, in "
+        f"Distance to the factual image, in {METRICS['reversibility'].unit}, after acting and then acting back. Lower"
+        " is better; doing nothing scores 0. Nodes that no action can reach stayed what they were, bit for bit, in "
         + _share_unchanged(records)
         + " of all rows and questions."
     ]
@@ -326,13 +307,13 @@ def _realism_table(records: Mapping[str, Records], published: Mapping[str, Any])
         " features, 0 for the same distribution). Lower is better. Fewer images raise it: the line 'doing nothing' is"
         " what real test images score." + ("" if judge == "inception" else other)
     ]
-    quoted = [
-        Line(f"{model} (published, Inception)", [Cell(_quoted(fid)), *[Cell("")] * (len(wanted) - 1)], "published")
+    theirs = [
+        Line(f"{model} (published, Inception)", [Cell(quoted(fid)), *[Cell("")] * (len(wanted) - 1)], "published")
         for model, (fid, _) in published.get("realism", {}).items()
     ]
     named = {"one at random": "action at random", "": "samples"}
     header = ["model", *[named.get(w["do"], f"do({w['do']})") for w in wanted]]
-    return Table("Realism: FID", text, header, [*_lines(records, wanted), *quoted] if wanted else [])
+    return Table("Realism: FID", text, header, [*_lines(records, wanted), *theirs] if wanted else [])
 
 
 _CLD = {
@@ -401,7 +382,7 @@ def _published(table: Mapping[str, Sequence[float]], columns: Sequence[int], wid
     if len(columns) != width:
         return []
     return [
-        Line(f"{model} (published)", [Cell(_quoted(numbers[i])) for i in columns], "published", first=k == 0)
+        Line(f"{model} (published)", [Cell(quoted(numbers[i])) for i in columns], "published", first=k == 0)
         for k, (model, numbers) in enumerate(table.items())
     ]
 
@@ -413,26 +394,3 @@ def _cell(found: Records) -> Cell:
     text, half = shown(record.value, record.unit), (record.high - record.low) / 2
     decimals = len(text.partition(".")[2])
     return Cell(text, f"±{half:.{decimals}f}" if half >= 0.5 * 10**-decimals else "")
-
-
-def shown(value: float, unit: str) -> str:
-    """A score: shares of rows with three decimals, all else with three digits."""
-    return f"{value:.3f}" if unit in ("accuracy", "F1", "share") else number(value)
-
-
-def number(value: float) -> str:
-    """Three significant digits, no exponent, nothing below a ten-thousandth."""
-    if abs(value) < 5e-5:
-        return "0"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{max(0, 2 - _order(value))}f}"
-
-
-def _quoted(value: float | None) -> str:
-    """A published number, with no more digits than were published."""
-    if value is None:
-        return DASH
-    return f"{value:.3f}" if abs(value) < 0.1 else number(value)
-
-
-def _order(value: float) -> int:
-    return max(-2, floor(log10(abs(value))))

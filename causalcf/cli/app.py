@@ -13,9 +13,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+<<<<<<< HEAD
 from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_truth, evaluate
+=======
+from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
+from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
+>>>>>>> main
 from causalcf.cli.learn import finetune, fit, train_predictors
+from causalcf.cli.page import page
+from causalcf.cli.questions import effect, mediation, necessity, quantiles
 from causalcf.core.errors import CausalCFError
 
 __all__ = ["app", "main"]
@@ -32,6 +39,7 @@ class Command:
 
 COMMANDS = (
     Command("demo", demo),
+    Command("app", page, "Example: causalcf app morphomnist-hvae --data digits --port 0"),
     Command("graphs", graphs, "Example: causalcf graphs front-door --out front-door.png --do smoking"),
     Command(
         "fit",
@@ -70,6 +78,19 @@ COMMANDS = (
     ),
 )
 
+ASK_COMMANDS = (
+    Command(
+        "effect", effect, "Example: causalcf ask effect morphomnist-vae thickness intensity --treated 4 --control 2"
+    ),
+    Command(
+        "mediation",
+        mediation,
+        "Example: causalcf ask mediation m.safetensors sex education income --treated Male --control Female",
+    ),
+    Command("necessity", necessity, "Example: causalcf ask necessity m.safetensors smoking cancer --out causes.png"),
+    Command("quantiles", quantiles, "Example: causalcf ask quantiles morphomnist-vae intensity --do thickness=4"),
+)
+
 DATA_COMMANDS = (
     Command("faces", data_faces, "Example: causalcf data faces --out data/faces --layout celeba --rows 20000"),
     Command(
@@ -98,6 +119,12 @@ BENCHMARK_COMMANDS = (
         benchmark_truth,
         "Example: causalcf benchmark truth --model morphomnist-vae --mechanism mine.py --out runs/truth",
     ),
+    Command(
+        "tables",
+        benchmark_tables,
+        "Example: causalcf predictors bars --out judges; causalcf fit bars --data bars --mechanism image=VAE --out "
+        "vae.safetensors; causalcf benchmark tables --data bars --model vae.safetensors --predictors judges",
+    ),
 )
 
 
@@ -116,6 +143,7 @@ app = typer.Typer(
 )
 for _row in COMMANDS:
     app.command(_row.name, epilog=_row.example)(_row.function)
+app.add_typer(_group("Ask a model for effects, their paths, and probabilities of causation.", ASK_COMMANDS), name="ask")
 app.add_typer(_group("Make data sets.", DATA_COMMANDS), name="data")
 app.add_typer(
     _group("The papers' tables, ours beside theirs; and the leaderboard of true counterfactuals.", BENCHMARK_COMMANDS),

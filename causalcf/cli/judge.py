@@ -8,13 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from causalcf.cli.load import all_scores, load_data, load_model, load_split
+from causalcf.catalogue import DATASETS
+from causalcf.cli.load import all_scores, knowing_truth, load_data, load_model, load_split, of_sheet
 from causalcf.cli.options import (
     Again,
     DataName,
     Device,
+    Encoding,
     Judges,
     Latents,
+    Missing,
     Models,
     Out,
     OwnFiles,
@@ -31,7 +34,7 @@ from causalcf.cli.options import (
 from causalcf.cli.parse import named
 from causalcf.core.errors import DataError
 
-__all__ = ["benchmark_celeba", "benchmark_morphomnist", "benchmark_truth", "evaluate"]
+__all__ = ["benchmark_celeba", "benchmark_morphomnist", "benchmark_tables", "benchmark_truth", "evaluate"]
 
 
 def evaluate(
@@ -56,6 +59,8 @@ def evaluate(
     ] = None,
     residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -69,12 +74,17 @@ def evaluate(
     from causalcf.report import print_records
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables)
+    table, source = load_split(data, root, split, scm.variables, **of_sheet(encoding=encoding, missing=missing))
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(
+<<<<<<< HEAD
             f"'{data}' has no known truth. Data sets that have one: digits, morphomnist, faces. Name scores that need"
             " none: --metric composition."
+=======
+            f"'{data}' has no known truth. Data sets that have one: {', '.join(knowing_truth())}. Name scores that"
+            " need none: --metric composition."
+>>>>>>> main
         )
     records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
     print_records(records, title=f"{model} on {source}")
@@ -140,6 +150,37 @@ def benchmark_celeba(
     _benchmark(graph, out, root, model, mechanism, again or [], retrain or [], compared, **options)
 
 
+def benchmark_tables(
+    data: DataName,
+    out: Out = Path("benchmark"),
+    root: Root = None,
+    model: Models = None,
+    mechanism: OwnFiles = None,
+    again: Again = None,
+    retrain: Retrain = None,
+    predictors: Judges = None,
+    latents: Latents = None,
+    vgg: Vgg = None,
+    residual: Residuals = None,
+    n: Rows = 1000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    quiet: Quiet = False,
+) -> None:
+    """The same tables of any data set with an image, beside the truth where it is known.
+
+    Name fitted models, and judges trained with `causalcf predictors`. Writes one HTML page, a CSV, a JSON and a
+    Markdown file; rows that are there already are kept.
+    """
+    if data not in DATASETS or not DATASETS[data].image:
+        known = [name for name, source in DATASETS.items() if source.image]
+        raise DataError(f"--data {data}: the tables are of images. Data sets that have one: {', '.join(known)}.")
+    compared = {"judges": predictors, "latents": latents, "vgg": vgg, "residuals": residual, "device": device}
+    options = {"n": n, "seed": seed, "workers": workers, "quiet": quiet}
+    _benchmark(data, out, root, model, mechanism, again or [], retrain or [], compared, **options)
+
+
 def _benchmark(
     data: str,
     out: Path,
@@ -194,8 +235,8 @@ def benchmark_truth(
     """How far counterfactual images are from the true ones: floors, models and mechanisms of your own.
 
     One JSON file per line of the leaderboard; lines that are there already are kept. The floors are doing nothing,
-    multiplying by the true ratio of intensities, and drawing the factual image again, which is how far the truth
-    itself can be trusted.
+    multiplying by the true ratio of intensities where the data have any, and drawing the factual image again, which is
+    how far the truth itself can be trusted.
     """
     from causalcf.benchmark import file_digest, fitted_once, identity, leaderboard, read_mechanism_file
 
@@ -206,10 +247,17 @@ def benchmark_truth(
 
     test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
+<<<<<<< HEAD
         raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist, faces.")
     entries: list[tuple[str, Any]] = [
         (name, (name, lambda name=name: name)) for name in ("re-rendering", "intensity ratio", "identity")
     ]
+=======
+        raise DataError(f"'{data}' has no known truth. Data sets that have one: {', '.join(knowing_truth())}.")
+    acted = DATASETS[data].truth
+    floors = ("re-rendering", *["intensity ratio"][: "intensity" in acted], "identity")
+    entries: list[tuple[str, Any]] = [(name, (name, lambda name=name: name)) for name in floors]
+>>>>>>> main
     for name in model or []:
         scm = load_model(name, device)
         entries.append((Path(name).stem, (identity(scm), lambda scm=scm: scm)))
@@ -221,7 +269,7 @@ def benchmark_truth(
     rows = leaderboard(
         test,
         named("--model, --mechanism", entries),
-        ["thickness", "intensity"],
+        list(acted),
         out,
         n=n,
         again=again or (),
@@ -230,7 +278,6 @@ def benchmark_truth(
     )
     for row in rows:
         scores = "  ".join(
-            f"do({node}) {row[f'do({node})']['error']:.3f} ± {row[f'do({node})']['over_seeds']:.3f}"
-            for node in ("thickness", "intensity")
+            f"do({node}) {row[f'do({node})']['error']:.3f} ± {row[f'do({node})']['over_seeds']:.3f}" for node in acted
         )
-        typer.echo(f"{row['name']:<24} {scores}  grey levels")
+        typer.echo(f"{row['name']:<24} {scores}  {row['unit']}")

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from causalcf.cli.load import load_data, load_model
+from causalcf.catalogue import DATASETS
+from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
+    Compile,
     DataName,
     Device,
+    Encoding,
     Epochs,
     FirstRows,
     Half,
+    Key,
+    Missing,
     Precision,
     Quiet,
     Resume,
@@ -52,16 +57,27 @@ def fit(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+    key: Key = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a causal model to data and write it to a file, with its training curves beside it."""
+    from causalcf.scm.learning import declare
     from causalcf.scm.model import StructuralCausalModel
 
     _prepare_training(out, threads)
-    scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
+    mechanisms = parse_mechanisms(mechanism or [])
+    scm = StructuralCausalModel(graph, mechanisms=mechanisms)
     _check_half(scm, half)
-    table = load_data(data, root, "train", scm.variables)
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, **sheet)
+    if len(scm.variables) < len(scm.graph.nodes):
+        declared = declare(scm.graph, table[:rows])
+        typer.echo(declared.describe())
+        scm = StructuralCausalModel(declared, mechanisms=mechanisms)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
         table[:rows],
@@ -72,6 +88,7 @@ def fit(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
     )
     _write_model(scm, out, data, half)
@@ -144,6 +161,7 @@ def finetune(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     quiet: Quiet = False,
 ) -> None:
@@ -175,6 +193,7 @@ def finetune(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
         **options,
     )
@@ -183,7 +202,12 @@ def finetune(
 
 
 def train_predictors(
-    data: Annotated[str, typer.Argument(help="A data set with images: morphomnist, digits, mnist, celeba.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=f"A data set with images: {', '.join(name for name, source in DATASETS.items() if source.image)}."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
     root: Root = None,
     target: Annotated[list[str] | None, typer.Option(help="Node to predict; by default the image's causes.")] = None,
@@ -209,7 +233,7 @@ def train_predictors(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if data.endswith(".csv"):
+    if is_sheet(data):
         raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     for predictor in predictors.planned(data, train.graph, target):

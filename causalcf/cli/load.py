@@ -5,7 +5,7 @@ As in `causalcf.cli`, torch is imported inside the functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from causalcf.catalogue import DATASETS
 from causalcf.cli.parse import named, parse_residual
 from causalcf.core.errors import DataError
 
 if TYPE_CHECKING:
     from causalcf.benchmark import Benchmark
+    from causalcf.data import Batch
     from causalcf.evaluation.records import Records
     from causalcf.predictors import Predictors
     from causalcf.scm.counterfactual import Counterfactual
@@ -28,12 +30,16 @@ if TYPE_CHECKING:
 __all__ = [
     "acted_values",
     "all_scores",
+    "is_sheet",
+    "knowing_truth",
     "load_benchmark",
     "load_classifier",
     "load_data",
     "load_model",
     "load_split",
     "named",
+    "naming",
+    "of_sheet",
     "parse_residual",
     "truth_of",
 ]
@@ -68,7 +74,7 @@ def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Var
         predictor = predictors.Predictor.load(given, device=device)
         return predictor, predictor.variable
     classes = []
-    if known(data):
+    if not is_sheet(data) and known(data):
         shipped = predictors.pretrained(data, device=device)
         classes = [shipped[node] for node in shipped if isinstance(shipped[node].variable, Categorical)]
     if not classes:
@@ -79,8 +85,24 @@ def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Var
     return classes[0], classes[0].variable
 
 
+def of_sheet(**options: Any) -> dict[str, Any]:
+    """The options of a CSV file that are given."""
+    return {name: value for name, value in options.items() if value}
+
+
+def is_sheet(name: str) -> bool:
+    """Whether a name is that of a CSV file rather than of a data set."""
+    return Path(name).suffix.lower() in (".csv", ".tsv", ".txt")
+
+
 def load_data(
-    name: str, root: Path | None, split: str, variables: Mapping[str, Variable] = MappingProxyType({})
+    name: str,
+    root: Path | None,
+    split: str,
+    variables: Mapping[str, Variable] = MappingProxyType({}),
+    *,
+    nodes: Collection[str] | None = None,
+    **options: Any,
 ) -> Any:
     """A data set by its name, or the columns of a CSV file as they are written.
 
@@ -89,16 +111,18 @@ def load_data(
         root: The folder of the data set.
         split: Its split.
         variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
+        nodes: The model's nodes; by default those of `variables`.
+        options: `encoding`, `missing` and `key` of a CSV file.
 
     Raises:
-        DataError: There is no such data set, or a root for a CSV file.
+        DataError: There is no such data set, a root for a CSV file, or options of one for a data set.
     """
     from causalcf import datasets
-    from causalcf.data import Batch, read_csv
 
-    if name.endswith(".csv"):
+    if is_sheet(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
+<<<<<<< HEAD
         return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
     loaders = {
         "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
@@ -112,19 +136,89 @@ def load_data(
     if name not in loaders:
         raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
     return loaders[name]()
+=======
+        return _load_sheet(name, variables, variables if nodes is None else nodes, **options)
+    if options:
+        raise DataError(f"--{next(iter(options))} is for CSV files, and '{name}' is a data set. Leave the option out.")
+    if name not in DATASETS:
+        raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
+    return datasets.load(name, root, split)
+>>>>>>> main
 
 
-def load_split(name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable]) -> tuple[Any, str]:
+def _load_sheet(
+    path: str,
+    variables: Mapping[str, Variable],
+    nodes: Collection[str],
+    encoding: str | None = None,
+    missing: Sequence[str] | None = None,
+    key: Sequence[str] | None = None,
+) -> Batch:
+    """The columns of a CSV file, yet to be read as variables, with the columns that name the rows as labels."""
+    import pandas as pd
+
+    from causalcf.data import Batch, read_csv
+
+    columns = read_csv(path, variables, values=nodes or None, encoding=encoding, missing=missing or ())
+    unknown = [name for name in key or () if name not in columns]
+    if unknown:
+        raise DataError(f"--key {unknown[0]}: {path} has no such column. It has {list(columns)}.")
+    others = {name: values for name, values in columns.items() if name not in nodes} if nodes else {}
+    names = list(key or naming(others))
+    labels = None
+    if names:
+        labels = pd.MultiIndex.from_arrays([columns[name] for name in names], names=names)
+        labels = labels.get_level_values(0) if len(names) == 1 else labels
+    values: Any = {name: column for name, column in columns.items() if name not in names or name in nodes}
+    return Batch(values, labels=labels)
+
+
+def naming(columns: Mapping[str, Any]) -> list[str]:
+    """Columns that name the rows: one with another text in each, or several whose names say that they do so together.
+
+    A column of numbers names the rows if its own name says so, or if it counts them.
+
+    Example:
+        >>> import numpy as np
+        >>> naming({"sex": np.array(["f", "m", "f"]), "patient": np.array(["p1", "p2", "p3"])})
+        ['patient']
+    """
+    import pandas as pd
+
+    from causalcf.data.inference import NAMED_ID
+
+    whole = {name: values for name, values in columns.items() if not (values == "").any()}
+    called = [name for name in whole if NAMED_ID.search(name)]
+    for name in [*called, *whole]:
+        texts = whole[name].tolist()
+        if len(set(texts)) == len(texts) and (name in called or _counts(texts)):
+            return [name]
+    together = pd.MultiIndex.from_arrays([whole[name] for name in called]) if len(called) > 1 else None
+    return called if together is not None and together.is_unique else []
+
+
+def _counts(texts: Sequence[str]) -> bool:
+    """Whether different texts are no numbers, or are numbers that count on from the first."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return not any(text.replace(",", ".").replace(".", "").lstrip("+-").isdigit() for text in texts)
+    return numbers == [numbers[0] + i for i in range(len(numbers))]
+
+
+def load_split(
+    name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable], **options: Any
+) -> tuple[Any, str]:
     """The rows to ask about, by default of the test split, and what they are in a record, such as `digits:test`.
 
     Raises:
         DataError: A split of a CSV file is asked for.
     """
-    if not name.endswith(".csv"):
-        return load_data(name, root, split or "test", variables), f"{name}:{split or 'test'}"
+    if not is_sheet(name):
+        return load_data(name, root, split or "test", variables, **options), f"{name}:{split or 'test'}"
     if split is not None:
         raise DataError(f"--split {split}: a CSV file has no splits. Name the file that holds these rows: --data.")
-    return load_data(name, root, "test", variables), name
+    return load_data(name, root, "test", variables, **options), name
 
 
 def load_model(name: str, device: str) -> StructuralCausalModel:
@@ -156,6 +250,8 @@ def all_scores(
     from causalcf.evaluation.scores import SCORES
     from causalcf.reference import latent_space
 
+    if is_sheet(data):
+        table = scm.read(table)
     table = table if hasattr(table, "rows") else Batch(dict(table))
     wanted = None if "all" in names else list(names)
     compared = wanted is None or any("reference" in SCORES[name].needs for name in wanted if name in SCORES)
@@ -164,8 +260,8 @@ def all_scores(
         table,
         wanted,
         predictors=_judges(judges, data, scm),
-        reference=load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
-        latents=latent_space(data, device=scm.device),
+        reference=load_data(data, root, "train") if compared and not is_sheet(data) else None,
+        latents=None if is_sheet(data) else latent_space(data, device=scm.device),
         perception=_perception(vgg),
         residuals=[parse_residual(text) for text in residuals or ("1", "0")],
         n=min(1000, table.rows) if n is None else n,
@@ -183,8 +279,10 @@ def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predict
     if given is not None and Path(given).is_dir():
         return predictors.pretrained(data, folder=given, device=device)
     if given is not None:
+        if Path(given).name != given or is_sheet(given):
+            raise DataError(f"--predictors {given}: there is no such folder. Give one, or a data set's name.")
         return predictors.pretrained(given, device=device)
-    judges = predictors.pretrained(data, device=device) if known(data) else {}
+    judges = predictors.pretrained(data, device=device) if not is_sheet(data) and known(data) else {}
     return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]
 
 
@@ -204,15 +302,14 @@ def load_benchmark(
     """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
     from causalcf import predictors
     from causalcf.benchmark import Benchmark, file_digest, fitted_once, read_mechanism_file
-    from causalcf.benchmark.setup import RESIDUALS
     from causalcf.mechanisms import Mechanism
     from causalcf.reference import latent_space
     from causalcf.scm.model import StructuralCausalModel
 
     if not models and not files:
         raise DataError(
-            f"There are no reference models of {data}. Fit one, causalcf fit {data} --data {data} --mechanism image=VAE"
-            " --out model.safetensors, and name it: --model model.safetensors."
+            f"There are no reference models of {data}. Fit one, causalcf fit {DATASETS[data].graph or 'GRAPH'} --data"
+            f" {data} --mechanism image=VAE --out model.safetensors, and name it: --model model.safetensors."
         )
     train, test = load_data(data, root, "train"), load_data(data, root, "test")
     makers: list[tuple[str, Any]] = [(Path(name).stem, partial(load_model, name, device)) for name in models]
@@ -232,7 +329,7 @@ def load_benchmark(
         latents=space,
         perception=_perception(vgg),
         features=_inception(),
-        residuals=[parse_residual(text) for text in residuals or RESIDUALS.get(data, ("1", "0"))],
+        residuals=[parse_residual(text) for text in residuals or DATASETS[data].residuals],
         files={path.stem: file_digest(path) for path in files},
     )
 
@@ -264,10 +361,20 @@ def _perception(vgg: Path | None) -> Any:
     return None
 
 
+def knowing_truth() -> list[str]:
+    """The data sets whose true counterfactuals are known."""
+    return [name for name, source in DATASETS.items() if source.truth]
+
+
 def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
     """The true counterfactual of some rows of a data set."""
     if not hasattr(table, "truth"):
+<<<<<<< HEAD
         raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits, morphomnist and faces do.")
+=======
+        known = " and ".join(knowing_truth())
+        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. {known} do.")
+>>>>>>> main
     return table.truth(x, do)
 
 

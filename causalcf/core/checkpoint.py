@@ -6,7 +6,6 @@ The header holds a digest of header and tensors, so a damaged or edited file is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -19,9 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from causalcf.core.digests import digest, named
 from causalcf.core.errors import CheckpointError
+from causalcf.core.nn import make_room
 
-__all__ = ["FORMAT", "fingerprint", "load_tensors", "read_file", "write_atomically", "write_file"]
+__all__ = ["FORMAT", "load_tensors", "read_file", "write_atomically", "write_file"]
 
 FORMAT = 1
 """Version of the file format; a file of another version is refused."""
@@ -79,6 +80,7 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
 
     Half-precision tensors become the module's own type.
     """
+    make_room(module, tensors)
     own = module.state_dict()
     lost, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
@@ -88,24 +90,6 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
             " It belongs to another architecture."
         )
     module.load_state_dict(dict(tensors))
-
-
-def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
-    """Eight digits that tell networks apart, whether their weights are stored in full or in half precision.
-
-    Args:
-        tensors: A network's state.
-        facts: JSON-able; what else makes it what it is.
-
-    Example:
-        >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})
-        True
-    """
-    digest = hashlib.sha256(b"" if facts is None else json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -126,8 +110,4 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest(json.dumps(header, sort_keys=True), *named(dict(sorted(tensors.items()))))

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
-from causalcf.datasets.base import Dataset
-from causalcf.graph import CausalGraph
-from causalcf.variables.codes import Categorical
-from causalcf.variables.image import Image
-from causalcf.variables.scalar import Interval, Positive
+from causalcf.datasets.base import Dataset, check_split
+from causalcf.graph import load_graph
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Bars"]
 
@@ -52,19 +50,22 @@ class Bars(Dataset):
         brightness = _brightness(width, self._noise)
         side = torch.multinomial(torch.tensor([0.25, 0.5, 0.25]), rows, replacement=True, generator=generator)
         self._moved = 2 * torch.rand(rows, generator=generator) - 1
-        graph = CausalGraph(
-            [("width", "brightness"), ("width", "image"), ("brightness", "image"), ("side", "image")],
-            {
-                "width": Positive(unit="px"),
-                "brightness": Interval(64, 255, unit="grey levels"),
-                "side": Categorical(["left", "middle", "right"]),
-                "image": Image(1, SIZE, SIZE),
-            },
-            name="bars",
-            title="Bars of a known width, brightness and side",
-        )
         image = draw(width, brightness, side, self._moved)
-        super().__init__({"width": width, "brightness": brightness, "side": side, "image": image}, graph)
+        super().__init__({"width": width, "brightness": brightness, "side": side, "image": image}, load_graph("bars"))
+
+    @classmethod
+    def of_split(cls, split: str = "train") -> Bars:
+        """1,000 bars for training, or 300 others for the test.
+
+        Raises:
+            DataError: No such split.
+
+        Example:
+            >>> Bars.of_split("test").rows
+            300
+        """
+        check_split(split, ["train", "test"])
+        return cls(1000, seed=0) if split == "train" else cls(300, seed=1)
 
     def truth(self, x: Mapping[str, Tensor], do: Mapping[str, float | Tensor]) -> Batch:
         """The true counterfactual of rows of this data set under do(width), do(brightness), do(side).
@@ -107,4 +108,5 @@ def _brightness(width: Tensor, noise: Tensor) -> Tensor:
 def _acted(do: Mapping[str, float | Tensor], node: str, natural: Tensor) -> Tensor:
     if node not in do:
         return natural
-    return torch.as_tensor(do[node], dtype=natural.dtype).expand(natural.shape).clone()
+    value = read_raw(f"do({node})", do[node]).numbers(f"do({node})", "an action")
+    return value.to(natural.dtype).expand(natural.shape).clone()

@@ -6,7 +6,6 @@ the same score of the truth, of doing nothing and of noise.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.checkpoint import read_file, write_file
+from causalcf.core.digests import digest, named
 from causalcf.core.errors import DataError, DensityError, GraphError, InterventionError
 from causalcf.core.provenance import lineage
 from causalcf.data import Batch
@@ -256,8 +256,12 @@ def _truth_of(
 ) -> Callable[[str, Tensor], Mapping[str, Tensor] | None]:
     """The data's true counterfactuals of some rows, kept in a folder if one is given."""
 
+    def asked(values: Tensor) -> str:
+        labels = x.index if isinstance(x.index, Tensor) else str(x.index.tolist())
+        return digest(labels, values, *named(x), digits=16)
+
     def truth(node: str, values: Tensor) -> Mapping[str, Tensor] | None:
-        path = None if cache is None else Path(cache) / f"truth-{node}-{_digest(x, values)}.safetensors"
+        path = None if cache is None else Path(cache) / f"truth-{node}-{asked(values)}.safetensors"
         if path is not None and path.is_file():
             return read_file(path)[1]
         try:
@@ -270,14 +274,6 @@ def _truth_of(
         return answer
 
     return truth
-
-
-def _digest(x: Batch, values: Tensor) -> str:
-    digest = hashlib.sha256(torch.as_tensor(x.index).numpy().tobytes())
-    digest.update(values.contiguous().numpy().tobytes())
-    for node, value in x.items():
-        digest.update(node.encode() + value.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
@@ -297,8 +293,8 @@ def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
                 value=_value(score),
                 low=low,
                 high=high,
-                unit=score.unit,
-                better=score.better,
+                unit=score.measure.unit_for(inquiry.variables[score.node].unit),
+                better=score.measure.better,
                 truth=beside.get((*key, "truth")),
                 identity=beside.get((*key, "identity")),
                 noise=beside.get((*key, "noise")),

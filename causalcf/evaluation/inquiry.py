@@ -1,7 +1,7 @@
-"""What `evaluate` can measure: each score as a generator over the answers of a model. An open set.
+"""What scores are computed from: rows, questions about them, and the answers of a model.
 
-To add one: a generator that takes an `Inquiry` and gives `Score`s, and a row in `SCORES`. A score is
-given for the model, and in the same way for the true counterfactuals, for doing nothing and for noise.
+Scores, an open set, stand in `causalcf.evaluation.scores`. One is given for the model, and in the same way for the
+true counterfactuals, for doing nothing and for noise.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from causalcf import metrics
+from causalcf.catalogue import DATASETS
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
 from causalcf.data import Batch
-from causalcf.metrics import Estimate
+from causalcf.metrics import METRICS, Estimate, Metric
 from causalcf.metrics.features import Extractor
 from causalcf.predictors import Predictor, Predictors
 from causalcf.scm.counterfactual import Abduction
@@ -28,7 +29,7 @@ from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
 from causalcf.variables.image import Image
 
-__all__ = ["NEEDS", "Candidate", "Inquiry", "Score", "error_of", "other_values", "residuals_of", "unit_of"]
+__all__ = ["NEEDS", "Candidate", "Inquiry", "Score", "error_of", "other_values", "residuals_of"]
 
 BATCH = 500
 """Rows per call of the model."""
@@ -36,14 +37,19 @@ BATCH = 500
 
 NEEDS = {
     "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
+<<<<<<< HEAD
     "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Faces, Bars)",
+=======
+    "truth": "data whose true counterfactuals are known (a truth method: "
+    f"{', '.join(source.name for source in DATASETS.values() if source.truth)})",
+>>>>>>> main
     "reference": "reference= (real images: the training split)",
     "latents": "latents= (an SCM with the image as its one node and a VAE)",
     "image": "a graph with an image",
     "features": "features=, or predictors= with a classifier that is told the image alone",
     "density": "mechanisms that all have a density, which GANs and diffusion models lack",
 }
-"""What scores may need, and how it is given."""
+"""What scores may need that is not at hand by itself, and how it is given."""
 
 Kind = Literal["model", "truth", "identity", "noise"]
 
@@ -54,22 +60,20 @@ class Score:
 
     Args:
         metric: Its name in reports.
+        measure: Its row in `METRICS`: what its unit is, and which way is better.
         node: What was scored.
         kind: Whose score: the model's, the truth's, that of doing nothing, of noise.
         value: One number per row, or one for all, with or without an interval.
-        unit: Of the value.
-        better: "lower", "higher" or empty.
         do: The node acted upon.
         residual: Scale of the residual noise, or how it fades.
         judge: The predictor, extractor or latent space it depends on.
     """
 
     metric: str
+    measure: Metric
     node: str
     kind: Kind
     value: Tensor | Estimate | float
-    unit: str
-    better: str = "lower"
     do: str = ""
     residual: Residual | None = None
     judge: str = ""
@@ -166,11 +170,10 @@ class Inquiry:
         parts: dict[tuple[str, Residual], list[Mapping[str, Tensor]]] = {
             (node, residual): [] for node in self.nodes for residual in self.residuals
         }
-        for start in range(0, self.x.rows, BATCH):
-            rows = slice(start, start + BATCH)
-            noise = self.abduct(self.x[rows], "rows", start)
+        for start, rows in blocks(self.x):
+            noise = self.abduct(rows, "rows")
             for node, residual in parts:
-                do = {node: self.actions[node][rows]}
+                do = {node: self.actions[node][start : start + rows.rows]}
                 parts[node, residual].append(dict(self.scm.predict(noise, do, residual=residual)))
         return {question: self._joined(answer) for question, answer in parts.items()}
 
@@ -183,23 +186,22 @@ class Inquiry:
 
     def cycled(self, residual: Residual, cycles: int) -> Iterator[dict[str, Tensor]]:
         """The rows after 1, 2, ... null interventions, every mechanism recomputed."""
-        current: Mapping[str, Tensor] = dict(self.x)
+        current: Mapping[str, Tensor] = self.x
         for cycle in range(cycles):
             parts = []
-            for start in range(0, self.x.rows, BATCH):
-                rows = Batch({k: v[start : start + BATCH] for k, v in current.items()})
-                noise = self.abduct(rows, "cycle", cycle, start)
+            for _, rows in blocks(Batch(current, self.x.index)):
+                noise = self.abduct(rows, "cycle", cycle)
                 parts.append(dict(self.scm.predict(noise, {}, recompute="all", residual=residual)))
             current = self._joined(parts)
             yield dict(current)
 
     def undone(self, node: str, residual: Residual) -> dict[str, Tensor]:
         """The rows after acting on a node, and acting back."""
-        there, parts = self.answers[node, residual], []
-        for start in range(0, self.x.rows, BATCH):
-            rows = slice(start, start + BATCH)
-            noise = self.abduct(Batch({k: v[rows] for k, v in there.items()}), "back", node, start)
-            parts.append(dict(self.scm.predict(noise, {node: self.x[node][rows]}, residual=residual)))
+        parts = []
+        for start, rows in blocks(Batch(self.answers[node, residual], self.x.index)):
+            noise = self.abduct(rows, "back", node)
+            back = {node: self.x[node][start : start + rows.rows]}
+            parts.append(dict(self.scm.predict(noise, back, residual=residual)))
         return self._joined(parts)
 
     @cached_property
@@ -276,9 +278,7 @@ class Inquiry:
 
     def real_images(self) -> Iterator[Tensor]:
         """The reference images in batches: as floats, a large data set may not fit into memory at once."""
-        reference = self.given("reference")
-        for start in range(0, reference.rows, BATCH):
-            yield reference[start : start + BATCH][self.image]
+        return (rows[self.image] for rows in self.given("reference").blocks(BATCH))
 
     @cached_property
     def real(self) -> Tensor:
@@ -301,6 +301,17 @@ class Inquiry:
             torch.cat([law.mean.cpu() for law in found]),
             torch.cat([law.variance.log().cpu() for law in found]),
         )
+
+
+def blocks(x: Batch, passes: int = 1) -> Iterator[tuple[int, Batch]]:
+    """Rows in blocks that a model is asked at once, each with the row it begins at: its seed follows from that.
+
+    Args:
+        x: The rows.
+        passes: Of the model for each row, all at once: a block has so many times fewer rows.
+    """
+    size = BATCH // passes
+    return zip(range(0, max(x.rows, 1), size), x.blocks(size), strict=True)
 
 
 def look(judge: Predictor, images: Tensor) -> Tensor:
@@ -337,15 +348,8 @@ def residuals_of(scm: StructuralCausalModel, residuals: Sequence[Residual]) -> t
     return tuple(read) if any(m.residual_sites for m in scm.mechanisms.values()) else (1.0,)
 
 
-def error_of(variable: Variable, x: Tensor, y: Tensor) -> Tensor:
+def error_of(variable: Variable) -> Metric:
     """The error that suits a variable, one per row: grey levels, share wrong, or distance in its unit."""
     if isinstance(variable, Image):
-        return metrics.grey_level_error(x, y)
-    return (x != y).float() if variable.discrete else metrics.absolute_error(x, y)
-
-
-def unit_of(variable: Variable) -> str:
-    """The unit of `error_of`."""
-    if isinstance(variable, Image):
-        return "grey levels"
-    return "share wrong" if variable.discrete else variable.unit
+        return METRICS["truth error"]
+    return METRICS["zero-one error" if variable.discrete else "absolute error"]

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from causalcf import classifiers, variables
 from causalcf.core import nn as layers
-from causalcf.core.checkpoint import fingerprint, read_file, write_file
+from causalcf.core.checkpoint import read_file, write_file
+from causalcf.core.digests import fingerprint
 from causalcf.core.errors import CheckpointError, ExplanationError
 from causalcf.explainers import learned, networks
 from causalcf.explainers.protocol import Explaining

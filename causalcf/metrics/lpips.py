@@ -46,7 +46,7 @@ class PerceptualNetwork(nn.Module):
 
 
 def lpips(x: Tensor, y: Tensor, network: PerceptualNetwork, *, batch_size: int = 100) -> Tensor:
-    r"""Learned perceptual image patch similarity: no unit, 0 and up (mostly below 1), lower is better.
+    r"""Learned perceptual image patch similarity (LPIPS): no unit, 0 and up (mostly below 1), lower is better.
 
     Squared differences of activations, scaled to unit length per position, weighted by channel, averaged
     over positions and summed over layers. Zhang et al., "The Unreasonable Effectiveness of Deep Features

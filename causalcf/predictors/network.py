@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.core.checkpoint import fingerprint, load_tensors, read_file, write_file
+from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.digests import fingerprint
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.data import Batch
@@ -21,6 +22,7 @@ from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
 from causalcf.variables import Variable, variable_from_json
 from causalcf.variables.image import Image
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
@@ -311,7 +313,7 @@ class Predictor(Trainable):
 
     def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
-        rows = Batch({name: torch.as_tensor(data[name]) for name in self.parents})
+        rows = Batch({name: read_raw(name, data[name]).numbers(name, "a column") for name in self.parents})
 
         def answer(part: Batch) -> Tensor:
             given = {name: part[name].to(self.device) for name in self.given}
@@ -328,7 +330,7 @@ class Predictor(Trainable):
             data: Rows with the image, the target and the given nodes.
             name: What the rows are, for the record.
         """
-        data = {name: torch.as_tensor(data[name]) for name in (self.target, *self.parents)}
+        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
         read, true = self.read(data), data[self.target]
         if not self.classes:
             error = (read - true).double()

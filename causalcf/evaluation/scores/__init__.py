@@ -5,46 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from causalcf.evaluation.inquiry import Inquiry, Score
+from causalcf.evaluation.inquiry import NEEDS, Inquiry, Score
 from causalcf.evaluation.scores.composition import composition, reversibility
 from causalcf.evaluation.scores.effectiveness import effectiveness
 from causalcf.evaluation.scores.minimality import cld
 from causalcf.evaluation.scores.realism import fid, kid, sample_fid, sharpness
 from causalcf.evaluation.scores.truth import truth_error, unchanged
-from causalcf.evaluation.scores.uncertainty import log_density, uncertainty
+from causalcf.evaluation.scores.uncertainty import LOG_DENSITY, log_density, uncertainty
+from causalcf.metrics import METRICS, Metric
 
 __all__ = ["SCORES", "Entry"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A score and what it needs.
+    """A score, and when it is computed.
 
     Args:
         function: The generator.
-        needs: Of "predictors", "truth", "reference", "latents", "features", "image", "density".
+        measure: What it is named after: its row in `METRICS` says what it needs.
+        image: Whether it needs an image too.
         default: Whether it is computed unless told otherwise.
         acts: Whether it looks at counterfactuals.
     """
 
     function: Callable[[Inquiry], Iterator[Score]]
-    needs: tuple[str, ...] = ()
+    measure: Metric
+    image: bool = True
     default: bool = True
     acts: bool = True
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What has to be given, of `NEEDS`; what else the metric needs, the inquiry has."""
+        return (*["image"][: self.image], *(need for need in self.measure.needs if need in NEEDS))
+
 
 SCORES: dict[str, Entry] = {
-    "effectiveness": Entry(effectiveness, ("image", "predictors")),
-    "truth error": Entry(truth_error, ("truth",)),
-    "composition": Entry(composition, ("image",), acts=False),
-    "reversibility": Entry(reversibility, ("image",)),
-    "fid": Entry(fid, ("image", "reference", "features")),
-    "kid": Entry(kid, ("image", "reference", "features"), default=False),
-    "sample fid": Entry(sample_fid, ("image", "reference", "features"), acts=False),
-    "cld": Entry(cld, ("image", "reference", "latents")),
-    "unchanged": Entry(unchanged),
-    "sharpness": Entry(sharpness, ("image",), default=False),
-    "uncertainty": Entry(uncertainty, ("image",), default=False),
-    "log density": Entry(log_density, ("image", "density"), default=False, acts=False),
+    "effectiveness": Entry(effectiveness, METRICS["accuracy"]),
+    "truth error": Entry(truth_error, METRICS["truth error"], image=False),
+    "composition": Entry(composition, METRICS["composition"], acts=False),
+    "reversibility": Entry(reversibility, METRICS["reversibility"]),
+    "fid": Entry(fid, METRICS["fid"]),
+    "kid": Entry(kid, METRICS["kid"], default=False),
+    "sample fid": Entry(sample_fid, METRICS["fid"], acts=False),
+    "cld": Entry(cld, METRICS["cld"]),
+    "unchanged": Entry(unchanged, METRICS["unchanged"], image=False),
+    "sharpness": Entry(sharpness, METRICS["sharpness"], default=False),
+    "uncertainty": Entry(uncertainty, METRICS["abduction std"], default=False),
+    "log density": Entry(log_density, LOG_DENSITY, default=False, acts=False),
 }
 """Scores by name, in the order of reports."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from causalcf import metrics
 from causalcf.evaluation.inquiry import Inquiry, Kind, Score, look
+from causalcf.metrics import METRICS
 from causalcf.predictors import Predictor
 from causalcf.scm.residual import Residual
 
@@ -32,7 +33,7 @@ def composition(inquiry: Inquiry) -> Iterator[Score]:
 
 def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, images: Tensor) -> Iterator[Score]:
     image, x = inquiry.image, inquiry.x[inquiry.image]
-    yield Score(name, image, kind, metrics.grey_level_error(images, x), "grey levels", residual=residual)
+    yield Score(name, METRICS["composition"], image, kind, metrics.composition(x, images), residual=residual)
     if inquiry.predictors:
         judges = inquiry.predictors.values()
         looks = inquiry.seen if kind != "model" else look  # a cycle's images are asked about once
@@ -42,11 +43,12 @@ def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, i
         ]
         identity = " + ".join(judge.identity for judge in judges)
         distance = torch.cat(parts, 1).abs().mean(1)
-        yield Score(f"{name} embedding", image, kind, distance, "features", residual=residual, judge=identity)
+        measure = METRICS["embedding distance"]
+        yield Score(f"{name} embedding", measure, image, kind, distance, residual=residual, judge=identity)
     if inquiry.perception is not None:
         distance = metrics.lpips(images, x, inquiry.perception)
         named = inquiry.perception.name
-        yield Score(f"{name} lpips", image, kind, distance, "LPIPS", residual=residual, judge=named)
+        yield Score(f"{name} lpips", METRICS["lpips"], image, kind, distance, residual=residual, judge=named)
 
 
 def _embedded(judge: Predictor, given: Mapping[str, Tensor], seen: Tensor) -> Tensor:
@@ -61,5 +63,5 @@ def reversibility(inquiry: Inquiry) -> Iterator[Score]:
         back = {("model", r): inquiry.undone(node, r)[inquiry.image] for r in inquiry.residuals}
         images = {**back, ("identity", None): x, ("noise", None): inquiry.noise[inquiry.image]}
         for (kind, residual), image in images.items():
-            error = metrics.reversibility(x, image)
-            yield Score("reversibility", inquiry.image, kind, error, "grey levels", do=node, residual=residual)  # type: ignore[arg-type]
+            error, measure = metrics.reversibility(x, image), METRICS["reversibility"]
+            yield Score("reversibility", measure, inquiry.image, kind, error, do=node, residual=residual)  # type: ignore[arg-type]

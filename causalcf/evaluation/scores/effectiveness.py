@@ -7,6 +7,7 @@ from typing import Any
 
 from causalcf import metrics
 from causalcf.evaluation.inquiry import Inquiry, Score
+from causalcf.metrics import METRICS
 
 __all__ = ["effectiveness"]
 
@@ -26,16 +27,8 @@ def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
                     "kind": candidate.kind,
                     "node": target,
                 }
-                if not predictor.classes:
-                    yield Score(
-                        "effectiveness",
-                        value=metrics.absolute_error(said, wanted),
-                        unit=predictor.variable.unit,
-                        **options,
-                    )
-                    continue
-                right = metrics.accuracy(said, wanted)
-                yield Score("effectiveness", value=right, unit="accuracy", better="higher", **options)
+                measure = METRICS["accuracy" if predictor.classes else "absolute error"]
+                yield Score("effectiveness", measure, value=measure.function(said, wanted), **options)
                 if predictor.classes == 2 and bool((said.bool() | wanted.bool()).any()):
                     f1 = metrics.f1_interval(said, wanted, seed=inquiry.seed)
-                    yield Score("effectiveness (F1)", value=f1, unit="F1", better="higher", **options)
+                    yield Score("effectiveness (F1)", METRICS["f1"], value=f1, **options)

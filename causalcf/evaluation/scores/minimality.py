@@ -7,6 +7,7 @@ from typing import Any
 
 from causalcf import metrics
 from causalcf.evaluation.inquiry import Inquiry, Score
+from causalcf.metrics import METRICS
 
 __all__ = ["cld"]
 
@@ -36,10 +37,10 @@ def cld(inquiry: Inquiry) -> Iterator[Score]:
             for name, value in scores.items():
                 yield Score(
                     name,
+                    METRICS["cld"],
                     inquiry.image,
                     candidate.kind,
                     value,
-                    "",
                     do=node,
                     residual=candidate.residual,
                     judge=judge,

@@ -11,7 +11,8 @@ from torch import Tensor
 from causalcf import metrics
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
-from causalcf.evaluation.inquiry import BATCH, Inquiry, Kind, Score
+from causalcf.evaluation.inquiry import Inquiry, Kind, Score, blocks
+from causalcf.metrics import METRICS
 from causalcf.scm.residual import Residual
 
 __all__ = ["LEAST", "fid", "kid", "sample_fid", "sharpness"]
@@ -22,7 +23,7 @@ LEAST = 50
 
 def fid(inquiry: Inquiry) -> Iterator[Score]:
     """Fréchet distance of counterfactual images to real ones, per action and with an action drawn per row."""
-    yield from _set_distances(inquiry, "fid", "features²", lambda real, found: float(metrics.fid(real, found)))
+    yield from _set_distances(inquiry, "fid", lambda real, found: float(metrics.fid(real, found)))
 
 
 def kid(inquiry: Inquiry) -> Iterator[Score]:
@@ -34,16 +35,14 @@ def kid(inquiry: Inquiry) -> Iterator[Score]:
         size = min(1000, len(real), len(found))
         return metrics.kid(real, found, subset_size=size, subsets=20, standardise=own, seed=inquiry.seed).value
 
-    yield from _set_distances(inquiry, "kid", "", distance)
+    yield from _set_distances(inquiry, "kid", distance)
 
 
-def _set_distances(
-    inquiry: Inquiry, metric: str, unit: str, distance: Callable[[Tensor, Tensor], float]
-) -> Iterator[Score]:
+def _set_distances(inquiry: Inquiry, metric: str, distance: Callable[[Tensor, Tensor], float]) -> Iterator[Score]:
     if not inquiry.nodes:
         return
     _check_images(inquiry, metric)
-    name, image = metrics.metric_name(metric, inquiry.extractor), inquiry.image
+    name, measure, image = metrics.metric_name(metric, inquiry.extractor), METRICS[metric], inquiry.image
     generator = torch.Generator().manual_seed(seeding.derive(inquiry.seed, "which action"))
     chosen = torch.randint(len(inquiry.nodes), (inquiry.x.rows,), generator=generator)
     mixed: dict[tuple[Kind, Residual | None], list[Tensor]] = {}
@@ -53,12 +52,12 @@ def _set_distances(
             mixed.setdefault((candidate.kind, candidate.residual), []).append(found)
             value = distance(inquiry.real, found)
             options = {"do": node, "residual": candidate.residual, "judge": inquiry.extractor.name}
-            yield Score(name, image, candidate.kind, value, unit, **options)  # type: ignore[arg-type]
+            yield Score(name, measure, image, candidate.kind, value, **options)  # type: ignore[arg-type]
     for (kind, residual), found in mixed.items():
         if len(found) == len(inquiry.nodes) > 1:
             rows = torch.stack(found)[chosen, torch.arange(inquiry.x.rows)]
             do, value = "one at random", distance(inquiry.real, rows)
-            yield Score(name, image, kind, value, unit, do=do, residual=residual, judge=inquiry.extractor.name)
+            yield Score(name, measure, image, kind, value, do=do, residual=residual, judge=inquiry.extractor.name)
 
 
 def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
@@ -73,13 +72,13 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
     for residual in inquiry.residuals:
         seed = seeding.derive(inquiry.seed, "samples") % 2**62
         parts = [
-            inquiry.scm.sample(min(BATCH, inquiry.x.rows - start), residual=residual, seed=seed + start)[image].cpu()
-            for start in range(0, inquiry.x.rows, BATCH)
+            inquiry.scm.sample(rows.rows, residual=residual, seed=seed + start)[image].cpu()
+            for start, rows in blocks(inquiry.x)
         ]
         sets["model", residual] = torch.cat([metrics.extract(part, inquiry.extractor) for part in parts])
     for (kind, residual), found in sets.items():
         value = float(metrics.fid(inquiry.real, found))
-        yield Score(name, image, kind, value, "features²", residual=residual, judge=judge)
+        yield Score(name, METRICS["fid"], image, kind, value, residual=residual, judge=judge)
 
 
 def _check_images(inquiry: Inquiry, metric: str) -> None:
@@ -97,5 +96,5 @@ def sharpness(inquiry: Inquiry) -> Iterator[Score]:
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
             value = metrics.sharpness(candidate.values[inquiry.image])
-            options: dict[str, Any] = {"do": node, "residual": candidate.residual, "better": ""}
-            yield Score("sharpness", inquiry.image, candidate.kind, value, "grey levels²", **options)
+            options: dict[str, Any] = {"do": node, "residual": candidate.residual}
+            yield Score("sharpness", METRICS["sharpness"], inquiry.image, candidate.kind, value, **options)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from causalcf import metrics
-from causalcf.evaluation.inquiry import Inquiry, Score, error_of, unit_of
+from causalcf.evaluation.inquiry import Inquiry, Score, error_of
+from causalcf.metrics import METRICS
 
 __all__ = ["truth_error", "unchanged"]
 
@@ -20,13 +21,13 @@ def truth_error(inquiry: Inquiry) -> Iterator[Score]:
         for candidate in inquiry.candidates(node):
             for name in inquiry.scm.graph.descendants([node]):
                 if name in truth:
-                    variable = inquiry.variables[name]
+                    measure = error_of(inquiry.variables[name])
                     yield Score(
                         "truth error",
+                        measure,
                         name,
                         candidate.kind,
-                        error_of(variable, candidate.values[name], truth[name]),
-                        unit_of(variable),
+                        measure.function(candidate.values[name], truth[name]),
                         do=node,
                         residual=candidate.residual,
                     )
@@ -41,5 +42,5 @@ def unchanged(inquiry: Inquiry) -> Iterator[Score]:
                 for name in inquiry.scm.graph.nodes:
                     if name not in reached:
                         same = metrics.unchanged(inquiry.x[name], candidate.values[name])
-                        options: dict[str, Any] = {"do": node, "residual": candidate.residual, "better": "higher"}
-                        yield Score("unchanged", name, "model", same, "share", **options)
+                        options: dict[str, Any] = {"do": node, "residual": candidate.residual}
+                        yield Score("unchanged", METRICS["unchanged"], name, "model", same, **options)

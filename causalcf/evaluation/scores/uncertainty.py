@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, inf
 
 import torch
 
 from causalcf import metrics
 from causalcf.core import seeding
 from causalcf.data import Batch
-from causalcf.evaluation.inquiry import BATCH, Inquiry, Score
+from causalcf.evaluation.inquiry import Inquiry, Score, blocks
+from causalcf.metrics import METRICS, Metric
+from causalcf.scm.model import StructuralCausalModel
 
-__all__ = ["DENSITY_ROWS", "PARTICLES", "log_density", "uncertainty"]
+__all__ = ["DENSITY_ROWS", "LOG_DENSITY", "PARTICLES", "log_density", "uncertainty"]
 
 PARTICLES, DENSITY_ROWS = 8, 250
 """Latent draws a row of a bound on its log density, and most rows whose density is taken: each draw is a pass."""
+
+LOG_DENSITY = Metric(StructuralCausalModel.log_prob, "nats", (-inf, inf), True, ("density",))
+"""The one score that is no function of tensors: the model itself gives it."""
 
 
 def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
@@ -24,28 +29,28 @@ def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
     for node in inquiry.nodes:
         for residual in inquiry.residuals:
             parts = []
-            for start in range(0, x.rows, BATCH):
-                rows = slice(start, start + BATCH)
-                do = {node: inquiry.actions[node][rows]}
+            for start, rows in blocks(x):
+                do = {node: inquiry.actions[node][start : start + rows.rows]}
                 samples = []
                 for draw in range(draws):
-                    seed = seeding.derive(inquiry.seed, "uncertainty", node, start, draw) % 2**62
-                    noise = inquiry.scm.abduct(x[rows], abduction="sample", seed=seed)
+                    seed = seeding.derive(inquiry.seed, "uncertainty", node, draw) % 2**62
+                    noise = inquiry.scm.abduct(rows, abduction="sample", seed=seed)
                     samples.append(inquiry.scm.predict(noise, do, residual=residual)[image])
                 parts.append(metrics.abduction_std(torch.stack(samples)).cpu())
             found = torch.cat(parts)
-            yield Score("abduction std", image, "model", found, "grey levels", do=node, residual=residual, better="")
+            measure = METRICS["abduction std"]
+            yield Score("abduction std", measure, image, "model", found, do=node, residual=residual)
 
 
 def log_density(inquiry: Inquiry) -> Iterator[Score]:
     """Log density of images given their parents, exact or a bound; of rows evenly spread over those asked about."""
     x, image = inquiry.x[:: ceil(inquiry.x.rows / DENSITY_ROWS)], inquiry.image
-    noise = Batch({**x, image: inquiry.noise[image][: x.rows]})
+    noise = Batch({**x, image: inquiry.noise[image][: x.rows]}, x.index)
     for kind, rows in (("model", x), ("noise", noise)):
         parts = []
-        for start in range(0, x.rows, BATCH // PARTICLES):
-            seed = seeding.derive(inquiry.seed, "density", start) % 2**62
-            density = inquiry.scm.log_prob(rows[start : start + BATCH // PARTICLES], particles=PARTICLES, seed=seed)
+        for _, block in blocks(rows, PARTICLES):
+            seed = seeding.derive(inquiry.seed, "density") % 2**62
+            density = inquiry.scm.log_prob(block, particles=PARTICLES, seed=seed)
             parts.append(density[image].cpu())
         judge = f"bound of {PARTICLES} draws" if image in density.lower_bounds else "exact"
-        yield Score("log density", image, kind, torch.cat(parts), "nats", better="higher", judge=judge)  # type: ignore[arg-type]
+        yield Score("log density", LOG_DENSITY, image, kind, torch.cat(parts), judge=judge)  # type: ignore[arg-type]
