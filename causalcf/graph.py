@@ -6,12 +6,12 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 
 from causalcf.core.errors import GraphError, UnknownNodeError
+from causalcf.core.frozen import Frozen
 from causalcf.variables import Variable, variable_from_json
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CausalGraph:
         name: str = "",
         title: str = "",
         reference: str = "",
-        inferred: Mapping[str, str] = MappingProxyType({}),
+        inferred: Mapping[str, str] = Frozen({}),
     ) -> None:
         given: Any = graph if isinstance(graph, nx.Graph) else nx.DiGraph(list(graph))
         variables = dict(variables or {})
@@ -87,11 +87,11 @@ class CausalGraph:
         order = {node: i for i, node in enumerate(given)}
         # Ties are broken by the order of declaration, so the order depends on the graph alone.
         self.nodes: tuple[str, ...] = tuple(nx.lexicographical_topological_sort(given, key=order.__getitem__))
-        self.variables: Mapping[str, Variable] = MappingProxyType(
+        self.variables: Mapping[str, Variable] = Frozen(
             {node: variables[node] for node in self.nodes if node in variables}
         )
         self.name, self.title, self.reference = name, title, reference
-        self.inferred: Mapping[str, str] = MappingProxyType(
+        self.inferred: Mapping[str, str] = Frozen(
             {node: why for node, why in inferred.items() if node in self.variables}
         )
 
@@ -152,7 +152,7 @@ class CausalGraph:
         return self._like(graph, self.variables)
 
     def with_variables(
-        self, variables: Mapping[str, Variable], inferred: Mapping[str, str] = MappingProxyType({})
+        self, variables: Mapping[str, Variable], inferred: Mapping[str, str] = Frozen({})
     ) -> CausalGraph:
         """The same graph with more variables declared; new ones replace old ones.
 

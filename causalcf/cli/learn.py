@@ -10,6 +10,7 @@ import typer
 from causalcf.catalogue import DATASETS
 from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
+    Compile,
     DataName,
     Device,
     Encoding,
@@ -56,6 +57,7 @@ def fit(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     encoding: Encoding = None,
     missing: Missing = None,
@@ -86,6 +88,7 @@ def fit(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
     )
     _write_model(scm, out, data, half)
@@ -158,6 +161,7 @@ def finetune(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     quiet: Quiet = False,
 ) -> None:
@@ -189,6 +193,7 @@ def finetune(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
         **options,
     )

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from causalcf.core.digests import digest, named
 from causalcf.core.errors import CheckpointError
+from causalcf.core.nn import make_room
 
 __all__ = ["FORMAT", "load_tensors", "read_file", "write_atomically", "write_file"]
 
@@ -79,6 +80,7 @@ def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: s
 
     Half-precision tensors become the module's own type.
     """
+    make_room(module, tensors)
     own = module.state_dict()
     lost, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]

@@ -172,8 +172,8 @@ class Explainer(ABC):
 
     def decode(self, code: Tensor, pa: Parents) -> Tensor:
         """Values of the node for codes (N, D), without residual; not projected onto the support."""
-        drawn = self.mechanism.sample_noise(1)
-        u = {suffix: torch.zeros_like(drawn[suffix]).expand(len(code), *drawn[suffix].shape[1:]) for suffix in drawn}
+        zero = code.new_zeros(())
+        u = {site: zero.expand(len(code), *one.shape[1:]) for site, one in self.mechanism.sample_noise(1).items()}
         return self.mechanism.predict(u | parted(code, u, self.sites), pa)
 
     # ------------------------------------------------------------------ the verbs

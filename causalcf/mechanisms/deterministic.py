@@ -37,6 +37,7 @@ class Deterministic(Mechanism):
     fn: Callable[..., Tensor]
 
     kind: ClassVar[Kind] = "deterministic"
+    draws_by_row: ClassVar[bool] = True
     holds_code: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

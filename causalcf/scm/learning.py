@@ -16,6 +16,7 @@ from causalcf.data import Batch, columns, infer
 from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Stage
+from causalcf.scm.doubts import warn_of_rounding
 from causalcf.scm.rows import read_rows
 
 __all__ = ["choose", "declare", "initialise", "plan_stages", "read_split"]
@@ -93,6 +94,7 @@ def read_split(
     device: torch.device,
 ) -> tuple[Batch, Batch]:
     """Training and validation rows: a share of the data, or other data."""
+    warn_of_rounding(graph, data, dtype)
     train = read_rows(graph, mechanisms, data, dtype, device)
     if isinstance(validation, Real):
         return training.split(train, float(validation), seed)

@@ -20,6 +20,7 @@ from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
 from causalcf.scm.check import summarise
+from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split
 from causalcf.scm.questions import ActedSCM, Questions
@@ -139,7 +140,9 @@ class StructuralCausalModel(Questions):
                 networks; flows train in full precision all the same.
             checkpoint: File written after every epoch, from which a killed run can resume.
             resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
-            compile: Let `torch.compile` work on the objectives: slow to start, faster on large networks.
+            compile: Make steps cheaper. On a GPU each step is captured once as a CUDA graph and then launched as a
+                whole, which pays wherever kernels are short; elsewhere, and in several processes, `torch.compile`
+                works on the objectives, which is slow to start and faster on large networks.
             progress: Show progress bars.
 
         Returns:
@@ -164,6 +167,7 @@ class StructuralCausalModel(Questions):
         parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
+        warn_of_outliers(self.graph, train)
         job = training.Fit(
             chosen,
             {node: self.graph.parents(node) for node in chosen},
