@@ -126,7 +126,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def demo(
     out: Out = Path("causalcf-demo"),
     seed: Seed = 0,
-    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.", min=0)] = 30,
+    epochs: Annotated[int, typer.Option(help="Passes of the image model over the data.", min=0)] = 16,
     quiet: Quiet = False,
 ) -> None:
     """From nothing to a scored counterfactual image in under two minutes; needs no download.

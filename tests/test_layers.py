@@ -27,6 +27,7 @@ ORDER = [
     {"demo", "bare_loops", "benchmark_tables"},
     {"benchmarks", "arguments"},
     {"cli", "app"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("matplotlib", "lightning", "lightning_fabric", "torchmetrics", "typer", "rich", "skimage", "sklearn", "pandas")

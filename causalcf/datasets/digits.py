@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from causalcf.data import Batch
@@ -26,6 +27,7 @@ TEST_ROWS = 297
 INK = 0.15
 """Greys below this are paper: a pixel of 8 x 8 is a stroke wide, and its smear would close loops."""
 
+_FILE = Path("datasets", "data", "digits.csv.gz")
 _SPLIT_SEED = 0  # the split is part of the data set, not of a run
 
 
@@ -109,10 +111,25 @@ def _true_model(split: Split) -> GlyphSCM:
 @lru_cache
 def _small_digits(split: Split) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """scikit-learn's digits (N, 8, 8) and labels (N,) of a split."""
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = read_digits()
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     rows = order[:TEST_ROWS] if split == "test" else order[TEST_ROWS:]
     return pixels[rows].reshape(-1, 8, 8), labels[rows].astype(np.int64)
+
+
+def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pixels 0..16 (1797, 64) and labels (1797,), as `sklearn.datasets.load_digits` gives them.
+
+    Read from scikit-learn's own file where it is found: importing scikit-learn takes longer than drawing the digits.
+    """
+    for folder in getattr(find_spec("sklearn"), "submodule_search_locations", None) or ():
+        path = Path(folder, _FILE)
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    return load_digits(return_X_y=True)
 
 
 def enlarge(small: NDArray[np.float64]) -> NDArray[np.uint8]:

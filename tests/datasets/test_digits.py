@@ -81,6 +81,14 @@ def test_enlarging_by_matrices_is_cubic_interpolation():
     np.testing.assert_array_equal(enlarge(small), np.rint(255 * inked).astype(np.uint8))
 
 
+@pytest.mark.parametrize("file", [digits._FILE, "nowhere.csv.gz"])
+def test_the_digits_are_those_of_scikit_learn(file, monkeypatch):
+    monkeypatch.setattr(digits, "_FILE", file)
+    for found, wanted in zip(digits.read_digits(), load_digits(return_X_y=True), strict=True):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_unknown_split():
     with pytest.raises(DataError, match="There is no split 'dev'"):
         Digits("dev")
