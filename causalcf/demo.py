@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from rich.console import Console
 from rich.table import Table
 
@@ -62,7 +62,7 @@ def run_demo(out: Path, *, seed: int = 0, epochs: int = 16, progress: bool = Tru
     console.print(f"[bold]graph[/bold] {', '.join(' -> '.join(edge) for edge in test.graph.edges)}")
     facts = provenance(seed=seed, data="digits", model=SHIPPED)
     first = _write(out / "first.png", _picture(pretrained(SHIPPED), test, x, seed), facts)
-    console.print(f"[bold]first picture[/bold], by {SHIPPED}, after {time.perf_counter() - started:.0f} s: look at")
+    console.print(f"[bold]first picture[/bold] by {SHIPPED}, which comes fitted; look at:")
     console.print(f"  {first}", highlight=False)
 
     train = Digits("train")
@@ -132,6 +132,6 @@ def _picture(scm: StructuralCausalModel, test: Digits, x: Batch, seed: int) -> F
     return plot_counterfactual(cf, truth=[test.truth(x, do=question) for question in QUESTIONS])
 
 
-def _write(path: Path, figure: Figure, facts: dict[str, Any]) -> Path:
+def _write(path: Path, figure: Figure | SubFigure, facts: dict[str, Any]) -> Path:
     save_figure(figure, path, facts)
     return path

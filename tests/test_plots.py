@@ -84,10 +84,10 @@ def images(figure):
     return [image for ax in figure.axes for image in ax.images]
 
 
-def render(figure):
+def render(figure, dpi=60):
     """The figure as drawn pixels, which runs every artist."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=60)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return np.asarray(PILImage.open(buffer).convert("RGB"))
 
 
@@ -431,6 +431,17 @@ def test_the_arrows_of_a_large_graph_end_at_their_nodes_and_nothing_overlaps():
         near = boxes[effect].padded(0.1 * inch)
         assert near.contains(*corners[0]), "the tip"
         assert np.hypot(*(corners[0] - corners[1:].mean(0))) < 0.13 * inch, "no longer than a head"
+
+
+def test_a_very_wide_graph_is_drawn_smaller():
+    dag = nx.DiGraph([("cause", f"an effect with a long name, {i}") for i in range(30)])
+    figure = draw_graph(CausalGraph(dag, {node: Real() for node in dag})).figure
+    width, height = figure.get_size_inches()
+    assert width == pytest.approx(40)
+    assert height < 1
+    drawn = render(figure, dpi=200)
+    assert drawn.std() > 5
+    assert (np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]) == 255).all()
 
 
 @pytest.mark.parametrize("bold", [True, False])

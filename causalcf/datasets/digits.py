@@ -129,7 +129,8 @@ def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             return table[:, :-1], table[:, -1].astype(np.int64)
     from sklearn.datasets import load_digits
 
-    return load_digits(return_X_y=True)
+    pixels, labels = load_digits(return_X_y=True)
+    return np.asarray(pixels), np.asarray(labels)
 
 
 def enlarge(small: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -22,6 +22,9 @@ __all__ = ["draw_graph"]
 NODE_HEIGHT, NODE_PAD, IMAGE_SIDE = 0.34, 0.24, 0.62
 NOISE_RADIUS, NOISE_GAP = 0.105, 0.2
 GRAPH_FONT, GRAPH_MARGIN = 9.0, 0.06
+LARGEST = 40.0
+"""A picture's longer side at most, in: of graphs of hundreds of nodes, all is drawn smaller."""
+
 HEAD = 0.085
 """Length of an arrow's head, in."""
 
@@ -88,9 +91,9 @@ def draw_graph(graph: CausalGraph, do: Iterable[str] = (), *, noise: bool = True
     low, high = np.min([c.min(0) for c in corners], 0), np.max([c.max(0) for c in corners], 0)
     width, height = high - low + 2 * GRAPH_MARGIN
     if ax is None:
-        figure = new_figure(width, height)
+        figure = new_figure(*min(1.0, LARGEST / max(width, height)) * np.array([width, height]))
         ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    scale = _fit(ax, *(low + high) / 2, width, height)
+    scale = _fit(ax, (low + high) / 2, width, height)
     ax.update_datalim([low, high])  # at once: asking every artist for its size takes long
     for (cause, effect), curve in curves.items():
         _draw_edge(ax, curve, outlines, (cause, effect), scale, cut=effect in acted)
@@ -195,8 +198,9 @@ def _dense(curve: NDArray[np.float64], step: float = 0.03) -> NDArray[np.float64
     return np.column_stack([np.interp(even, along, axis) for axis in curve.T])
 
 
-def _fit(ax: Axes, x: float, y: float, width: float, height: float) -> float:
+def _fit(ax: Axes, middle: NDArray[np.float64], width: float, height: float) -> float:
     """Limits that show a drawing of this size in inches, at most at full size; its scale."""
+    x, y = middle
     window = ax.get_window_extent()
     inch = ax.figure.dpi
     scale = min(window.width / inch / width, window.height / inch / height, 1.25)
