@@ -1,6 +1,5 @@
-"""`python -m causalcf` is the command `causalcf`."""
+"""`python -m causalcf` is the command line."""
 
 from causalcf.cli import main
 
-if __name__ == "__main__":
-    main()
+main()

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from causalcf.core.descent import Objective, descend
+from causalcf.core.errors import DataError
+from causalcf.core.nn import Standardiser
 from causalcf.data import Batch
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError
-from causalcf.nn import Standardiser
 
 __all__ = ["ClassifierEnsemble", "Perceptrons", "Stacked", "accuracies", "fit_classifier", "without_class"]
 
@@ -229,7 +229,7 @@ def fit_classifier(
         return 0.5 * (plain + cross_entropy(moved, labels))
 
     descend(
-        {"classifier": Player([classifier], loss)},
+        {"classifier": Objective([classifier], loss)},
         len(x),
         epochs=epochs,
         batch_size=batch_size,
@@ -255,8 +255,8 @@ def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int =
         tensor(1.)
     """
     ask = classifier.members if isinstance(classifier, ClassifierEnsemble) else classifier
-    said = torch.cat([ask(part).argmax(-1) for part in x.split(batch_size)], -1)
-    return (said == y).float().mean(-1)
+    predicted = torch.cat([ask(part).argmax(-1) for part in x.split(batch_size)], -1)
+    return (predicted == y).float().mean(-1)
 
 
 def without_class(data: Mapping[str, Tensor], node: str, code: int) -> Batch:

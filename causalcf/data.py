@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf.errors import CausalCFError, DataError, MissingFileError, UnknownNodeError
-from causalcf.variables import Boolean, Categorical, Real, Variable
+from causalcf.core.errors import CausalCFError, DataError, MissingFileError, UnknownNodeError
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.scalar import Real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +73,44 @@ class Batch(Mapping[str, Tensor]):
                 f"Rows are selected with a slice, a list or a mask, got {key!r}. For one row: batch[i : i + 1]."
             )
         return Batch({name: _at(value, rows) for name, value in self.items()}, _at(self.index, rows))
+
+    def blocks(self, size: int) -> Iterator[Batch]:
+        """The rows in consecutive blocks of at most `size`; an empty batch is one empty block.
+
+        Example:
+            >>> [part.rows for part in Batch({"x": torch.arange(5.0)}).blocks(2)]
+            [2, 2, 1]
+        """
+        for start in range(0, max(self.rows, 1), size):
+            yield self[start : start + size]
+
+    @classmethod
+    def join(cls, parts: Iterable[Batch]) -> Batch:
+        """The rows of several batches as one, in their order: what `blocks` took apart.
+
+        Raises:
+            DataError: There are no parts.
+
+        Example:
+            >>> Batch.join(Batch({"x": torch.arange(5.0)}).blocks(2))["x"]
+            tensor([0., 1., 2., 3., 4.])
+        """
+        parts = list(parts)
+        if not parts:
+            raise DataError("There are no batches to join.")
+        tensors = [part.index for part in parts if isinstance(part.index, Tensor)]
+        whole = len(tensors) == len(parts)
+        index = torch.cat(tensors) if whole else np.concatenate([np.asarray(part.index) for part in parts])
+        return cls({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, index)
+
+    def walk(self, size: int, ask: Callable[[Batch], Tensor]) -> Tensor:
+        """What `ask` gives for each block of at most `size` rows, joined: for answers too large to compute at once.
+
+        Example:
+            >>> Batch({"x": torch.arange(5.0)}).walk(2, lambda part: 2 * part["x"])
+            tensor([0., 2., 4., 6., 8.])
+        """
+        return torch.cat([ask(part) for part in self.blocks(size)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

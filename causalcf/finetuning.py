@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isinf, log
 from pathlib import Path
@@ -17,25 +17,62 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf import seeding, training
-from causalcf.checkpoint import fingerprint
+from causalcf import training
+from causalcf.core import seeding
+from causalcf.core.digests import fingerprint
+from causalcf.core.errors import (
+    DataError,
+    GraphError,
+    InterventionError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
+from causalcf.core.nn import column
+from causalcf.core.provenance import provenance
+from causalcf.core.settings import POSITIVE, WEIGHT
 from causalcf.data import Batch
-from causalcf.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
-from causalcf.nn import column
-from causalcf.predictors import Predictors
-from causalcf.residual import Fading, Residual, check_residual
-from causalcf.settings import POSITIVE, WEIGHT
-from causalcf.variables import Image, Variable
+from causalcf.predictors import Predictor, Predictors
+from causalcf.scm import StructuralCausalModel
+from causalcf.scm.check import summarise
+from causalcf.scm.learning import read_split
+from causalcf.scm.residual import Fading, Residual, check_residual
+from causalcf.scm.rows import fill_noiseless
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
 
-__all__ = ["Tuning", "finetune", "tuned_node"]
+__all__ = ["Settings", "Tuning", "finetune", "tuned_node"]
 
 LEVEL_ROWS = 6000
 """Most rows that the pretrained level is measured on."""
 
 PENALTY = 10.0
-"""What one slack beyond the level costs a set of weights on the validation rows, in units of the predictors' loss."""
+"""Penalty of one slack beyond the level on the validation rows, in units of the predictors' loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a mechanism is fine-tuned; see `finetune` for what each setting does.
+
+    Raises:
+        DataError: A number is out of its range.
+    """
+
+    slack: float = 0.03
+    actions: Mapping[str, float] | None = None
+    start: float = 0.3
+    ascent: float = 1e-2
+    residual: Residual | None = None
+    recipe: Recipe | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        ranges = (("slack", self.slack, POSITIVE), ("start", self.start, POSITIVE), ("ascent", self.ascent, WEIGHT))
+        for name, value, allowed in ranges:
+            if value not in allowed or isinf(value):
+                raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
 
 
 class Tuning(Trainable):
@@ -59,12 +96,7 @@ class Tuning(Trainable):
         mechanism: The fitted mechanism of an image.
         ancestors: ancestor -> (its mechanism, its parents), causes first.
         predictors: node -> predictor.
-        slack: How far the objective may rise above its pretrained level, in the objective's own unit.
-        actions: Ancestor -> how often it is acted on, in proportion.
-        start: The first value of the multiplier.
-        ascent: Peak learning rate of its logarithm.
-        residual: What of the residual the counterfactuals carry over: a scale, or how it fades. None for all of it in
-            half of the rows and nothing in the others, since either may be asked for.
+        settings: How it is tuned.
     """
 
     mixed_precision: ClassVar[bool] = True
@@ -79,12 +111,7 @@ class Tuning(Trainable):
         mechanism: Mechanism,
         ancestors: Mapping[str, tuple[Mechanism, tuple[str, ...]]],
         predictors: Predictors,
-        *,
-        slack: float,
-        actions: Mapping[str, float],
-        start: float,
-        ascent: float,
-        residual: Residual | None = None,
+        settings: Settings,
     ) -> None:
         super().__init__()
         self.mechanism = mechanism
@@ -93,13 +120,14 @@ class Tuning(Trainable):
         known = {mechanism.node: mechanism, **{node: of for node, (of, _) in ancestors.items()}}
         self._weights = {node: fingerprint(of.state_dict()) for node, of in known.items()}
         at: dict[str, Any] = {"device": mechanism.device, "dtype": mechanism.dtype}
-        self.log_multiplier = nn.Parameter(torch.tensor(log(start), **at))
+        self.log_multiplier = nn.Parameter(torch.tensor(log(settings.start), **at))
         # Two pretrained levels, of rows that are trained on and of rows that are not.
         self.register_buffer("level", torch.zeros(2, **at))
         self.register_buffer("sums", torch.zeros(3, **at), persistent=False)
         # In plain mappings, what does not move is no part of the module: neither averaged nor written.
         self._ancestors, self._predictors = dict(ancestors), dict(predictors)
-        self.slack, self.start, self.ascent, self.residual = slack, start, ascent, residual
+        self.settings = settings
+        actions = dict.fromkeys(predictors, 1.0) if settings.actions is None else settings.actions
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
         self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
 
@@ -109,18 +137,18 @@ class Tuning(Trainable):
             "mechanism": self._pretrained,
             "weights": self._weights,
             "predictors": [predictor.identity for predictor in self._predictors.values()],
-            "slack": self.slack,
+            "slack": self.settings.slack,
             "actions": self.actions,
-            "start": self.start,
-            "ascent": self.ascent,
-            "residual": str(self.residual),
+            "start": self.settings.start,
+            "ascent": self.settings.ascent,
+            "residual": str(self.settings.residual),
         }
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         turns = (
             Turn("descend", ("mechanism",)),
-            Turn("ascend", ("log_multiplier",), lr=self.ascent, betas=(0.9, 0.9)),
+            Turn("ascend", ("log_multiplier",), lr=self.settings.ascent, betas=(0.9, 0.9)),
         )
         return (Stage("counterfactual", turns, validation="held"),)
 
@@ -161,29 +189,29 @@ class Tuning(Trainable):
         pa_star = self.imagine(pa)
         carried = self._carried(own_parents, pa_star, len(x)).to(x)
         own, surprise = self.mechanism.finetune_loss(x, own_parents, pa_star, self._predictors, carried)
-        return (own - self.level[0 if self.training else 1]) / self.slack - 1, surprise
+        return (own - self.level[0 if self.training else 1]) / self.settings.slack - 1, surprise
 
     def _carried(self, pa: Mapping[str, Tensor], pa_star: Mapping[str, Tensor], rows: int) -> Tensor:
-        """What is left of each row's residual in the other world."""
-        if isinstance(self.residual, Fading):
-            return self.residual.share(self.mechanism.parents, pa, pa_star)
-        device = self.level.device
-        if self.residual is None:
+        """The share of each row's residual that is carried into the other world, (N,)."""
+        residual, device = self.settings.residual, self.level.device
+        if isinstance(residual, Fading):
+            return residual.share(self.mechanism.parents, pa, pa_star)
+        if residual is None:
             return (torch.rand(rows, device=device) < 0.5).to(self.level)
-        return torch.full((rows,), self.residual, device=device)
+        return torch.full((rows,), residual, device=device)
 
     def settle(self, x: Tensor, pa: Mapping[str, Tensor]) -> None:
         self.mechanism.settle(x, {parent: pa[parent] for parent in self.mechanism.parents})
 
     def descend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the mechanism minimises."""
+        """The mechanism's loss."""
         excess, surprise = self.weighed(x, pa)
         self._excesses.append(excess.detach())
         self.sums += torch.stack([excess, surprise, torch.ones_like(excess)]).detach()
         return surprise + self.log_multiplier.exp() * excess
 
     def ascend(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """What the multiplier minimises: minus its logarithm times the excess of the same rows."""
+        """The multiplier's loss: minus its logarithm times the excess of the same rows."""
         return -self.log_multiplier * self._excesses.pop(0)
 
     def held(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
@@ -196,22 +224,9 @@ class Tuning(Trainable):
         self.sums.zero_()
         return {
             "surprise": surprise / max(steps, 1),
-            "objective": float(self.level[0]) + self.slack * (1 + excess / max(steps, 1)),
+            "objective": float(self.level[0]) + self.settings.slack * (1 + excess / max(steps, 1)),
             "multiplier": float(self.log_multiplier.detach().exp()),
         }
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What came of fine-tuning.
-
-    Args:
-        history: One record an epoch.
-        facts: What a model's provenance should say of it, JSON-able.
-    """
-
-    history: list[dict[str, Any]]
-    facts: dict[str, Any]
 
 
 def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
@@ -230,80 +245,149 @@ def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
 
 
 def finetune(
-    graph: CausalGraph,
-    mechanisms: Mapping[str, Mechanism],
-    predictors: Predictors,
-    train: Batch,
-    validation: Batch,
+    scm: StructuralCausalModel,
+    data: Any,
+    predictors: Mapping[str, Predictor] | Sequence[Predictor],
     *,
-    node: str,
-    seed: int,
-    slack: float,
-    actions: Mapping[str, float] | None,
-    start: float,
-    ascent: float,
-    residual: Residual | None,
-    recipe: Recipe | None,
-    epochs: int | None,
-    precision: str,
-    checkpoint: Path | None,
-    resume: bool,
-    progress: bool,
-) -> Tuned:
-    """Fine-tune one mechanism in place; see `StructuralCausalModel.finetune` for the arguments."""
-    _check(graph, mechanisms[node], predictors, node, slack, actions, start, ascent)
-    _check_residual(graph, mechanisms[node], node, residual)
-    ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
-    tuning = Tuning(
-        mechanisms[node],
-        ancestors,
-        _moved(predictors, mechanisms[node]),
-        slack=slack,
-        actions=actions or dict.fromkeys(predictors, 1.0),
-        start=start,
-        ascent=ascent,
-        residual=residual,
+    node: str | None = None,
+    slack: float = Settings.slack,
+    actions: Mapping[str, float] | None = None,
+    start: float = Settings.start,
+    ascent: float = Settings.ascent,
+    residual: Residual | None = None,
+    recipe: Recipe | None = None,
+    epochs: int | None = None,
+    validation: float | Any = 0.1,
+    seed: seeding.Seed = None,
+    device: torch.device | str = "cpu",
+    precision: str = "32-true",
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> StructuralCausalModel:
+    """Teach an image's fitted mechanism to obey actions that it ignores.
+
+    Predictors read causes back from counterfactual images, and their loss is minimised while the mechanism's own
+    objective is held near its pretrained level by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
+    Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are. If it
+    fails or is interrupted, the model is what it was. Runs under `torchrun` as `fit` does.
+
+    Args:
+        scm: The fitted model; it is tuned in place.
+        data: Mapping of arrays or tensors, data set or data frame, in data units.
+        predictors: Fitted on the part "tune" of the data, which no judge has seen. They cannot judge the
+            result: `ccf.evaluate` refuses them.
+        node: The image to fine-tune; by default the only one.
+        slack: How far the mechanism's own objective may end above its pretrained level, in its own unit: nats
+            per pixel of VAEs. Too small a slack is used up by the first steps: the weights lie where annealing left
+            them, any step raises the objective a little, and the multiplier then drowns the predictors.
+        actions: Ancestor of the image -> how often it is acted on in training, in proportion; by default those
+            that are predicted, equally often.
+        start: First value of the multiplier, for an excess counted in slacks: a small one lets the mechanism
+            unlearn first.
+        ascent: Peak learning rate of the multiplier's logarithm.
+        residual: What of the residual the counterfactuals carry over: tune with what will be asked for, such as
+            `Fading(thickness=1.0)`. By default half of the rows carry all of it, and half nothing.
+        recipe: Training settings instead of `Tuning.default_recipe`.
+        epochs: Passes over the data instead of the recipe's.
+        validation: Share of the rows to validate on, or other data.
+        seed: What the split, row order, actions and noise follow from.
+        device: Where to train; the model stays there.
+        precision: "32-true", "bf16-mixed" or "64-true".
+        checkpoint: File written after every epoch, from which a killed run can resume.
+        resume: Go on from `checkpoint` if it exists.
+        progress: Show a progress bar.
+
+    Returns:
+        The model itself; `history` has a record per epoch of the stage "counterfactual", with the multiplier, the
+        predictors' loss and the objective that is held.
+
+    Raises:
+        NotFittedError: The model, or a predictor, is not fitted.
+        GraphError: Predictors for another graph, or it is not clear which image.
+        MechanismError: The node has neither encoder nor generator, or no objective that could be held.
+        DataError: Bad data, or predictors that saw what judges see.
+        TrainingError: Losses are not finite, or there is no such precision.
+        CheckpointError: The checkpoint belongs to another run.
+    """
+    settings = Settings(
+        slack=slack, actions=actions, start=start, ascent=ascent, residual=residual, recipe=recipe, epochs=epochs
     )
-    variables = {name: graph.variables[name] for name in (*ancestors, node)}
+    scm.require_fitted()
+    node = tuned_node(scm.variables, node)
+    members = Predictors(list(predictors.values() if isinstance(predictors, Mapping) else predictors))
+    device = training.join(device)
+    seed = training.agree(seeding.resolve(seed), device)
+    dtype = training.dtype_of(precision)
+    # A copy is tuned and takes the place of this model's mechanisms in the end: all of it happens, or nothing.
+    twin = copy.deepcopy(scm).to(device=device, dtype=dtype)
+    parts = read_split(twin.graph, twin.mechanisms, data, validation, seed, dtype, device)
+    train, held_out = (fill_noiseless(twin.graph, twin.mechanisms, part) for part in parts)
+    _check(scm.graph, twin.mechanisms[node], members, node, settings)
+    started = time.perf_counter()
+    tuning = _tuning(scm.graph, twin.mechanisms, members, node, settings)
     job = training.Fit(
-        CausalGraph([(ancestor, node) for ancestor in ancestors], variables),
         {node: tuning},
-        {node: training.plan(tuning, recipe, epochs)},
+        {node: scm.graph.ancestors([node])},
+        {node: training.plan(tuning, settings.recipe, settings.epochs)},
+        _document(scm.graph, node),
         seed,
         precision=precision,
-        checkpoint=checkpoint,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
+    facts = _run(job, tuning, train, held_out, node, resume=resume)
+    made = provenance(
+        seed=seed,
+        device=twin.device,
+        precision=precision,
+        rows=train.rows,
+        seconds=round(time.perf_counter() - started, 1),
+        tuned=facts | {"predictors": list(members.identities)},
+        pretrained=scm.provenance,
+    )
+    scm.take(twin, node, summarise(scm.graph, twin.mechanisms, train, held_out), made, job.history)
+    return scm
+
+
+def _tuning(
+    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], predictors: Predictors, node: str, settings: Settings
+) -> Tuning:
+    ancestors = {name: (mechanisms[name], graph.parents(name)) for name in graph.ancestors([node])}
+    return Tuning(mechanisms[node], ancestors, _moved(predictors, mechanisms[node]), settings)
+
+
+def _document(graph: CausalGraph, node: str) -> dict[str, Any]:
+    """The graph that a resumed run must agree on: the image below all its causes, which `Tuning` is handed at once."""
+    ancestors = graph.ancestors([node])
+    variables = {name: graph.variables[name] for name in (*ancestors, node)}
+    return CausalGraph([(ancestor, node) for ancestor in ancestors], variables).to_json()
+
+
+def _run(
+    job: training.Fit, tuning: Tuning, train: Batch, validation: Batch, node: str, *, resume: bool
+) -> dict[str, Any]:
+    """Tune in place; gives its record for the model's provenance, JSON-able."""
+    mechanism = tuning.mechanism
     training.check(job, train, validation, resume=resume)
-    mechanisms[node].prepare_finetuning(train[node], {name: train[name] for name in graph.parents(node)})
-    tuning.measure(train, validation, node, seed)
+    mechanism.prepare_finetuning(train[node], {name: train[name] for name in mechanism.parents})
+    tuning.measure(train, validation, node, job.seed)
     started = time.perf_counter()
     training.fit(job, train, validation, resume=resume)
-    mechanisms[node].requires_grad_(False).eval()
-    facts = {
+    mechanism.requires_grad_(False).eval()
+    return {
         "node": node,
-        "predictors": list(predictors.identities),
-        "slack": slack,
+        "slack": tuning.settings.slack,
         "level": tuning.level.tolist(),
         "multiplier": float(tuning.log_multiplier.detach().exp()),
         "actions": tuning.actions,
-        "residual": str(residual),
+        "residual": str(tuning.settings.residual),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return Tuned(job.history, facts)
 
 
-def _check(
-    graph: CausalGraph,
-    mechanism: Mechanism,
-    predictors: Predictors,
-    node: str,
-    slack: float,
-    actions: Mapping[str, float] | None,
-    start: float,
-    ascent: float,
-) -> None:
-    """Refuse what cannot be done, before anything is touched."""
+def _check(graph: CausalGraph, mechanism: Mechanism, predictors: Predictors, node: str, settings: Settings) -> None:
+    """Check that the mechanism can be tuned by these predictors, before anything is changed."""
     if mechanism.kind not in ("amortised", "implicit"):
         raise MechanismError(
             f"'{node}' has the {mechanism.kind} mechanism {type(mechanism).__name__}: fine-tuning is for encoders and"
@@ -333,14 +417,13 @@ def _check(
                 f"{member.identity} was trained on the part '{part}' of its data, which judges are trained on: what it"
                 " tunes could not be judged. Train it on the part kept for this: causalcf predictors --part tune."
             )
-    for name, value, allowed in (("slack", slack, POSITIVE), ("start", start, POSITIVE), ("ascent", ascent, WEIGHT)):
-        if value not in allowed or isinf(value):
-            raise DataError(f"{name} must be {allowed} and finite, got {value!r}.")
+    actions = settings.actions
     wrong = [name for name, often in (actions or {}).items() if name not in causes or not 0 <= often < inf]
     if wrong or (actions is not None and not sum(actions.values()) > 0):
         raise DataError(
             f"actions={dict(actions or {})}: give weights >= 0, not all 0, of causes of '{node}': {list(causes)}."
         )
+    _check_residual(graph, mechanism, node, settings.residual)
 
 
 def _check_residual(graph: CausalGraph, mechanism: Mechanism, node: str, residual: Residual | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from causalcf.errors import GraphError, UnknownNodeError
+from causalcf.core.errors import GraphError, UnknownNodeError
 from causalcf.variables import Variable, variable_from_json
 
 if TYPE_CHECKING:
@@ -295,3 +295,8 @@ def _check_document(document: Mapping[str, Any]) -> None:
         lost = [end for end in (edge.get("source"), edge.get("target")) if end not in ids]
         if lost:
             raise GraphError(f"Edge {edge} names {lost}, not declared among the nodes {ids}.")
+
+
+def site(node: str, suffix: str) -> str:
+    """The name of a noise site: `image.z`."""
+    return f"{node}.{suffix}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from causalcf.errors import UnknownNodeError
-from causalcf.scm import StructuralCausalModel
+from causalcf.core.errors import UnknownNodeError
+from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["latent_space", "pretrained", "pretrained_names"]
 

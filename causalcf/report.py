@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from causalcf.checkpoint import write_atomically, write_file
-from causalcf.counterfactual import Counterfactual, listed_worlds
+from causalcf.core.checkpoint import write_file
+from causalcf.core.files import write_csv, write_json
+from causalcf.core.provenance import provenance
 from causalcf.data import scalar_columns
-from causalcf.provenance import provenance
-from causalcf.residual import recorded, residual_label
+from causalcf.metrics.base import ARROWS
+from causalcf.scm.action import read_worlds
+from causalcf.scm.counterfactual import Counterfactual
+from causalcf.scm.residual import recorded, residual_label
 
 if TYPE_CHECKING:
+    from causalcf.evaluation.records import Record, Records
     from causalcf.explainers import Explanation
-    from causalcf.records import Record, Records
-    from causalcf.scm import StructuralCausalModel
+    from causalcf.scm.model import StructuralCausalModel
 
 __all__ = [
     "print_counterfactual",
@@ -60,8 +62,7 @@ def print_records(records: Records, *, title: str = "") -> None:
         if None in by_residual:  # a score that asks for no residual stands in the first column
             cells[0] = _score(one)
         cells += [_brief(getattr(one, key)) for key in besides.values()]
-        arrow = {"lower": "↓", "higher": "↑"}.get(one.better, "")
-        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one.unit} {arrow}".strip())
+        table.add_row(f" do({do})" if do else metric, node, *cells, f"{one.unit} {ARROWS[one.better]}".strip())
     console.print(table)
     if len(records):
         first = records[0]
@@ -126,7 +127,7 @@ def print_counterfactual(cf: Counterfactual, *, rows: int = 6) -> None:
     from causalcf.plots import describe_actions
 
     columns = [] if cf.factual is None else [("observed", scalar_columns(cf.factual, cf.graph.variables))]
-    for view, do in zip(_worlds(cf), listed_worlds(cf.do), strict=True):
+    for view, do in zip(_worlds(cf), read_worlds(cf.do).each, strict=True):
         first = view.sample(0) if cf.num_samples else view
         columns.append((describe_actions(do, cf.graph), scalar_columns(first, cf.graph.variables)))
     index = [str(label) for label in cf.index.tolist()][:rows]
@@ -147,35 +148,6 @@ def _worlds(cf: Counterfactual) -> list[Counterfactual]:
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-
-
-def write_json(path: str | Path, document: Mapping[str, Any]) -> Path:
-    """Write a JSON file, atomically; numbers that JSON has no word for, NaN and infinities, as null."""
-    text = json.dumps(_finite(document), indent=1, default=str, allow_nan=False)
-    write_atomically(path, f"{text}\n".encode())
-    return Path(path)
-
-
-def _finite(value: Any) -> Any:
-    """The value, with None for each number in it that is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
-
-
-def write_csv(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> Path:
-    """Write columns of equal length as a CSV file, atomically."""
-    import csv
-    import io
-
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_atomically(path, text.getvalue().encode())
-    return Path(path)
 
 
 def write_counterfactual(

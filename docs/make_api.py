@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import causalcf as ccf
-from causalcf import errors
 
 HERE = Path(__file__).parent
 
@@ -72,7 +71,6 @@ def names() -> dict[str, list[tuple[str, Any]]]:
     found["ccf.datasets.synthetic"] = [
         (f"ccf.datasets.synthetic.{each}", getattr(oracles, each)) for each in oracles.__all__
     ]
-    found["causalcf.errors"] = [(each, getattr(errors, each)) for each in errors.__all__]
     order = [
         "Models and answers",
         "The verbs of a model",

@@ -29,8 +29,8 @@ from rich.table import Table
 from torch import Tensor
 
 import causalcf as ccf
+from causalcf.core.provenance import provenance
 from causalcf.plots import save_figure
-from causalcf.provenance import provenance
 
 HALF_WIDTH = 5.0
 """Intensities within this many grey levels count as the asked-for one."""

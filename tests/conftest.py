@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import causalcf as ccf
-import causalcf._zuko  # before any test imports zuko itself, which would switch validation off for all of them
+import causalcf.core._zuko  # before any test imports zuko itself, which would switch validation off for all of them
 
 mpl.use("Agg")
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Bernoulli, Categorical, MultivariateNormal, Normal, Uniform
 
 import causalcf as ccf
-from causalcf.errors import CausalCFError, DataError, InterventionError, SupportError, UnknownNodeError
+from causalcf.core.errors import CausalCFError, DataError, InterventionError, SupportError, UnknownNodeError
 
 
 def _act(scm: ccf.SCM, rows: ccf.Batch, **options: object) -> object:

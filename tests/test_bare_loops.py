@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from causalcf.bare_loops import LOOPS, Setting, sides
+from causalcf.costs.bare_loops import LOOPS, Setting, sides
 
 
 @pytest.fixture(scope="module")

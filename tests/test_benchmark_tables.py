@@ -12,15 +12,16 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import benchmark_tables, predictors
-from causalcf.benchmark_tables import Benchmark, truth_row
-from causalcf.benchmark_tables.page import findings
-from causalcf.benchmark_tables.tables import number
+from causalcf import benchmark as benchmark_tables
+from causalcf import cli, predictors
+from causalcf.benchmark import Benchmark, truth_row
+from causalcf.benchmark.cells import number
+from causalcf.benchmark.page import findings
+from causalcf.core.errors import DataError, DensityError, MissingFileError
 from causalcf.datasets.bars import Bars
-from causalcf.errors import DataError, DensityError, MissingFileError
+from causalcf.evaluation.records import Record, Records
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Predictor, Predictors
-from causalcf.records import Record, Records
 
 NODES = ("width", "brightness", "side")
 
@@ -181,7 +182,7 @@ def test_other_settings_are_not_kept(bench: Benchmark, out: Path, monkeypatch: p
     def computed(*_: Any) -> None:
         raise InterruptedError
 
-    monkeypatch.setattr("causalcf.benchmark_tables.rows._row", computed)
+    monkeypatch.setattr("causalcf.benchmark.rows._row", computed)
     benchmark_tables.run(bench, out, n=60)
     for other, n in (
         (bench, 61),
@@ -300,3 +301,33 @@ def test_bad_input(bench: Benchmark, tmp_path: Path) -> None:
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_any_data_set_with_an_image_has_its_tables(bench: Benchmark, tmp_path: Path, capsys: Any) -> None:
+    """By its row in the catalogue: its title, its residuals, its judges in a folder."""
+    bench.models["small"]().save(tmp_path / "vae.safetensors")
+    for judge in bench.predictors.values():
+        judge.save(tmp_path / "judges" / predictors.file_name("bars", judge.target))
+    asked = ["benchmark", "tables", "--data", "bars", "--n", "60", "--quiet", "--out", str(tmp_path / "out")]
+    models = ["--model", str(tmp_path / "vae.safetensors"), "--predictors", str(tmp_path / "judges")]
+    cli.app([*asked, *models], prog_name="causalcf", standalone_mode=False)
+    assert str(tmp_path / "out" / "index.html") in capsys.readouterr().out.replace("\n", "")
+    assert "Counterfactual images on bars" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    row = json.loads((tmp_path / "out" / "rows" / "vae.json").read_text(encoding="utf-8"))
+    assert row["settings"]["residuals"] == ["1.0", "0.0"]
+    assert row["settings"]["nodes"] == list(NODES)
+    with pytest.raises(DataError, match=r"--data adult: the tables are of images. Data sets that have one: digits"):
+        cli.app([*asked[:3], "adult", *models], prog_name="causalcf", standalone_mode=False)
+    with pytest.raises(DataError, match=r"Fit one, causalcf fit bars --data bars --mechanism image=VAE"):
+        cli.app(asked, prog_name="causalcf", standalone_mode=False)
+
+
+def test_the_leaderboard_acts_where_the_truth_is_known(tmp_path: Path, capsys: Any) -> None:
+    asked = ["benchmark", "truth", "--data", "bars", "--n", "20", "--out", str(tmp_path)]
+    cli.app(asked, prog_name="causalcf", standalone_mode=False)
+    said = capsys.readouterr().out
+    assert {path.stem for path in tmp_path.glob("*.json")} == {"identity", "re-rendering"}, "bars have no intensity"
+    assert all(f"do({node})" in line for line in said.splitlines() for node in NODES)
+    row = json.loads((tmp_path / "re-rendering.json").read_text(encoding="utf-8"))
+    assert row["do(width)"]["error"] == 0
+    assert row["unit"] == "grey levels"

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf.check import RARE, Check
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.datasets.bars import Bars
-from causalcf.errors import DataError, InterventionError
+from causalcf.scm.check import RARE
+from causalcf.scm.scorecard import Check
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,28 @@ def test_an_answer_without_a_model_says_so(scm: ccf.SCM) -> None:
     answer = replace(scm.counterfactual(Bars(2)[:], {"width": 2.0}, seed=0), origin=None)
     with pytest.raises(DataError, match="does not know its model"):
         answer.check()
+
+
+@pytest.mark.parametrize(("share", "rare"), [(0.0005, True), (0.002, False), (0.005, False)])
+def test_a_value_of_one_row_in_a_thousand_is_where_extrapolation_begins(share: float, rare: bool) -> None:
+    rows = {"c": torch.arange(20_000) < 20_000 * share, "y": torch.zeros(20_000)}
+    scm = ccf.SCM([("c", "y")], {"c": ccf.Boolean(), "y": ccf.Real()}).fit(rows, epochs=1, seed=0, progress=False)
+    x = {"c": torch.tensor([False]), "y": torch.zeros(1)}
+    (finding,) = scm.counterfactual(x, {"c": True}, seed=0).check().of("c")
+    assert finding.found.item() == pytest.approx(share, rel=0.4)
+    assert bool(finding.unusual) is rare
+    assert finding.typical == "above 0.001"
+
+
+def test_noise_of_one_draw_in_a_thousand_is_where_extrapolation_begins() -> None:
+    """A standard normal is beyond 2.9 in 4 of 1,000 draws, and beyond 3.8 in 1 of 7,000."""
+    rows = {"a": torch.randn(2000), "y": torch.randn(2000)}
+    linear = {node: ccf.mechanisms.LinearGaussian() for node in rows}
+    scm = ccf.SCM([("a", "y")], {node: ccf.Real() for node in rows}, linear).fit(rows, seed=0, progress=False)
+    x = {"a": torch.zeros(3), "y": torch.tensor([0.0, 2.9, 3.8])}
+    (finding,) = scm.counterfactual(x, {"a": 0.5}, seed=0).check().of("y.u")
+    assert 0.002 < finding.found[1].item() < 0.008
+    assert finding.unusual.tolist() == [False, False, True]
+    acted = {"a": 0.0, "y": torch.tensor([0.0, 2.9, 3.8])}
+    (joint,) = [f for f in scm.counterfactual(x, acted, seed=0).check().of("y") if f.what.startswith("tail")]
+    assert joint.unusual.tolist() == [False, False, True]

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import causalcf as ccf
-from causalcf import checkpoint
-from causalcf.errors import CheckpointError
+from causalcf.core import checkpoint
+from causalcf.core.errors import CheckpointError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import causalcf as ccf
 from causalcf import predictors
 from causalcf.classifiers import Perceptrons, Stacked, accuracies, fit_classifier, without_class
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.mechanisms import Recipe
 
 

@@ -21,13 +21,15 @@ from PIL import Image as Pillow
 from sklearn.datasets import load_digits
 
 import causalcf as ccf
-from causalcf import arguments, cli, predictors
-from causalcf.checkpoint import read_file
+from causalcf import cli, predictors
+from causalcf.cli import judge, parse
+from causalcf.cli import load as arguments
+from causalcf.core.checkpoint import read_file
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
-from causalcf.errors import DataError, InterventionError
+from causalcf.evaluation.scores import SCORES
 from causalcf.mechanisms import MECHANISMS, Recipe
-from causalcf.scores import SCORES
 
 VARIABLES = {
     "thickness": ccf.Positive(),
@@ -88,12 +90,12 @@ def table(tmp_path) -> Path:
 )
 def test_numbers_and_moves_are_read_as_written(node, amount, operator, space):
     expected = {"=": amount, "+=": ccf.shift(amount), "-=": ccf.shift(-amount), "*=": ccf.scale(amount)}[operator]
-    assert arguments.parse_do(f"{node}{space}{operator}{space}{amount!r}", VARIABLES) == {node: expected}
+    assert parse.parse_do(f"{node}{space}{operator}{space}{amount!r}", VARIABLES) == {node: expected}
 
 
 @given(st.permutations(["thickness=4", "digit=7", "ice-cream+=1", "bald=yes"]))
 def test_the_order_of_actions_does_not_matter(parts):
-    actions = arguments.parse_do(", ".join(parts), VARIABLES)
+    actions = parse.parse_do(", ".join(parts), VARIABLES)
     assert actions == {"thickness": 4.0, "digit": "7", "ice-cream": ccf.shift(1.0), "bald": True}
 
 
@@ -111,23 +113,23 @@ def test_the_order_of_actions_does_not_matter(parts):
 )
 def test_what_is_not_an_action_is_refused(text, message):
     with pytest.raises(InterventionError, match=message.replace("*", r"\*")):
-        arguments.parse_do(text, VARIABLES)
+        parse.parse_do(text, VARIABLES)
 
 
 def test_no_action_is_refused():
     """An empty shell variable is no question."""
     with pytest.raises(InterventionError, match="An action is empty"):
-        arguments.parse_do(" ", VARIABLES)
+        parse.parse_do(" ", VARIABLES)
 
 
 @pytest.mark.parametrize(
     ("read", "message"),
     [
-        (lambda: arguments.parse_epochs(["1", "2"], ["x"]), "--epochs: 'all nodes' is given twice"),
-        (lambda: arguments.parse_epochs(["x=1", "x=2"], ["x"]), "--epochs: 'x' is given twice"),
-        (lambda: arguments.parse_weights(["digit=2", "digit=5"]), "--do: 'digit' is given twice"),
-        (lambda: arguments.parse_residual("a=1,a=2"), "--residual a=1,a=2: 'a' is given twice"),
-        (lambda: arguments.parse_mechanisms(["image=VAE", "image=GAN"]), "--mechanism: 'image' is given twice"),
+        (lambda: parse.parse_epochs(["1", "2"], ["x"]), "--epochs: 'all nodes' is given twice"),
+        (lambda: parse.parse_epochs(["x=1", "x=2"], ["x"]), "--epochs: 'x' is given twice"),
+        (lambda: parse.parse_weights(["digit=2", "digit=5"]), "--do: 'digit' is given twice"),
+        (lambda: parse.parse_residual("a=1,a=2"), "--residual a=1,a=2: 'a' is given twice"),
+        (lambda: parse.parse_mechanisms(["image=VAE", "image=GAN"]), "--mechanism: 'image' is given twice"),
     ],
 )
 def test_what_is_given_twice_is_refused(read, message):
@@ -394,18 +396,18 @@ def test_a_killed_fit_resumes_only_when_told(run, table, tmp_path):
 
 def test_mechanisms_are_named_with_their_settings_or_by_their_preset():
     asked = ["a=VAE", "b=VAE(8, beta=2.0)", "c=HVAE.preset('32', beta=3.0)"]
-    made = arguments.parse_mechanisms(asked)
+    made = parse.parse_mechanisms(asked)
     assert (made["a"].config, made["b"].latent, made["b"].beta) == (ccf.mechanisms.VAE().config, 8, 2.0)
     assert made["c"].config == ccf.mechanisms.HVAE.preset("32", beta=3.0).config
 
 
 def test_epochs_are_a_number_or_by_node(run, tmp_path):
     nodes = ["x", "image"]
-    assert arguments.parse_epochs(["20"], nodes) == 20
-    assert arguments.parse_epochs(["image=20", "a=b=1"], nodes) == {"image": 20, "a=b": 1}
-    assert arguments.parse_epochs([], nodes) is None
+    assert parse.parse_epochs(["20"], nodes) == 20
+    assert parse.parse_epochs(["image=20", "a=b=1"], nodes) == {"image": 20, "a=b": 1}
+    assert parse.parse_epochs([], nodes) is None
     for both in (["1", "image=3"], ["image=3", "1"]):
-        assert arguments.parse_epochs(both, nodes) == {"x": 1, "image": 3}
+        assert parse.parse_epochs(both, nodes) == {"x": 1, "image": 3}
     code, _, err = run(
         "fit", "chain", "--data", "digits", "--out", tmp_path / "m.safetensors", "--epochs", "image=many"
     )
@@ -417,7 +419,7 @@ def test_every_mechanism_can_be_named():
     easy = [name for name, kind in MECHANISMS.items() if not kind.holds_code]
     assert {
         node: type(mechanism).__name__
-        for node, mechanism in arguments.parse_mechanisms([f"{name}={name}()" for name in easy]).items()
+        for node, mechanism in parse.parse_mechanisms([f"{name}={name}()" for name in easy]).items()
     } == {name: name for name in easy}
 
 
@@ -596,7 +598,7 @@ def test_a_mechanism_of_ones_own_enters_the_leaderboard(run, tmp_path, monkeypat
     train = ccf.datasets.Digits("train")[:60]
     train.graph = ccf.load_graph("morphomnist")
     load = arguments.load_data
-    monkeypatch.setattr(cli, "load_data", lambda n, r, split: train if split == "train" else load(n, r, split))
+    monkeypatch.setattr(judge, "load_data", lambda n, r, split: train if split == "train" else load(n, r, split))
     mine, out = tmp_path / "mine.py", tmp_path / "out"
     mine.write_text(OWN)
     asked = ("benchmark", "truth", "--data", "digits", "--n", 20, "--out", out, "--mechanism", mine)
@@ -824,15 +826,15 @@ def test_the_examples_of_help_can_be_typed(line):
     assert {*(asked.get("metric") or ())} <= {*SCORES}
     if words[0] == "fit":
         assert ccf.load_graph(asked["graph"])
-        arguments.parse_mechanisms(asked["mechanism"])
-        arguments.parse_epochs(asked["epochs"] or [], ccf.load_graph(asked["graph"]).nodes)
+        parse.parse_mechanisms(asked["mechanism"])
+        parse.parse_epochs(asked["epochs"] or [], ccf.load_graph(asked["graph"]).nodes)
     if words[0] == "counterfactual":
-        assert all(arguments.parse_do(do, ccf.load_graph("morphomnist").variables) for do in asked["do"])
+        assert all(parse.parse_do(do, ccf.load_graph("morphomnist").variables) for do in asked["do"])
     if words[0] == "explain":
         classifier, variable = arguments.load_classifier(asked["classifier"], asked["data"], "cpu")
         scm = arguments.load_model(asked["model"], "cpu")
-        arguments.parse_explainer(asked["method"], scm, node="image", classifier=classifier, variable=variable)
-        assert arguments.parse_target(asked["target"], variable) == int(asked["target"])
+        parse.parse_explainer(asked["method"], scm, node="image", classifier=classifier, variable=variable)
+        assert parse.parse_target(asked["target"], variable) == int(asked["target"])
 
 
 def test_every_command_that_needs_words_has_an_example():

@@ -8,8 +8,8 @@ import torch
 from torch.distributions import Normal
 
 import causalcf as ccf
-from causalcf.abduction import Noise
-from causalcf.errors import InterventionError, UnknownNodeError
+from causalcf.core.errors import InterventionError, UnknownNodeError
+from causalcf.scm.abduction import Noise
 
 
 def test_the_axes_are_worlds_samples_rows(mixed: ccf.SCM, rows: ccf.Batch) -> None:

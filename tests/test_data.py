@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+from causalcf.core.errors import DataError, MissingFileError, UnknownNodeError
 from causalcf.data import Batch, infer_variable, infer_variables, read, read_csv, to_frame
-from causalcf.errors import DataError, MissingFileError, UnknownNodeError
-from causalcf.variables import Boolean, Categorical, Image, Real, Vector
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Real, Vector
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import matplotlib.image
 import pytest
 
 import causalcf as ccf
-from causalcf import demo
-from causalcf.demo import effect_on_intensity, run_demo
+from causalcf.cli import demo
+from causalcf.cli.demo import effect_on_intensity, run_demo
 
 
 class Few(ccf.datasets.Digits):

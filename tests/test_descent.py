@@ -1,19 +1,19 @@
-"""Players move in turn, each its own part, to the same result again."""
+"""Objectives are minimised in turn, each by its own part, to the same result again."""
 
 import pytest
 import torch
 from torch import nn
 
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError, TrainingError
+from causalcf.core.descent import Objective, descend
+from causalcf.core.errors import DataError, TrainingError
 
 
 def _regression(seed: int, **options: object) -> tuple[nn.Linear, list[dict[str, float]]]:
     torch.manual_seed(0)
     line, x = nn.Linear(3, 1), torch.randn(64, 3)
     y = x @ torch.tensor([1.0, -2.0, 0.5])
-    player = Player([line], lambda rows: (line(x[rows])[:, 0] - y[rows]).square().mean())
-    return line, descend({"fit": player}, 64, batch_size=16, seed=seed, **options)  # type: ignore[arg-type]
+    objective = Objective([line], lambda rows: (line(x[rows])[:, 0] - y[rows]).square().mean())
+    return line, descend({"fit": objective}, 64, batch_size=16, seed=seed, **options)  # type: ignore[arg-type]
 
 
 def test_it_finds_the_minimum_and_says_how_it_went() -> None:
@@ -31,15 +31,15 @@ def test_the_seed_decides() -> None:
 
 
 def test_each_player_moves_its_own_part() -> None:
-    """The second player's loss is large in the first's weights, which it must not touch."""
+    """The second objective's loss is large in the first's weights, which it must not touch."""
     torch.manual_seed(0)
     a, b = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     one = torch.ones(1, 1)
-    players = {
-        "a": Player([a], lambda _: (a(one) - 1).square().sum()),
-        "b": Player([b], lambda _: (b(one) + a(one)).square().sum() + 100 * (a(one) + 5).square().sum()),
+    objectives = {
+        "a": Objective([a], lambda _: (a(one) - 1).square().sum()),
+        "b": Objective([b], lambda _: (b(one) + a(one)).square().sum() + 100 * (a(one) + 5).square().sum()),
     }
-    descend(players, 4, epochs=300, batch_size=4, lr=0.05)
+    descend(objectives, 4, epochs=300, batch_size=4, lr=0.05)
     assert float(a.weight) == pytest.approx(1, abs=1e-2)
     assert float(b.weight) == pytest.approx(-1, abs=1e-2)
 
@@ -47,6 +47,6 @@ def test_each_player_moves_its_own_part() -> None:
 def test_failures_are_told() -> None:
     line = nn.Linear(1, 1)
     with pytest.raises(DataError, match="no rows"):
-        descend({"x": Player([line], lambda _: line.weight.sum())}, 0, epochs=1, batch_size=1)
+        descend({"x": Objective([line], lambda _: line.weight.sum())}, 0, epochs=1, batch_size=1)
     with pytest.raises(TrainingError, match=r"\['x'\] was NaN or infinite in epoch 1"):
-        descend({"x": Player([line], lambda _: line.weight.sum() / 0)}, 4, epochs=1, batch_size=2)
+        descend({"x": Objective([line], lambda _: line.weight.sum() / 0)}, 4, epochs=1, batch_size=2)

@@ -14,15 +14,15 @@ from torch import Tensor
 
 import causalcf as ccf
 from causalcf import predictors
+from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.datasets.bars import CENTRES, Bars, draw
 from causalcf.datasets.base import Dataset
-from causalcf.errors import DataError, GraphError, UnknownNodeError
-from causalcf.evaluation import select_rows
+from causalcf.evaluation.evaluate import select_rows
+from causalcf.evaluation.records import Record, Records
+from causalcf.evaluation.scores import SCORES
 from causalcf.mechanisms import Mechanism, Recipe
 from causalcf.mechanisms.base import Kind, Parents
 from causalcf.predictors import Predictor, Predictors
-from causalcf.records import Record, Records
-from causalcf.scores import SCORES
 
 ALL = tuple(name for name in SCORES if name != "log density")  # of these models none has a density
 DRAWN = ("sample fid", "uncertainty")  # by seeds of their batches
@@ -231,13 +231,13 @@ def test_log_density_tells_data_from_noise(test: Bars) -> None:
 
 def test_judges_read_a_set_of_images_once(test: Bars, judges: Predictors, monkeypatch: pytest.MonkeyPatch) -> None:
     """The factual images, noise and each answer, however many actions and scores ask for them."""
-    looked: list[int] = []
-    look = Predictor.look
-    monkeypatch.setattr(Predictor, "look", lambda self, image: looked.append(len(image)) or look(self, image))
+    counts: list[int] = []
+    pooled = Predictor.pooled
+    monkeypatch.setattr(Predictor, "pooled", lambda self, image: counts.append(len(image)) or pooled(self, image))
     scm = _scm(IgnoresParents())
     ccf.evaluate(scm, test, ["effectiveness", "fid"], predictors=judges, reference=test[:100], n=60)
     sets = 3 + 3 + 2  # answers, truths, the factual images and noise
-    assert sum(n for n in looked if n > 1) == 3 * 60 * sets + 100  # and the real images, by one judge
+    assert sum(n for n in counts if n > 1) == 3 * 60 * sets + 100  # and the real images, by one judge
 
 
 def test_ensembles_judge_as_their_members_do(test: Bars, judges: Predictors) -> None:
@@ -277,7 +277,7 @@ def test_batches_do_not_matter(
     metrics = [name for name in ALL if name not in DRAWN]
     options: Any = {"predictors": judges, "latents": latents, "reference": test, "metrics": metrics, "n": 60}
     whole = ccf.evaluate(scm, test, **options)
-    monkeypatch.setattr(ccf.scores, "BATCH", 7)
+    monkeypatch.setattr("causalcf.evaluation.inquiry.BATCH", 7)
     monkeypatch.setattr(ccf.predictors.network, "BATCH", 11)
     for record, split in zip(whole, ccf.evaluate(scm, test, **options), strict=True):
         assert math.isclose(record.value, split.value, rel_tol=1e-4, abs_tol=1e-4), record
@@ -313,6 +313,66 @@ def test_what_cannot_be_computed_is_listed(test: Bars) -> None:
     assert {r.metric for r in found} == {"composition(1)", "composition(10)", "reversibility", "unchanged"}
     assert set(found.missing) == {"effectiveness", "truth error", "fid", "sample fid", "cld"}
     assert "training split" in found.missing["cld"]
+
+
+UNITS = {
+    ("effectiveness", "width"): ("px", "lower"),
+    ("effectiveness", "brightness"): ("grey levels", "lower"),
+    ("effectiveness", "side"): ("accuracy", "higher"),
+    ("truth error", "image"): ("grey levels", "lower"),
+    ("truth error", "brightness"): ("grey levels", "lower"),
+    ("composition(1)", "image"): ("grey levels", "lower"),
+    ("composition(10)", "image"): ("grey levels", "lower"),
+    ("composition(1) embedding", "image"): ("features", "lower"),
+    ("composition(10) embedding", "image"): ("features", "lower"),
+    ("reversibility", "image"): ("grey levels", "lower"),
+    ("fid", "image"): ("features²", "lower"),
+    ("kid", "image"): ("", "lower"),
+    ("sample fid", "image"): ("features²", "lower"),
+    ("cld", "image"): ("", "lower"),
+    ("cld: closer than images of the new value", "image"): ("", "lower"),
+    ("cld: farther than images of the old value", "image"): ("", "lower"),
+    ("unchanged", "width"): ("share", "higher"),
+    ("unchanged", "brightness"): ("share", "higher"),
+    ("unchanged", "side"): ("share", "higher"),
+    ("sharpness", "image"): ("grey levels²", ""),
+    ("abduction std", "image"): ("grey levels", ""),
+}
+"""Score and node -> unit and direction of better; those of numbers are the variable's."""
+
+
+def test_records_say_unit_and_direction(results: dict[str, Records]) -> None:
+    found = {(r.metric.split("[")[0], r.node): (r.unit, r.better) for r in results["perfect"]}
+    assert found == UNITS
+
+
+@pytest.mark.parametrize(
+    ("score", "needs"),
+    [
+        ("effectiveness", ("image", "predictors")),
+        ("truth error", ("truth",)),
+        ("composition", ("image",)),
+        ("reversibility", ("image",)),
+        ("fid", ("image", "reference", "features")),
+        ("kid", ("image", "reference", "features")),
+        ("sample fid", ("image", "reference", "features")),
+        ("cld", ("image", "reference", "latents")),
+        ("unchanged", ()),
+        ("sharpness", ("image",)),
+        ("uncertainty", ("image",)),
+        ("log density", ("image", "density")),
+    ],
+)
+def test_scores_need_what_their_metrics_need(score: str, needs: tuple[str, ...]) -> None:
+    assert SCORES[score].needs == needs
+    rows = {"x": torch.randn(30), "y": torch.randn(30)}
+    scm = ccf.SCM([("x", "y")], {"x": ccf.Real(), "y": ccf.Real()}).fit(rows, epochs=1, seed=0, progress=False)
+    found = ccf.evaluate(scm, rows, [score], n=20, optional=True)
+    wanted = {"image": "a graph with an image", "truth": "a truth method", "predictors": "predictors=", "density": ""}
+    said = found.missing.get(score, "")
+    for need in needs:
+        assert wanted.get(need, f"{need}=") in said
+    assert bool(said) == bool(needs)
 
 
 def test_records_search_write_and_read(results: dict[str, Records]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import causalcf as ccf
 from causalcf import finetuning, predictors, training
-from causalcf.errors import (
+from causalcf.core.errors import (
     CheckpointError,
     DataError,
     GraphError,
@@ -23,7 +23,7 @@ from causalcf.errors import (
 )
 from causalcf.mechanisms import GAN, HVAE, VAE, Diffusion, Generator, Mechanism, Recipe
 from causalcf.predictors import Ensemble, Predictor, Predictors
-from causalcf.residual import Fading, Residual
+from causalcf.scm.residual import Fading, Residual
 
 BARS = ccf.datasets.Bars(600)
 SMALL: dict[str, Any] = {"widths": (8, 8, 16, 16), "hidden": 32}
@@ -99,10 +99,7 @@ def test_effects_follow_and_nothing_else() -> None:
         scm.mechanisms["image"],
         ancestors,
         Predictors([_reader()]),
-        slack=1.0,
-        actions={"width": 1.0},
-        start=1.0,
-        ascent=0.1,
+        finetuning.Settings(actions={"width": 1.0}),
     )
     known = {name: BARS[:50][name] for name in ancestors}
     with torch.random.fork_rng():
@@ -150,9 +147,7 @@ def test_a_residual_that_would_fade_with_nothing_is_refused() -> None:
 
 def test_the_multiplier_hears_of_every_part_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worked through in three parts, its gradient is minus the mean excess of the whole batch."""
-    tuning = finetuning.Tuning(
-        _model().mechanisms["image"], {}, Predictors([]), slack=1.0, actions={}, start=1.0, ascent=0.1
-    )
+    tuning = finetuning.Tuning(_model().mechanisms["image"], {}, Predictors([]), finetuning.Settings(start=1.0))
     monkeypatch.setattr(tuning, "weighed", lambda x, _pa: (x.mean(), torch.zeros(())))
     x = torch.arange(10.0)
     parts = x.chunk(3)

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import causalcf.graph
-from causalcf.errors import CausalCFError, GraphError, UnknownNodeError
+from causalcf.core.errors import CausalCFError, GraphError, UnknownNodeError
 from causalcf.graph import CausalGraph, graph_names, load_graph
-from causalcf.variables import Boolean, Categorical, Image, Interval, Positive, Real
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval, Positive, Real
 
 DOCUMENT = {
     "directed": True,

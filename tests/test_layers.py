@@ -1,89 +1,115 @@
-"""Imports go down: a file knows only those below it; pictures and heavy libraries come when asked for."""
+"""The house: rooms on eight floors; every import goes down, whatever its kind, and no two rooms know each other."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import causalcf
 
 PACKAGE = Path(causalcf.__file__).parent
-ORDER = [
-    {"errors"},
-    {"settings", "variables", "seeding", "provenance", "published", "_zuko"},
-    {"graph", "data", "checkpoint", "records"},
-    {"nn", "descent"},
-    {"datasets", "metrics"},
-    {"mechanisms"},
-    {"abduction"},
-    {"action", "residual"},
-    {"prediction", "density", "program", "training", "plots", "check"},
-    {"counterfactual", "predictors", "classifiers"},
-    {"finetuning"},
-    {"scm"},
-    {"scores"},
-    {"explainers", "evaluation", "reference", "pretrained"},
-    {"report"},
-    {"demo", "bare_loops", "benchmark_tables"},
-    {"benchmarks", "arguments"},
-    {"cli", "app"},
-    {"__main__"},
-]
-LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+FLOORS = (
+    (
+        "What has nothing to do with causes; what may be done to a node; the list of data sets.",
+        {"core", "do", "catalogue"},
+    ),
+    ("What a node can take, and how far apart two answers are.", {"variables", "metrics"}),
+    ("Data as they are passed around, p(x | pa) and its inversion, pictures.", {"data", "mechanisms", "plots"}),
+    ("The causal hypothesis; how mechanisms, and classifiers, are trained.", {"graph", "training", "classifiers"}),
+    ("The model and its three steps; what reads causes back; worlds to ask about.", {"scm", "predictors", "datasets"}),
+    (
+        "Verbs above the model: explain, evaluate, ask, fine-tune, load.",
+        {"explainers", "evaluation", "finetuning", "queries", "reference"},
+    ),
+    ("What was found, as tables and files: reports, the papers' tables, costs.", {"report", "benchmark", "costs"}),
+    ("The command line.", {"cli"}),
+)
+FLOOR = {room: floor for floor, (_, rooms) in enumerate(FLOORS) for room in rooms}
+FACES = {"__init__", "__main__", "errors"}
+"""Files at the top that only hand on names: of the package, of the command line, of `causalcf.core.errors`."""
 HEAVY = ("matplotlib", "lightning", "lightning_fabric", "torchmetrics", "typer", "rich", "skimage", "sklearn", "pandas")
+LONGEST = 450
 
 
-def _unit(path: Path) -> str:
+def _room(path: Path) -> str:
     """The file or folder right below the package that a path belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def _imported(path: Path) -> list[tuple[str, int, bool]]:
-    """(module, line, whether inside a function) of every import that runs; type checking does not."""
-    found: list[tuple[str, int, bool]] = []
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
-    def visit(node: ast.AST, inside: bool) -> None:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            return
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if _room(path) not in FACES]
+MODULES = {_module(path) for path in PACKAGE.rglob("*.py")}
+
+
+def _imported(path: Path) -> list[tuple[str, int]]:
+    """(module, line) of every import: at the top, in a function, for type checking alone."""
+    found: list[tuple[str, int]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            names = [
-                f"{node.module}.{alias.name}" if node.module == "causalcf" else node.module for alias in node.names
-            ]
-            found.extend((str(name), node.lineno, inside) for name in names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found.extend((name if name in MODULES else str(node.module), node.lineno) for name in names)
         elif isinstance(node, ast.Import):
-            found.extend((alias.name, node.lineno, inside) for alias in node.names)
-        for child in ast.iter_child_nodes(node):
-            visit(child, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-    visit(ast.parse(path.read_text(encoding="utf-8")), inside=False)
+            found.extend((alias.name, node.lineno) for alias in node.names)
     return found
 
 
-def test_imports_go_down_only() -> None:
-    files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    assert len(files) > 20
-    wrong = []
-    for path in files:
-        unit = _unit(path)
-        assert unit in LEVEL, f"{unit} has no level yet: say in ORDER where it belongs"
-        for module, line, inside in _imported(path):
-            other = module.split(".")[1] if module.startswith("causalcf.") else None
-            if other is None or other == unit:
-                continue
-            if other == "plots" and not inside and LEVEL[unit] < LEVEL["report"]:
-                wrong.append(f"{path.name}:{line} imports plots outside a function")
-            # `counterfactual` and `graph` open plots when a picture is asked for; all else goes down.
-            if other != "plots" and other in LEVEL and LEVEL[other] >= LEVEL[unit]:
-                wrong.append(f"{path.name}:{line} ({unit}) imports {other}")
-    assert not wrong, wrong
+def _arrows() -> dict[str, set[str]]:
+    """File -> files of the package that it imports."""
+    return {
+        _module(path): {name for name, _ in _imported(path) if name in MODULES - {"causalcf", _module(path)}}
+        for path in FILES
+    }
 
 
-def test_mechanisms_see_no_graph_and_metrics_no_model() -> None:
-    for folder, hidden in (("mechanisms", ("graph", "scm")), ("metrics", ("scm", "graph", "mechanisms"))):
-        for path in (PACKAGE / folder).rglob("*.py"):
-            modules = {module for module, _, _ in _imported(path)}
-            assert modules.isdisjoint(f"causalcf.{name}" for name in hidden), path
+def _circle(arrows: dict[str, set[str]]) -> list[str]:
+    """One circle, or nothing: what is left when whatever imports nothing that is left is taken away."""
+    left = {name: set(others) for name, others in arrows.items()}
+    while True:
+        leaves = {name for name, others in left.items() if not others & left.keys()}
+        if not leaves:
+            return sorted(left)
+        for name in leaves:
+            del left[name]
+
+
+def test_there_are_at_most_eight_floors_each_with_a_sentence() -> None:
+    assert len(FLOORS) <= 8
+    assert all(sentence.endswith(".") for sentence, _ in FLOORS)
+    rooms = {_room(path) for path in FILES}
+    assert rooms == set(FLOOR), "every room stands on one floor"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_go_down_only(path: Path) -> None:
+    room = _room(path)
+    others = [(name.split(".")[1], line) for name, line in _imported(path) if name.startswith("causalcf.")]
+    wrong = [(other, line) for other, line in others if other != room and FLOOR.get(other, 99) >= FLOOR[room]]
+    assert not wrong
+
+
+def test_no_two_files_know_each_other() -> None:
+    assert _circle(_arrows()) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_no_file_is_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_pictures_know_no_model() -> None:
+    for path in (PACKAGE / "plots").rglob("*.py"):
+        rooms = {name.split(".")[1] for name, _ in _imported(path) if name.startswith("causalcf.")}
+        assert rooms <= {"core", "do", "variables", "plots"}, path
 
 
 def test_the_programs_own_questions_need_no_heavy_library() -> None:

@@ -20,17 +20,19 @@ from PIL import Image as PILImage
 from torch.distributions import Normal, Uniform
 
 from causalcf import SCM, Batch, given_factual, load_graph, scale, shift
-from causalcf.abduction import Noise, sample_noise
-from causalcf.counterfactual import Counterfactual
-from causalcf.errors import CausalCFError, DataError, UnknownNodeError
+from causalcf.core.errors import CausalCFError, DataError, UnknownNodeError
 from causalcf.graph import CausalGraph, graph_names
 from causalcf.mechanisms import Deterministic, LinearGaussian
 from causalcf.plots import describe_actions, draw_graph, layout, plot_history, save_figure
 from causalcf.plots.layout import Extent, layered, layers_of, ordered
 from causalcf.plots.style import text_width
 from causalcf.plots.words import three_digits
-from causalcf.prediction import World
-from causalcf.variables import Boolean, Categorical, Image, Positive, Real
+from causalcf.scm.abduction import Noise, sample_noise
+from causalcf.scm.counterfactual import Counterfactual
+from causalcf.scm.prediction import World
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Positive, Real
 
 N = 4
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf.abduction import Noise
-from causalcf.errors import DataError, InterventionError
+from causalcf.core.errors import DataError, InterventionError
+from causalcf.scm.abduction import Noise
 
 
 def test_what_is_not_reached_is_the_factual_tensor_itself(mixed: ccf.SCM, rows: ccf.Batch) -> None:

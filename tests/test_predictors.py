@@ -10,7 +10,14 @@ import torch
 
 import causalcf as ccf
 from causalcf import predictors
-from causalcf.errors import CheckpointError, DataError, GraphError, MechanismError, NotFittedError, UnknownNodeError
+from causalcf.core.errors import (
+    CheckpointError,
+    DataError,
+    GraphError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Ensemble, Jitter, Predictor, Predictors
 
@@ -123,9 +130,9 @@ def test_parts_share_no_rows(judges: Predictors, bars: ccf.datasets.Bars) -> Non
     tune, judge = predictors.part(bars.rows, "tune"), predictors.part(bars.rows, "judge")
     assert not set(tune.tolist()) & set(judge.tolist())
     assert len(tune) + len(judge) == bars.rows
-    assert judges["width"].seen(judge) == 1
-    assert judges["width"].seen(tune) == 0
-    assert judges["width"].seen(torch.tensor([10**6])) == 0
+    assert judges["width"].trained_share(judge) == 1
+    assert judges["width"].trained_share(tune) == 0
+    assert judges["width"].trained_share(torch.tensor([10**6])) == 0
 
 
 def test_the_mode_does_not_matter_and_is_put_back(judges: Predictors) -> None:
@@ -162,10 +169,10 @@ def test_one_look_serves_any_reading(judges: Predictors, bars: ccf.datasets.Bars
     test = ccf.datasets.Bars(50, seed=5)
     for judge in (*judges.values(), Ensemble([first, wide])):
         with torch.no_grad():
-            seen = judge.look(test["image"])
-        assert torch.equal(judge.read({**test, "image": seen}), judge.read(test))
+            pooled = judge.pooled(test["image"])
+        assert torch.equal(judge.read({**test, "image": pooled}), judge.read(test))
         told = {name: test[name] for name in judge.given}
-        assert torch.equal(judge.features(seen, told), judge.features(test["image"], told))
+        assert torch.equal(judge.features(pooled, told), judge.features(test["image"], told))
 
 
 def test_an_ensemble_judges_together(judges: Predictors, bars: ccf.datasets.Bars) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import torch
 
 import causalcf
-from causalcf.provenance import provenance
+from causalcf.core.provenance import provenance
 
 
 def test_facts_of_a_run(monkeypatch):
@@ -24,5 +24,5 @@ def test_facts_of_a_run(monkeypatch):
 
 
 def test_an_absent_package_is_no_error(monkeypatch):
-    monkeypatch.setattr("causalcf.provenance._PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("causalcf.core.provenance._PACKAGES", ("no-such-package",))
     assert provenance(seed=None)["versions"]["no-such-package"] == "not installed"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf.errors import UnknownNodeError
+from causalcf.core.errors import UnknownNodeError
 from causalcf.reference import FOLDER
 
 MIB = 2**20

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf.checkpoint import read_file
-from causalcf.records import Record, Records
-from causalcf.report import print_counterfactual, print_fit, print_records, write_counterfactual, write_csv, write_json
+from causalcf.core.checkpoint import read_file
+from causalcf.core.files import write_csv, write_json
+from causalcf.evaluation.records import Record, Records
+from causalcf.report import print_counterfactual, print_fit, print_records, write_counterfactual
 
 FIELDS = {
     "metric": "truth error", "do": "thickness", "unit": "grey levels", "better": "lower", "truth": None, "noise": None,

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import causalcf as ccf
-from causalcf.errors import DataError, InterventionError
-from causalcf.residual import Fading, residual_label
-from causalcf.variables import Categorical, Image, Positive
+from causalcf.core.errors import DataError, InterventionError
+from causalcf.scm.residual import Fading, residual_label
+from causalcf.variables.codes import Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Positive
 
 N = 6
 

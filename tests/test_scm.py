@@ -13,8 +13,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, Uniform
 
 import causalcf as ccf
-from causalcf.abduction import Noise
-from causalcf.errors import (
+from causalcf.core.errors import (
     CausalCFError,
     CheckpointError,
     DataError,
@@ -26,6 +25,7 @@ from causalcf.errors import (
     SupportError,
     UnknownNodeError,
 )
+from causalcf.scm.abduction import Noise
 
 # ---------------------------------------------------------------------- building
 

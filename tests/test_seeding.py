@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from causalcf import seeding
+from causalcf.core import seeding
 
 
 def test_a_seed_is_a_number_a_generator_or_torchs_state() -> None:
@@ -23,7 +23,7 @@ def test_a_seed_is_a_number_a_generator_or_torchs_state() -> None:
 def test_derived_seeds_are_the_same_in_every_process() -> None:
     here = [seeding.derive(0, "image", 3), seeding.derive(0, "image", 4), seeding.derive(1, "image", 3)]
     assert len(set(here)) == 3
-    script = "from causalcf import seeding; print(seeding.derive(0, 'image', 3))"
+    script = "from causalcf.core import seeding; print(seeding.derive(0, 'image', 3))"
     environment = {"PYTHONHASHSEED": "5", "PATH": ""}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert int(done.stdout) == here[0]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import causalcf as ccf
-from causalcf.errors import CausalCFError, MechanismError, TrainingError
+from causalcf.core.errors import CausalCFError, MechanismError, TrainingError
+from causalcf.core.settings import COUNT, POSITIVE, Range, require_settings
 from causalcf.mechanisms import Recipe
-from causalcf.settings import COUNT, POSITIVE, Range, require_settings
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from setting import Setting
 from typer.testing import CliRunner
 
 import causalcf as ccf
-from causalcf.variables import Categorical, Interval, Table
+from causalcf.variables.codes import Categorical
+from causalcf.variables.scalar import Interval
+from causalcf.variables.table import Table
 
 SMALL = ["--data", "digits", "--epochs", "1", "--steps", "4"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import causalcf as ccf
 from causalcf import training
-from causalcf.checkpoint import read_file
-from causalcf.errors import (
+from causalcf.core.checkpoint import read_file
+from causalcf.core.errors import (
     CheckpointError,
     DataError,
     MechanismError,

@@ -7,20 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causalcf.errors import DataError, GraphError, SupportError
-from causalcf.variables import (
-    VARIABLES,
-    Boolean,
-    Categorical,
-    Image,
-    Interval,
-    Positive,
-    Real,
-    Table,
-    Variable,
-    Vector,
-    variable_from_json,
-)
+from causalcf.core.errors import DataError, GraphError, SupportError
+from causalcf.variables import VARIABLES, Variable, variable_from_json
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval, Positive, Real, Vector
+from causalcf.variables.table import Table
 
 CPU = torch.device("cpu")
 EXAMPLES = {

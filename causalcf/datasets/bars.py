@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
-from causalcf.datasets.base import Dataset
-from causalcf.errors import DataError, InterventionError
-from causalcf.graph import CausalGraph
-from causalcf.variables import Categorical, Image, Interval, Positive
+from causalcf.datasets.base import Dataset, check_split
+from causalcf.graph import load_graph
 
 __all__ = ["Bars"]
 
@@ -50,19 +49,22 @@ class Bars(Dataset):
         brightness = _brightness(width, self._noise)
         side = torch.multinomial(torch.tensor([0.25, 0.5, 0.25]), rows, replacement=True, generator=generator)
         self._moved = 2 * torch.rand(rows, generator=generator) - 1
-        graph = CausalGraph(
-            [("width", "brightness"), ("width", "image"), ("brightness", "image"), ("side", "image")],
-            {
-                "width": Positive(unit="px"),
-                "brightness": Interval(64, 255, unit="grey levels"),
-                "side": Categorical(["left", "middle", "right"]),
-                "image": Image(1, SIZE, SIZE),
-            },
-            name="bars",
-            title="Bars of a known width, brightness and side",
-        )
         image = draw(width, brightness, side, self._moved)
-        super().__init__({"width": width, "brightness": brightness, "side": side, "image": image}, graph)
+        super().__init__({"width": width, "brightness": brightness, "side": side, "image": image}, load_graph("bars"))
+
+    @classmethod
+    def of_split(cls, split: str = "train") -> Bars:
+        """1,000 bars for training, or 300 others for the test.
+
+        Raises:
+            DataError: No such split.
+
+        Example:
+            >>> Bars.of_split("test").rows
+            300
+        """
+        check_split(split, ["train", "test"])
+        return cls(1000, seed=0) if split == "train" else cls(300, seed=1)
 
     def truth(self, x: Mapping[str, Tensor], do: Mapping[str, float | Tensor]) -> Batch:
         """The true counterfactual of rows of this data set under do(width), do(brightness), do(side).

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.data import Batch
-from causalcf.errors import DataError, MissingFileError
 from causalcf.graph import CausalGraph
 from causalcf.variables import Variable
 

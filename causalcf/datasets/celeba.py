@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
-from causalcf.errors import DataError, MissingFileError
 from causalcf.graph import CausalGraph, load_graph
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 __all__ = ["CelebA"]
 

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.datasets.mnist import to_unit
 from causalcf.datasets.morphology import MAX_THICKNESS, Mode, render_measured
-from causalcf.errors import DataError, InterventionError
-from causalcf.variables import Interval, Positive
+from causalcf.variables.scalar import Interval, Positive
 
 __all__ = ["GlyphSCM", "intensity_from_noise", "noise_from_intensity", "sample_attributes", "worker_pool"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from causalcf import checkpoint
-from causalcf.errors import DataError
+from causalcf.core import checkpoint
+from causalcf.core.errors import DataError
 
 __all__ = ["idx_bytes", "read_idx", "write_atomically"]
 

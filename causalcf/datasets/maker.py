@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.datasets.base import check_split
 from causalcf.datasets.glyphs import sample_attributes, worker_pool
 from causalcf.datasets.idx import idx_bytes, write_atomically
 from causalcf.datasets.mnist import PREFIXES, Split, idx_files, read_mnist
 from causalcf.datasets.morphology import MODES, Mode, render
 from causalcf.datasets.morphomnist import attributes_csv, attributes_file, read_attributes, record_file
-from causalcf.errors import DataError, MissingFileError
 
 __all__ = ["make_morphomnist"]
 

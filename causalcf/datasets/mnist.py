@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from causalcf.core.errors import DataError
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.idx import read_idx
-from causalcf.errors import DataError
-from causalcf.graph import CausalGraph
-from causalcf.variables import Categorical, Image
+from causalcf.graph import load_graph
 
 __all__ = ["MNIST", "PREFIXES", "Split", "read_mnist"]
 
@@ -51,13 +50,9 @@ class MNIST(Dataset):
 
     def __init__(self, root: str | Path | None = None, split: Split = "train") -> None:
         images, labels = read_mnist(root, split)
-        graph = CausalGraph(
-            [("digit", "image")],
-            {"digit": Categorical(10), "image": Image(1, *images.shape[1:])},
-            name="mnist",
-            title="A handwritten digit and its image",
+        super().__init__(
+            {"image": to_unit(images), "digit": torch.from_numpy(labels.astype(np.int64))}, load_graph("mnist")
         )
-        super().__init__({"image": to_unit(images), "digit": torch.from_numpy(labels.astype(np.int64))}, graph)
 
 
 def read_mnist(root: str | Path | None, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -28,7 +28,7 @@ from scipy import ndimage
 from skimage.morphology import medial_axis
 from skimage.transform import resize
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 
 __all__ = ["MAX_THICKNESS", "MODES", "Mode", "measure_intensity", "measure_thickness", "render"]
 

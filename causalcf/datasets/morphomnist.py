@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.glyphs import CANVAS, GlyphSCM
 from causalcf.datasets.mnist import PREFIXES, Split, idx_files, read_images_and_labels, read_mnist, to_unit
 from causalcf.datasets.morphology import Mode
-from causalcf.errors import DataError, MissingFileError
 from causalcf.graph import load_graph
 
 __all__ = ["MorphoMNIST", "read_attributes"]

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
-from causalcf.errors import DataError, InterventionError
 from causalcf.graph import CausalGraph
-from causalcf.variables import Boolean, Categorical, Real, Variable
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.scalar import Real
 
 __all__ = ["AdditiveNoise", "Discrete", "Heteroscedastic", "LinearGaussian", "gumbel_max_counterfactual"]
 

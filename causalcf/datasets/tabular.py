@@ -9,11 +9,11 @@ from typing import Literal
 
 import torch
 
+from causalcf.core.errors import DataError
 from causalcf.data import read
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
-from causalcf.errors import DataError
 from causalcf.graph import load_graph
-from causalcf.variables import Categorical
+from causalcf.variables.codes import Categorical
 
 __all__ = ["Adult"]
 

@@ -6,23 +6,23 @@ itself. To add one: a file with an `Explainer` subclass, and a row in `EXPLAINER
 """
 
 from causalcf.explainers.base import Explainer
-from causalcf.explainers.c3lt import C3LT
-from causalcf.explainers.cem import CEM
-from causalcf.explainers.cfproto import CFProto
-from causalcf.explainers.cfrl import CFRL
-from causalcf.explainers.clarity import Clarity
-from causalcf.explainers.cve import CVE
-from causalcf.explainers.cyclegan import CycleGAN
-from causalcf.explainers.explaingan import ExplainGAN
 from causalcf.explainers.explanation import Explanation, Stream
-from causalcf.explainers.gdl import GDL
-from causalcf.explainers.image_gradient import ImageGradient
-from causalcf.explainers.losocs import LoSoCs
-from causalcf.explainers.mixture_search import MixtureSearch
-from causalcf.explainers.pgd import PGD
-from causalcf.explainers.query import REASONS
-from causalcf.explainers.revise import REVISE
-from causalcf.explainers.schut import Schut
+from causalcf.explainers.found import REASONS
+from causalcf.explainers.methods.c3lt import C3LT
+from causalcf.explainers.methods.cem import CEM
+from causalcf.explainers.methods.cfproto import CFProto
+from causalcf.explainers.methods.cfrl import CFRL
+from causalcf.explainers.methods.clarity import Clarity
+from causalcf.explainers.methods.cve import CVE
+from causalcf.explainers.methods.cyclegan import CycleGAN
+from causalcf.explainers.methods.explaingan import ExplainGAN
+from causalcf.explainers.methods.gdl import GDL
+from causalcf.explainers.methods.image_gradient import ImageGradient
+from causalcf.explainers.methods.losocs import LoSoCs
+from causalcf.explainers.methods.mixture_search import MixtureSearch
+from causalcf.explainers.methods.pgd import PGD
+from causalcf.explainers.methods.revise import REVISE
+from causalcf.explainers.methods.schut import Schut
 
 __all__ = [
     "C3LT",

@@ -1,4 +1,4 @@
-"""What is explained: a classifier or regressor, one or several, asked in one way."""
+"""The explained classifier or regressor, one or several, asked in one way."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.classifiers import ClassifierEnsemble, Stacked
-from causalcf.errors import DataError, ExplanationError, MechanismError
-from causalcf.variables import Boolean, Categorical, Variable
+from causalcf.core.errors import DataError, ExplanationError, MechanismError
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["Explained"]
 
@@ -62,7 +63,7 @@ class Explained:
         return torch.cat([-y / 2, y / 2], -1) if y.shape[-1] == 1 and not self.regression else y
 
     def check(self, node: str, x: Tensor, batch_size: int = 1024) -> Tensor:
-        """`members(x)`, after a look at whether f fits; tells the variable from it.
+        """`members(x)`, with checks of whether f fits; the variable is told from it.
 
         Args:
             node: What x is called.

@@ -1,4 +1,4 @@
-"""What CEM and CFProto share: an elastic-net change of the pixels, with the classifier's weight found by bisection."""
+"""Elastic-net search, for CEM and CFProto: a small, sparse change of pixels, the classifier's weight by bisection."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from causalcf.core.nn import column
 from causalcf.explainers.base import Explainer
-from causalcf.explainers.query import Found, Query, Trail
+from causalcf.explainers.found import Found, Trajectory
+from causalcf.explainers.query import Query
 from causalcf.explainers.search import Evaluation, Proximal, search
 from causalcf.explainers.targets import l1, margin, squared_l2
-from causalcf.nn import column
 
 __all__ = ["ElasticSearch"]
 
@@ -50,7 +51,7 @@ class ElasticSearch(Explainer):
     untargeted: ClassVar[bool] = True
     sign: ClassVar[Literal[-1, 0, 1]] = 0
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         c = query.start.new_full((query.rows,), self.c)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
         found = best = self._round(query.given(c=c), stream=stream)
@@ -67,44 +68,45 @@ class ElasticSearch(Explainer):
         closer = query.progress(query.ask(b.code)) > query.progress(query.ask(a.code))
         second = torch.where(a.reached, b.reached & cheaper, b.reached | closer)
         return Found(
-            torch.where(column(second, a.code), b.code, a.code),
-            a.steps + b.steps,
-            torch.where(second, b.reason, a.reason),
-            _either(a.trail, b.trail, second),
+            code=torch.where(column(second, a.code), b.code, a.code),
+            steps=a.steps + b.steps,
+            reason=torch.where(second, b.reason, a.reason),
+            trajectory=_either(a.trajectory, b.trajectory, second),
         )
 
     def _round(self, query: Query, *, stream: bool) -> Found:
         update = Proximal(self.lr, self.beta, self.max_steps, sign=self.sign)
-        return search(query, self._evaluate, update, max_steps=self.max_steps, keep="best", stream=stream)
+        return search(query, self.evaluate, update, max_steps=self.max_steps, keep="best", stream=stream)
 
-    def _evaluate(self, query: Query, x: Tensor) -> Evaluation:
-        said = query.said(query.explained.members(x))
-        short = margin(said)
+    def evaluate(self, query: Query, x: Tensor) -> Evaluation:
+        outputs = query.outputs(query.explained.members(x))
+        short = margin(outputs)
         hinge = (short + self.kappa).clamp_min(0)
         loss = query.constants["c"] * hinge + squared_l2(x, query.x)
         if x.requires_grad:  # only the loss needs the rest
-            loss = loss + self._penalty(query, x)
-        return Evaluation(loss, said.progress, (short < 0) & (hinge <= 0), self._cost(query, x))
+            loss = loss + self.penalty(query, x)
+        met = (short < 0) & (hinge <= 0)
+        return Evaluation(loss=loss, progress=outputs.progress, met=met, cost=self._cost(query, x))
 
     def _cost(self, query: Query, x: Tensor) -> Tensor:
         """Elastic-net distance to the factual, (N,)."""
         return squared_l2(x, query.x) + self.beta * l1(x, query.x)
 
     @abstractmethod
-    def _penalty(self, query: Query, x: Tensor) -> Tensor:
-        """(N,) what else the image has to pay."""
+    def penalty(self, query: Query, x: Tensor) -> Tensor:
+        """(N,) further terms of the loss."""
 
-    def _autoencoding(self, query: Query, x: Tensor, code: Tensor) -> Tensor:
+    def autoencoding_error(self, query: Query, x: Tensor, code: Tensor) -> Tensor:
         """Weighted squared error of the image under the model's autoencoder, (N,)."""
         return self.autoencoder_weight * squared_l2(self.decode(code, query.pa), x)
 
 
-def _either(a: Trail, b: Trail, second: Tensor) -> Trail:
-    """Of each row the one trail or, where `second` (N,), the other."""
-    trail = []
+def _either(a: Trajectory, b: Trajectory, second: Tensor) -> Trajectory:
+    """Of each row the one trajectory or, where `second` (N,), the other."""
+    trajectory = []
     for one, other in zip_longest(a, b):
         parts = [(step, keep[step[0]]) for step, keep in ((one, ~second), (other, second)) if step is not None]
         rows, codes = (torch.cat([step[i][there] for step, there in parts]) for i in (0, 1))
         if len(rows):
-            trail.append((rows, codes))
-    return trail
+            trajectory.append((rows, codes))
+    return trajectory

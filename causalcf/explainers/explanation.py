@@ -1,4 +1,4 @@
-"""What an explainer gives back: the counterfactual, the intervention that makes it, and how the search went."""
+"""Explanations: the counterfactual, the intervention that makes it, and how each row ended."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from causalcf.abduction import site
+from causalcf.core.errors import CausalCFError, ExplanationError
 from causalcf.data import Batch
-from causalcf.errors import CausalCFError, ExplanationError
-from causalcf.explainers.query import REASONS, Found, Query, Reason, padded
+from causalcf.explainers.found import REASONS, Found, Reason, padded
+from causalcf.explainers.query import Query
+from causalcf.graph import site
 from causalcf.metrics import doubt
-from causalcf.variables import Categorical
+from causalcf.variables.codes import Categorical
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from causalcf.counterfactual import Counterfactual
-    from causalcf.scm import StructuralCausalModel
+    from causalcf.scm.counterfactual import Counterfactual
+    from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["Explanation", "Stream"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Stream:
     """Every step of a search, from where it started to where it ended. Row i has `lengths[i]` frames.
 
@@ -61,13 +62,13 @@ class Stream:
         return self.image[row, : int(self.lengths[row])]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Explanation:
     """Counterfactual explanations of N rows, as an intervention on the model.
 
     `scm.counterfactual(x, do=explanation.do)[node]` is `counterfactual`. A row that failed (`reached` false)
     holds the best attempt, the one with the highest probability of the target: it is no counterfactual, and
-    `reason` says what went wrong.
+    `reason` says why it ended.
 
     Args:
         scm: The model.
@@ -121,7 +122,7 @@ class Explanation:
 
     @cached_property
     def reconstruction(self) -> Tensor:
-        """What the model makes of the factual without any change, (N, *event_shape)."""
+        """The factual, encoded and decoded without any change, (N, *event_shape)."""
         with torch.no_grad():
             return self.query.judged(self.query.start)[0]
 
@@ -185,21 +186,21 @@ def assemble(
     """The explanation that a search result stands for; image and probability are computed from its `do`."""
     image, members = query.judged(found.code)
     return Explanation(
-        scm,
-        factual,
-        image,
-        interventions(query, found.code),
-        query.target,
-        found.reached,
-        query.probability(members),
-        query.explained.predicted(members),
-        found.steps,
-        tuple(REASONS[i] for i in found.reason.tolist()),
-        seed,
-        method,
-        query,
-        found.code,
-        _stream(query, found) if stream else None,
+        scm=scm,
+        factual=factual,
+        counterfactual=image,
+        do=interventions(query, found.code),
+        target=query.target,
+        reached=found.reached,
+        probability=query.probability(members),
+        predicted=query.explained.predicted(members),
+        steps=found.steps,
+        reason=tuple(REASONS[i] for i in found.reason.tolist()),
+        seed=seed,
+        method=method,
+        query=query,
+        code=found.code,
+        stream=_stream(query, found) if stream else None,
     )
 
 
@@ -213,9 +214,9 @@ def interventions(query: Query, code: Tensor) -> dict[str, Tensor]:
 
 def _stream(query: Query, found: Found) -> Stream:
     """The frames of each row, decoded and classified once more without gradients."""
-    if not found.trail:
+    if not found.trajectory:
         raise ExplanationError("This method has no steps between: ask without stream=True.")
-    code, lengths = padded(found.trail)
+    code, lengths = padded(found.trajectory)
     longest = code.shape[1]
     step = torch.arange(longest, device=code.device).expand(query.rows, -1)
     row, at = torch.nonzero(step < lengths[:, None], as_tuple=True)
@@ -225,14 +226,15 @@ def _stream(query: Query, found: Found) -> Stream:
     number = torch.zeros_like(step)
     number[row, at] = torch.arange(len(row), device=code.device)
     source = number.gather(1, step.minimum(lengths[:, None] - 1))
-    return Stream(code, lengths=lengths, **{name: torch.cat([p[name] for p in parts])[source] for name in parts[0]})
+    whole = {name: torch.cat([part[name] for part in parts])[source] for name in parts[0]}
+    return Stream(code=code, lengths=lengths, **whole)
 
 
 def _frames(query: Query, code: Tensor) -> dict[str, Tensor]:
-    """What a stream holds of one code a row."""
+    """A stream's values for one code a row."""
     image, members = query.judged(code)
-    said = {"image": image, "logits": members.mean(0), "probability": query.probability(members)}
+    frames = {"image": image, "logits": members.mean(0), "probability": query.probability(members)}
     if query.explained.regression:
-        return said | dict.fromkeys(("total", "aleatoric"), torch.zeros_like(said["probability"]))
+        return frames | dict.fromkeys(("total", "aleatoric"), torch.zeros_like(frames["probability"]))
     split = doubt(members if len(members) > 1 else members.expand(2, -1, -1))  # one member agrees with itself
-    return said | {"total": split.total, "aleatoric": split.aleatoric}
+    return frames | {"total": split.total, "aleatoric": split.aleatoric}

@@ -1,4 +1,4 @@
-"""What the gradient searches share: one step's loss and verdict."""
+"""Gradient search: the loss of one step, and whether the target is met."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from causalcf.explainers.base import Explainer
-from causalcf.explainers.query import Found, Query, Said
+from causalcf.explainers.found import Found
+from causalcf.explainers.query import Outputs, Query
 from causalcf.explainers.search import Evaluation, Keep, Update, search
 
 __all__ = ["GradientSearch"]
@@ -30,33 +31,34 @@ class GradientSearch(Explainer):
     gradients: ClassVar[bool] = True
     keep: ClassVar[Keep] = "first"
 
-    def _find(self, query: Query, *, stream: bool) -> Found:
+    def find(self, query: Query, *, stream: bool) -> Found:
         return search(
             query,
-            self._evaluate,
-            self._update(),
+            self.evaluate,
+            self.update(),
             max_steps=self.max_steps,
             keep=self.keep,
             stream=stream,
         )
 
-    def _evaluate(self, query: Query, code: Tensor) -> Evaluation:
-        values = code if query.latent else query.decode(code)
-        said = query.said(query.explained.members(values))
-        progress = said.progress
-        return Evaluation(self._loss(query, code, values, said), progress, query.met(progress, self.gamma))
+    def evaluate(self, query: Query, code: Tensor) -> Evaluation:
+        values = code if query.reads_codes else query.decode(code)
+        outputs = query.outputs(query.explained.members(values))
+        progress = outputs.progress
+        loss = self.loss(query, code, values, outputs)
+        return Evaluation(loss=loss, progress=progress, met=query.met(progress, self.gamma))
 
     @abstractmethod
-    def _update(self) -> Update:
+    def update(self) -> Update:
         """The optimiser."""
 
     @abstractmethod
-    def _loss(self, query: Query, code: Tensor, values: Tensor, said: Said) -> Tensor:
+    def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
         """(N,) what the search descends.
 
         Args:
             query: The rows.
             code: (N, ...) where they are.
-            values: What the classifier sees of it: the decoded image, or the code itself.
-            said: What it says.
+            values: What the classifier reads of it: the decoded image, or the code itself.
+            outputs: The classifier's outputs for it.
         """

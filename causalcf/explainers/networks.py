@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.nn import mlp
+from causalcf.core.nn import mlp
 
 __all__ = ["Critic", "PairMaps", "fool", "one_hot", "tell_apart", "unevenness", "vagueness"]
 
@@ -78,12 +78,12 @@ def one_hot(classes: Tensor, k: int, like: Tensor) -> Tensor:
 
 
 def tell_apart(real: Tensor, fake: Tensor) -> Tensor:
-    """What a discriminator minimises: cross-entropy of real and fake logits (Goodfellow et al. 2014)."""
+    """A discriminator's loss: cross-entropy of real and fake logits (Goodfellow et al. 2014)."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def fool(fake: Tensor) -> Tensor:
-    """What a generator minimises: minus log probability of being taken for real, which does not saturate."""
+    """A generator's loss: minus the log probability of being taken for real, which does not saturate."""
     return F.softplus(-fake).mean()
 
 

@@ -13,7 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from causalcf.explainers.query import REASONS, Found, Query, Trail, padded
+from causalcf.explainers.found import REASONS, Found, Trajectory, padded
+from causalcf.explainers.query import Query
 from causalcf.explainers.targets import l1, logit
 
 __all__ = ["Path", "follow", "line", "paced", "verdict"]
@@ -51,8 +52,8 @@ def follow(
         path: The path of each row.
         gamma: Probability of the target to reach; a regression has to reach its target.
         tolerance: A row ends where its probability (or value) is beyond that by at most as much.
-        alphas: Points of the first look, evenly spaced from 0 to 1; a target that is entered and left between
-            two of them is not seen.
+        alphas: Points of the coarse grid, evenly spaced from 0 to 1; a target that is entered and left between
+            two of them is missed.
         halvings: Of the bracket, at most.
         frames: Length of the stream, evenly spaced along the path up to the end; 0 for none.
 
@@ -61,7 +62,7 @@ def follow(
         point that comes closest.
     """
     grid = torch.linspace(0, 1, alphas, dtype=query.start.dtype, device=query.start.device)
-    progress = _look(query, path, grid)
+    progress = _progress_along(query, path, grid)
     beyond = progress - (0.0 if query.explained.regression else gamma)
     inside = beyond >= 0
     crosses = inside.any(1)
@@ -72,8 +73,8 @@ def follow(
     reason = torch.where(crosses, REACHED, NO_CROSSING)
     rows = torch.arange(query.rows, device=query.start.device)
     shares = torch.linspace(0, 1, frames, dtype=query.start.dtype, device=query.start.device) if frames else ()
-    trail = [(rows, path(query, share * bracket.high)) for share in shares]
-    return Found(path(query, bracket.high), steps, reason, trail)
+    trajectory = [(rows, path(query, share * bracket.high)) for share in shares]
+    return Found(code=path(query, bracket.high), steps=steps, reason=reason, trajectory=trajectory)
 
 
 def _halve(
@@ -103,32 +104,32 @@ def _halve(
         steps[rows] += 1
 
 
-def _look(query: Query, path: Path, grid: Tensor) -> Tensor:
+def _progress_along(query: Query, path: Path, grid: Tensor) -> Tensor:
     """Progress at every alpha of the grid, (N, A), in one evaluation."""
     rows = torch.arange(query.rows, device=grid.device).repeat_interleave(len(grid))
     wide = query[rows]
     return wide.progress(wide.ask(path(wide, grid.repeat(query.rows)))).view(query.rows, len(grid))
 
 
-def paced(query: Query, trail: Trail, *, frames: int, pace: float) -> Trail:
+def paced(query: Query, trajectory: Trajectory, *, frames: int, pace: float) -> Trajectory:
     """The same way in other steps: evenly spaced in what the classifier says, and in the image.
 
     Args:
         query: The rows.
-        trail: The way, in the steps of a search.
+        trajectory: The way, in the steps of a search.
         frames: How many there shall be.
         pace: How much of the pace is set by the image's change; the rest by the target's logit (of a regression,
             the value): 0 gives steps of equal logit, 1 steps of equal change.
     """
-    code, lengths = padded(trail)
+    code, lengths = padded(trajectory)
     dense = 4 * frames
     at = torch.linspace(0, 1, dense, dtype=code.dtype, device=code.device) * (lengths[:, None] - 1)
     points = _between(code, at)
     height, image = [], []
     for k in range(dense):
         values = query.decode(points[:, k])
-        members = query.explained.members(points[:, k] if query.latent else values)
-        height.append(logit(query.said(members)))
+        members = query.explained.members(points[:, k] if query.reads_codes else values)
+        height.append(logit(query.outputs(members)))
         image.append(values)
     # A logit that falls for a while takes no time of its own: the pace follows its highest value so far.
     raised = torch.stack(height, 1).cummax(1).values
@@ -165,7 +166,7 @@ def line(query: Query, alpha: Tensor) -> Tensor:
 
 
 def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1, stream: bool = False) -> Found:
-    """What a learned map gave, judged: reached where the probability of the target is at least gamma.
+    """Judge a learned map's codes: a row is reached where the probability of the target is at least gamma.
 
     Args:
         query: The rows.
@@ -177,5 +178,5 @@ def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1, s
     progress = query.progress(query.ask(code))
     reason = torch.where(query.met(progress, gamma), REACHED, MISSED)
     every = torch.arange(query.rows, device=code.device)
-    trail = [(every, query.start), (every, code)] if stream else []
-    return Found(code, torch.full_like(reason, steps), reason, trail)
+    trajectory = [(every, query.start), (every, code)] if stream else []
+    return Found(code=code, steps=torch.full_like(reason, steps), reason=reason, trajectory=trajectory)

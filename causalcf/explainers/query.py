@@ -2,61 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
+from causalcf.data import Batch
 from causalcf.explainers.classifier import Explained
+from causalcf.explainers.protocol import Explaining
 from causalcf.mechanisms import Mechanism
-from causalcf.variables import Categorical, as_array
+from causalcf.scm.abduction import Noise
+from causalcf.variables import as_array
+from causalcf.variables.codes import Categorical
 
-__all__ = ["REASONS", "Found", "Query", "Reason", "Said", "Trail", "padded", "read_target"]
+__all__ = ["Outputs", "Query", "make_query", "parted", "read_target"]
 
-Reason = Literal["reached", "max steps", "nan gradient", "stuck", "no crossing", "missed"]
-REASONS: tuple[Reason, ...] = ("reached", "max steps", "nan gradient", "stuck", "no crossing", "missed")
-"""Why a row ended.
-
-reached: the target is; max steps: the search used all of its steps; nan gradient: it met a gradient that is not
-finite; stuck: no step is left that it may take; no crossing: the path never enters the target; missed: the learned
-map does not reach the target.
-"""
+AGREEMENT = 0.9
+"""Share of rows on which a parent and the classifier must agree to be taken for the same thing."""
 
 
-Trail = list[tuple[Tensor, Tensor]]
-"""The rows that are still under way at each step, and their codes; step 0 has them all."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where an explainer ended, by row.
-
-    Args:
-        code: (N, D) latent code, or (N, *event_shape) values of the node for methods that act on it. A row that
-            failed holds its best attempt, the one with the highest probability of the target.
-        steps: (N,) steps taken until then.
-        reason: (N,) long, an index into `REASONS`.
-        trail: The way there, if asked for; a row's last entry is its `code`.
-    """
-
-    code: Tensor
-    steps: Tensor
-    reason: Tensor
-    trail: Trail = field(default_factory=list)
-
-    @property
-    def reached(self) -> Tensor:
-        """(N,) bool."""
-        return self.reason == 0
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Query:
-    """What an explainer searches with. Indexing selects rows.
+    """The rows and targets that an explainer searches for. Indexing selects rows.
 
     Args:
         node: The node that is explained.
@@ -72,7 +44,7 @@ class Query:
             where the target is any class but this one.
         members: (M, N, K) what the classifier says of x.
         zeroed: Residual sites that the explanation sets to 0.
-        latent: Whether the classifier reads codes instead of the node's values.
+        reads_codes: Whether the classifier reads codes instead of the node's values.
         constants: Further values that a method keeps per row.
         batch_size: Rows that are decoded and classified at once where nothing is searched.
     """
@@ -89,7 +61,7 @@ class Query:
     side: Tensor
     members: Tensor
     zeroed: tuple[str, ...] = ()
-    latent: bool = False
+    reads_codes: bool = False
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     batch_size: int = 1024
 
@@ -114,6 +86,11 @@ class Query:
             constants=cut(self.constants),
         )
 
+    def blocks(self) -> Iterator[Query]:
+        """The rows in consecutive blocks of at most `batch_size`."""
+        for start in range(0, self.rows, self.batch_size):
+            yield self[start : start + self.batch_size]
+
     def given(self, **constants: Tensor) -> Query:
         """The same query with further values per row, (N, ...)."""
         return replace(self, constants={**self.constants, **constants})
@@ -122,10 +99,7 @@ class Query:
 
     def noise(self, code: Tensor) -> dict[str, Tensor]:
         """The node's noise with the searched sites taken from `code` (N, D)."""
-        shapes = [self.u[site].shape[1:] for site in self.sites]
-        parts = code.split([shape.numel() for shape in shapes], 1)
-        moved = {s: part.unflatten(1, shape) for s, part, shape in zip(self.sites, parts, shapes, strict=True)}
-        return {**self.u, **moved}
+        return {**self.u, **parted(code, self.u, self.sites)}
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest values that the node can have."""
@@ -142,26 +116,26 @@ class Query:
         return _Projected.apply(x, self.project(x.detach()))  # type: ignore[no-any-return]
 
     def judged(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """The node's values that codes stand for, and what the classifier says of them, batch by batch."""
+        """The node's values that codes stand for, and the classifier's outputs for them, batch by batch."""
         images, members = [], []
-        for start, part in zip(range(0, len(code), self.batch_size), code.split(self.batch_size), strict=True):
-            images.append(self[start : start + self.batch_size].decode(part))
-            members.append(self.explained.members(part if self.latent else images[-1]))
+        for rows, part in zip(self.blocks(), code.split(self.batch_size), strict=True):
+            images.append(rows.decode(part))
+            members.append(self.explained.members(part if self.reads_codes else images[-1]))
         return torch.cat(images), torch.cat(members, 1)
 
     def ask(self, code: Tensor) -> Tensor:
-        """What the classifier says of a code, (M, N, K)."""
-        return self.explained.members(code if self.latent else self.decode(code))
+        """The classifier's outputs for a code, (M, N, K)."""
+        return self.explained.members(code if self.reads_codes else self.decode(code))
 
     # ------------------------------------------------------------------ how far a row has come
 
-    def said(self, members: Tensor) -> Said:
-        """What the classifier's outputs (M, N, K) mean for the target."""
-        return Said(self, members)
+    def outputs(self, members: Tensor) -> Outputs:
+        """The classifier's outputs (M, N, K), to be read against the target."""
+        return Outputs(self, members)
 
     def progress(self, members: Tensor) -> Tensor:
         """(N,) probability of the target; of a regression, how far beyond its target it is (below 0: not yet)."""
-        return self.said(members).progress
+        return self.outputs(members).progress
 
     def probability(self, members: Tensor) -> Tensor:
         """(N,) probability of the target; of a regression, its value."""
@@ -172,29 +146,13 @@ class Query:
         return progress >= (0.0 if self.explained.regression else gamma)
 
 
-def padded(trail: Trail) -> tuple[Tensor, Tensor]:
-    """A trail as codes (N, T, ...), each row's last one repeated, and the rows' lengths (N,).
-
-    Every row is in the first step; it may sit out later ones, and its frames then close up.
-    """
-    first = trail[0][1]
-    lengths = torch.zeros(len(first), dtype=torch.long, device=first.device)
-    code = first.new_zeros(len(first), len(trail), *first.shape[1:])
-    for rows, codes in trail:
-        code[rows, lengths[rows]] = codes
-        lengths[rows] += 1
-    longest = int(lengths.max())
-    last = torch.arange(longest, device=first.device).expand(len(first), -1).minimum(lengths[:, None] - 1)
-    return code[torch.arange(len(first), device=first.device)[:, None], last], lengths
-
-
 @dataclass(frozen=True)
-class Said:
-    """What a classifier says of one code per row, seen from the target.
+class Outputs:
+    """The classifier's outputs for one code per row, with the target that they are read against.
 
     Args:
-        query: The rows.
-        members: (M, N, K) its outputs.
+        query: The rows and their targets.
+        members: (M, N, K) outputs of every member.
     """
 
     query: Query
@@ -227,6 +185,18 @@ class _Projected(torch.autograd.Function):
         return gradient, None
 
 
+def parted(code: Tensor, u: Mapping[str, Tensor], sites: Sequence[str]) -> dict[str, Tensor]:
+    """The sites whose flattened values a code (N, D) joins, in the shapes that they have in `u`.
+
+    Example:
+        >>> parted(torch.ones(2, 3), {"a": torch.ones(1, 2), "b": torch.ones(1, 1)}, ["a", "b"])["a"].shape
+        torch.Size([2, 2])
+    """
+    shapes = [u[site].shape[1:] for site in sites]
+    parts = code.split([shape.numel() for shape in shapes], 1)
+    return {site: part.unflatten(1, shape) for site, part, shape in zip(sites, parts, shapes, strict=True)}
+
+
 def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Tensor, Tensor]:
     """A target as a value per row, (N,), with the side from which a regression comes to it.
 
@@ -242,7 +212,7 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
     """
     variable, rows, device = explained.variable, members.shape[1], members.device
     if variable is None:
-        raise ExplanationError("What the classifier gives is not known before it has seen a row: check(node, x) first.")
+        raise ExplanationError("The classifier's variable is not known before it was asked: call check(node, x) first.")
     if target is None:
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
     if not isinstance(target, Tensor):
@@ -267,3 +237,66 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
             " explainer.predict(x) is the target."
         )
     return wanted, side
+
+
+def make_query(explainer: Explaining, noise: Noise, factual: Batch, target: Any) -> Query:
+    """The question that an explainer searches with.
+
+    Args:
+        explainer: What is asked.
+        noise: The rows' abducted noise.
+        factual: The rows.
+        target: As `read_target` takes it.
+
+    Raises:
+        MechanismError: The classifier does not fit the node.
+        ExplanationError: It gives probabilities, or no gradient where one is needed; rows are in their target already.
+        SupportError: A class that does not exist.
+    """
+    mechanism, explained, x = explainer.mechanism, explainer.explained, factual[explainer.node]
+    latent = explainer.acts_on == "latents"
+    zeroed = mechanism.residual_sites if latent and not explainer.carry_residual else ()
+    u = noise.of(explainer.node, mechanism)
+    u |= {suffix: torch.zeros_like(u[suffix]) for suffix in zeroed}
+    start = explainer.joined(u) if latent else x
+    classified = start if explainer.reads_codes else x
+    members = explained.check(explainer.node, classified, explainer.batch_size)
+    if explainer.gradients:
+        explained.check_gradient(classified)
+    wanted, side = read_target(explained, target, members)
+    if latent:
+        _warn_of_meaning(explainer, factual, members)
+    return Query(
+        node=explainer.node,
+        mechanism=mechanism,
+        explained=explained,
+        x=x,
+        pa=explainer.parents_of(factual),
+        u=u,
+        sites=explainer.sites if latent else (),
+        start=start,
+        target=wanted,
+        side=side,
+        members=members,
+        zeroed=zeroed,
+        reads_codes=explainer.reads_codes,
+        batch_size=explainer.batch_size,
+    )
+
+
+def _warn_of_meaning(explainer: Explaining, factual: Batch, members: Tensor) -> None:
+    """Warn of a parent that means the class: it holds the image to its class, whatever the latents."""
+    predicted, classes = explainer.explained.predicted(members), explainer.explained.variable
+    for parent, value in explainer.parents_of(factual).items():
+        variable = explainer.scm.variables[parent]
+        if not (isinstance(variable, Categorical) and isinstance(classes, Categorical) and variable.k == classes.k):
+            continue
+        agreement = (value == predicted).sum().item() / len(predicted)
+        if agreement >= AGREEMENT:
+            warnings.warn(
+                f"The parent '{parent}' of '{explainer.node}' means what the classifier says (they agree in"
+                f" {agreement:.0%} of the rows), and an explanation holds it at its factual value: the latents can"
+                f" hardly reach the target. Use a generator without that parent, or ask the causal question,"
+                f" scm.counterfactual(x, do={{'{parent}': target}}).",
+                stacklevel=5,
+            )

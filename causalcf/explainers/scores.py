@@ -1,4 +1,4 @@
-"""What an explanation is worth: every score of the papers for each row, and the same scores of references."""
+"""Scores of explanations: every score of the papers for each row, and the same scores of references."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf import metrics
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
 from causalcf.explainers.explanation import Explanation
 from causalcf.metrics.autoencoders import ClassAutoencoders
 from causalcf.metrics.features import evaluating
@@ -47,7 +47,7 @@ def scores(
         query.x,
         explanation.factual_predicted,
         target,
-        None if query.latent else lambda x: query.explained.members(x).softmax(-1).mean(0).log(),
+        None if query.reads_codes else lambda x: query.explained.members(x).softmax(-1).mean(0).log(),
         judge=judge,
         autoencoders=autoencoders,
     )

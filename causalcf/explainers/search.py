@@ -15,9 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import ExplanationError
-from causalcf.explainers.query import REASONS, Found, Query, Trail
-from causalcf.nn import column
+from causalcf.core.errors import ExplanationError
+from causalcf.core.nn import column
+from causalcf.explainers.found import REASONS, Found, Trajectory
+from causalcf.explainers.query import Query
 
 __all__ = ["Adam", "Descent", "Evaluate", "Evaluation", "GreedyCoordinate", "Proximal", "Sign", "Update", "search"]
 
@@ -27,9 +28,9 @@ RUNNING = -1
 Keep = Literal["first", "best", "last"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a method says of one code per row.
+    """How good one code per row is, to the method that searches.
 
     Args:
         loss: (N,) what the search descends.
@@ -56,7 +57,7 @@ class Update(ABC):
         return {}
 
     def candidate(self, code: Tensor, state: State) -> Tensor:
-        """What may be an answer; differs from `code`, where the gradient is taken, under momentum."""
+        """The code that may be an answer; under momentum it differs from `code`, where the gradient is taken."""
         return code
 
     @abstractmethod
@@ -214,7 +215,7 @@ def search(
         keep: "first" ends a row where it reaches the target; "best" goes on for all steps and keeps what reaches
             the target at the least cost; "last" keeps where the last step ends.
         stream: Keep every step up to the one that a row keeps.
-        check_every: Steps between looks at which rows have ended; each look makes the host wait for the device. By
+        check_every: Steps between checks of which rows have ended; each check makes the host wait for the device. By
             default 1 on a CPU and 10 elsewhere. The result does not depend on it.
 
     Returns:
@@ -224,12 +225,12 @@ def search(
     check_every = 1 if stream else check_every
     rows = torch.arange(query.rows, device=query.start.device)
     run = _Run(query, query.start, update.start(query.start))
-    ended = Found(query.start.clone(), torch.zeros_like(rows), torch.full_like(rows, RUNNING))
+    ended = Found(code=query.start.clone(), steps=torch.zeros_like(rows), reason=torch.full_like(rows, RUNNING))
     kept_at = torch.zeros_like(rows)
     for t in range(max_steps + 1):
         gradient = run.evaluate(evaluate, update, keep, t, last=t == max_steps)
         if stream:
-            ended.trail.append((rows, run.point))
+            ended.trajectory.append((rows, run.point))
             kept_at[rows] = run.kept_at
         if t == max_steps or t % check_every == 0:
             going = run.reason == RUNNING
@@ -240,12 +241,12 @@ def search(
             if not len(rows):
                 break
         run.step(update, gradient, t + 1)
-    return replace(ended, trail=_until(ended.trail, kept_at)) if stream else ended
+    return replace(ended, trajectory=_until(ended.trajectory, kept_at)) if stream else ended
 
 
-def _until(trail: Trail, last: Tensor) -> Trail:
-    """A trail in which each row ends at its step `last`, (N,)."""
-    cut = [(rows, codes, last[rows] >= t) for t, (rows, codes) in enumerate(trail)]
+def _until(trajectory: Trajectory, last: Tensor) -> Trajectory:
+    """A trajectory in which each row ends at its step `last`, (N,)."""
+    cut = [(rows, codes, last[rows] >= t) for t, (rows, codes) in enumerate(trajectory)]
     return [(rows[there], codes[there]) for rows, codes, there in cut if bool(there.any())]
 
 
@@ -265,19 +266,19 @@ class _Run:
         """Gradient at the current codes; what is reached, and what is best so far, is recorded."""
         with torch.enable_grad():
             code = self.code.detach().requires_grad_(True)
-            said = evaluate(self.query, code)
-            (gradient,) = torch.autograd.grad(said.loss.sum(), code)
+            evaluation = evaluate(self.query, code)
+            (gradient,) = torch.autograd.grad(evaluation.loss.sum(), code)
         self.point = update.candidate(self.code, self.state)
         if self.point is not self.code:
-            said = evaluate(self.query, self.point)
+            evaluation = evaluate(self.query, self.point)
         going = self.reason == RUNNING
         self.steps = torch.where(going, t, self.steps)
-        better = self._better(said, going, keep, last=last)
+        better = self._better(evaluation, going, keep, last=last)
         self.kept = torch.where(column(better, self.kept), self.point.detach(), self.kept)
         self.kept_at = torch.where(better, t, self.kept_at)
         if keep == "first":
-            self.reason = torch.where(going & said.met, REACHED, self.reason)
-        finite = gradient.flatten(1).sum(1).isfinite()  # of a sum, as one look is cheaper than one per pixel
+            self.reason = torch.where(going & evaluation.met, REACHED, self.reason)
+        finite = gradient.flatten(1).sum(1).isfinite()  # of a sum: one test is cheaper than one per pixel
         self.reason = torch.where((self.reason == RUNNING) & ~finite, NAN, self.reason)
         if "stuck" in self.state:
             self.reason = torch.where((self.reason == RUNNING) & self.state["stuck"], STUCK, self.reason)
@@ -287,21 +288,21 @@ class _Run:
             self.reason = torch.where((self.reason != RUNNING) & self.cheapest.isfinite(), REACHED, self.reason)
         return gradient
 
-    def _better(self, said: Evaluation, going: Tensor, keep: Keep, *, last: bool) -> Tensor:
+    def _better(self, evaluation: Evaluation, going: Tensor, keep: Keep, *, last: bool) -> Tensor:
         """Rows to keep: the cheapest code that reaches the target; until one does, the one that comes closest."""
-        better = going & (said.progress > self.highest)
-        self.highest = torch.where(better, said.progress.detach(), self.highest)
+        better = going & (evaluation.progress > self.highest)
+        self.highest = torch.where(better, evaluation.progress.detach(), self.highest)
         if keep == "first":
-            better |= going & said.met
+            better |= going & evaluation.met
         elif keep == "best":
-            if said.cost is None:
+            if evaluation.cost is None:
                 raise ExplanationError('keep="best" keeps the cheapest code: give its cost, Evaluation(..., cost=...).')
-            cheaper = going & said.met & (said.cost < self.cheapest)
+            cheaper = going & evaluation.met & (evaluation.cost < self.cheapest)
             better = cheaper | (better & ~self.cheapest.isfinite())
-            self.cheapest = torch.where(cheaper, said.cost.detach(), self.cheapest)
+            self.cheapest = torch.where(cheaper, evaluation.cost.detach(), self.cheapest)
         elif last:
             better = going
-            self.cheapest = torch.where(going & said.met, 0.0, torch.inf)
+            self.cheapest = torch.where(going & evaluation.met, 0.0, torch.inf)
         return better
 
     def write(self, rows: Tensor, ended: Found) -> None:

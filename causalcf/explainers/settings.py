@@ -1,17 +1,14 @@
-"""What the settings of an explainer may be, read off the types of its fields."""
+"""Checks of an explainer's settings, by the types of its fields."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from causalcf.errors import ExplanationError
-from causalcf.settings import COUNT, WEIGHT, Range, require_settings
-
-if TYPE_CHECKING:
-    from causalcf.explainers.base import Explainer
+from causalcf.core.errors import ExplanationError
+from causalcf.core.settings import COUNT, WEIGHT, Range, require_settings
 
 __all__ = ["Share", "require_types"]
 
@@ -19,8 +16,8 @@ Share = Annotated[float, Range(0, 1)]
 """A probability, or a part of a whole."""
 
 
-def require_types(explainer: Explainer) -> None:
-    """Refuse settings that a method could only misread: values of no `Literal`, and numbers outside their range.
+def require_types(explainer: Any) -> None:
+    """Check settings: a `Literal` field must hold one of its values, a number must lie in its range.
 
     The range of a number is said by its type, `Annotated[int, Range(2)]`. Without one, whole numbers are counts of at
     least 1, or 0 where that is the default, and others are at least 0.

@@ -4,7 +4,7 @@ To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the c
 `tests/contracts/test_mechanisms.py` then runs on it.
 """
 
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.deterministic import Classifier, Deterministic

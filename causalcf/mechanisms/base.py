@@ -22,44 +22,17 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from causalcf.errors import DensityError, MechanismError
+from causalcf.core.errors import DensityError, MechanismError
+from causalcf.core.nn import column
+from causalcf.core.settings import Range, require_settings
 from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
-from causalcf.nn import column
-from causalcf.settings import Range, require_settings
 from causalcf.variables import Variable
 
-__all__ = ["Draw", "Kind", "Mechanism", "Parents", "Recipe", "Stage", "Turn", "in_one_batch"]
+__all__ = ["Draw", "Kind", "Mechanism", "Parents", "Recipe", "Stage", "Turn"]
 
 Kind = Literal["invertible", "amortised", "implicit", "deterministic"]
 Draw = Callable[[str, TorchDistribution], Tensor]
 """(latent, its law) -> a draw from it."""
-
-
-def in_one_batch(
-    parents: Mapping[str, Variable], pa: Parents, latents: Mapping[str, Tensor], *, dims: int
-) -> tuple[torch.Size, dict[str, Tensor], dict[str, Tensor]]:
-    """Parents and latents with the one batch dimension that networks take; ChiRho's worlds add more.
-
-    Args:
-        parents: The parents' variables.
-        pa: Their values, of any batch shape.
-        latents: Latents of any batch shape.
-        dims: Dimensions of one latent.
-
-    Returns:
-        The batch shape of all of them together, the parents and the latents.
-    """
-    batch = torch.broadcast_shapes(
-        *(u.shape[: u.ndim - dims] for u in latents.values()),
-        *(pa[name].shape[: pa[name].ndim - len(variable.event_shape)] for name, variable in parents.items()),
-    )
-    flat = {
-        name: pa[name].expand(*batch, *variable.event_shape).reshape(-1, *variable.event_shape)
-        for name, variable in parents.items()
-    }
-    shapes = {site: u.shape[u.ndim - dims :] for site, u in latents.items()}
-    codes = {site: u.expand(*batch, *shapes[site]).reshape(-1, *shapes[site]) for site, u in latents.items()}
-    return batch, flat, codes
 
 
 @dataclass(eq=False, repr=False)
@@ -154,12 +127,12 @@ class Mechanism(Trainable, ABC):
         return -self.dist(pa).log_prob(x).mean()
 
     def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
-        """What can be mended in closed form, before fine-tuning; by default nothing."""
+        """Mend in closed form what can be, before fine-tuning; by default nothing."""
 
     def finetune_loss(
         self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What counterfactual fine-tuning weighs against each other: its own objective, and how the predictors err.
+        """The two losses that counterfactual fine-tuning weighs: the mechanism's own objective, and the predictors'.
 
         A mechanism that passes through its networks twice by this can override it.
 

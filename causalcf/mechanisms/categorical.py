@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, one_hot
 
 from causalcf import variables
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
+from causalcf.core.nn import mlp
+from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
-from causalcf.nn import ParentEncoder, mlp
-from causalcf.settings import COUNT
+from causalcf.mechanisms.parents import ParentEncoder
 
 __all__ = ["Boolean", "Categorical"]
 

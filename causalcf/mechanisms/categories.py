@@ -8,7 +8,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from causalcf.variables import Boolean, Categorical, Variable
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["ByCategory"]
 

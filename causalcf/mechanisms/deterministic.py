@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from causalcf.errors import DensityError, MechanismError
+from causalcf.core.errors import DensityError, MechanismError
 from causalcf.mechanisms.base import Kind, Mechanism, Parents
-from causalcf.variables import Boolean, Categorical
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["Classifier", "Deterministic"]
 
@@ -106,7 +106,7 @@ class Classifier(Deterministic):
     inputs: tuple[str, ...] = ()
 
     def logits(self, pa: Parents) -> Tensor:
-        """What the classifier says, before the decision.
+        """The classifier's logits, before the decision.
 
         Raises:
             MechanismError: Its output has the wrong shape, or NaN.

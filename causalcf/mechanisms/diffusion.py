@@ -13,11 +13,11 @@ from pyro.distributions import Delta, Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.nn import Standardiser
+from causalcf.core.settings import COUNT, Range
 from causalcf.mechanisms.base import Kind, Parents
-from causalcf.mechanisms.images import CELL, EMBEDDING, Block, ImageMechanism, embedding, framed, quiet
+from causalcf.mechanisms.images import CELL, EMBEDDING, ImageMechanism, ResidualBlock, embedding, framed, quiet
 from causalcf.mechanisms.learning import Recipe
-from causalcf.nn import Standardiser
-from causalcf.settings import COUNT, Range
 
 __all__ = ["Diffusion"]
 
@@ -152,13 +152,13 @@ class Diffusion(ImageMechanism):
         return 1 - (1 - self.sigma) * t
 
     def _velocity(self, y: Tensor, level: Tensor, c: Tensor) -> Tensor:
-        """What the network says, told the time as the logarithm of the noise level: 0 for noise, 1 for images."""
+        """The network's output, told the time as the logarithm of the noise level: 0 for noise, 1 for images."""
         clock = level.log() / log(self.sigma)
         _, height, width = self.variable.event_shape
         return framed(self.velocity(framed(y, self.frame(CELL)), clock, c), (height, width))
 
     def _step(self, y: Tensor, t: float, later: float, c: Tensor) -> Tensor:
-        """What a step of Euler's method from time t adds to all rows."""
+        """The step of Euler's method from time t, for all rows."""
         return (later - t) * self._velocity(y, self._level(y.new_full((y.shape[0],), t)), c)
 
     def _times(self) -> list[tuple[float, float]]:
@@ -185,7 +185,7 @@ def _fixed_point(g: Callable[[Tensor], Tensor], y: Tensor, iterations: int) -> T
 
 
 def _correction(values: list[Tensor], residuals: list[Tensor]) -> Tensor:
-    """What to take off the last value, so that the residual extrapolated from the last ones is smallest."""
+    """The correction of the last value that makes the residual, extrapolated from the last ones, smallest."""
     if len(values) == 1:
         return torch.zeros_like(values[0])
     moved, changed = (torch.stack([b - a for a, b in pairwise(of)], 2) for of in (values, residuals))
@@ -225,13 +225,15 @@ class Velocity(nn.Module):
         super().__init__()
         self.embed = embedding(context + 2 * FREQUENCIES)
         self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(Block(width, EMBEDDING) for width in widths)
+        self.encoder = nn.ModuleList(ResidualBlock(width, EMBEDDING) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        self.middle = Block(widths[-1], EMBEDDING)
+        self.middle = ResidualBlock(widths[-1], EMBEDDING)
         finer = widths[-2::-1]
         self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(reversed(widths)))
         self.merge = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for width in finer)
-        self.decoder = nn.ModuleList(nn.ModuleList(Block(width, EMBEDDING) for _ in range(2)) for width in finer)
+        self.decoder = nn.ModuleList(
+            nn.ModuleList(ResidualBlock(width, EMBEDDING) for _ in range(2)) for width in finer
+        )
         self.head = quiet(nn.Conv2d(widths[0], 4 * channels, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

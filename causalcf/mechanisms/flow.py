@@ -19,18 +19,22 @@ from pyro.distributions import Normal, TransformedDistribution
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Transform, constraints
 
-from causalcf._zuko import (
+from causalcf.core._zuko import (
     ComposedTransform,
     DependentTransform,
     MaskedAutoregressiveTransform,
     MonotonicAffineTransform,
 )
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
+from causalcf.core.nn import Standardiser, mlp
+from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
+from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.mechanisms.spline import AffineSpline
-from causalcf.nn import ParentEncoder, Standardiser, mlp
-from causalcf.settings import COUNT
-from causalcf.variables import Boolean, Categorical, Image, Interval, Real, Variable
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval, Real
 
 __all__ = ["AdditiveNoise", "Flow", "InvertibleMechanism", "LinearGaussian"]
 

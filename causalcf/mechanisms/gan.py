@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.settings import COUNT, NATURAL, WEIGHT
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.images import CELL, EMBEDDING, Decoder, Encoder, ImageMechanism, embedding, framed
 from causalcf.mechanisms.implicit import ImplicitImage, invert
 from causalcf.mechanisms.learning import Recipe, Stage, Turn
-from causalcf.settings import COUNT, NATURAL, WEIGHT
 from causalcf.variables import Variable
 
 __all__ = ["GAN"]
@@ -147,7 +147,7 @@ class GAN(ImplicitImage, ImageMechanism):
     # ------------------------------------------------------------------ losses
 
     def discriminator_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What the discriminator minimises: real from fake, misread parents of real images, and its slope."""
+        """The discriminator's loss: real from fake, misread parents of real images, and its slope."""
         n, few = x.shape[0], -(-x.shape[0] // 4)
         with torch.no_grad():
             codes = self._jittered(x, pa)
@@ -162,7 +162,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return told_apart + self.discriminator.misread(read[:n], self.encoder(pa)) + 0.5 * self.penalty * slope
 
     def generator_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What generator and encoder minimise: being told apart, misread parents of fakes, and the two cycles."""
+        """The loss of generator and encoder: being told apart, misread parents of fakes, and the two cycles."""
         n = x.shape[0]
         codes = self._jittered(x, pa)
         z, acted, judged = self._fakes(codes, pa)
@@ -176,7 +176,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return adversarial + self.obedience * misread + self.identity * image + self.cycle * latent
 
     def encoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What the encoder alone minimises in the end: the image cycle, and the latent cycle under acted parents."""
+        """The encoder's own loss in the end: the image cycle, and the latent cycle under acted parents."""
         codes = self.infer(x, pa)
         z, acted, _ = self._fakes(codes.detach(), pa)
         told = {name: torch.cat([pa[name], acted[name]]) for name in pa}
@@ -184,7 +184,7 @@ class GAN(ImplicitImage, ImageMechanism):
         return self.identity * F.mse_loss(again, x) + self.cycle * F.mse_loss(self.infer(fake, acted), z)
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """What is kept up when something else is tuned: the two cycles, which need no discriminator."""
+        """The objective that fine-tuning holds: the two cycles, which need no discriminator."""
         return self.encoder_loss(x, pa)
 
     def _jittered(self, x: Tensor, pa: Parents) -> Tensor:
@@ -259,16 +259,16 @@ class Discriminator(nn.Module):
             return loss
         widths = [variable.num_features for variable in self.parents.values()]
         scales = iter(self.log_scale.clamp(-3.5, 3).split([v.num_features for v in self.numbers]))
-        for variable, said, true in zip(
+        for variable, output, true in zip(
             self.parents.values(), read.split(widths, 1), features.split(widths, 1), strict=True
         ):
             if not variable.discrete:
                 log_scale = next(scales)
-                loss = loss + ((said - true).abs() / log_scale.exp() + log_scale).sum(1).mean()
+                loss = loss + ((output - true).abs() / log_scale.exp() + log_scale).sum(1).mean()
             elif variable.num_features > 1:
-                loss = loss - (said.log_softmax(1) * true).sum(1).mean()
+                loss = loss - (output.log_softmax(1) * true).sum(1).mean()
             else:
-                loss = loss + F.binary_cross_entropy_with_logits(said, true)
+                loss = loss + F.binary_cross_entropy_with_logits(output, true)
         return loss
 
     @property

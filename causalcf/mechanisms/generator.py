@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.implicit import ImplicitImage, invert
 from causalcf.mechanisms.learning import Stage
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 __all__ = ["Generator"]
 
@@ -150,7 +150,7 @@ class Generator(ImplicitImage):
         return self._invert(x, pa, z[None], self.refine) if self.refine else z
 
     def realism(self, x: Tensor, pa: Parents) -> Tensor:
-        """What the discriminator says of images, in its own unit.
+        """The discriminator's scores of images, in its own unit.
 
         Raises:
             MechanismError: There is no discriminator.
@@ -161,7 +161,7 @@ class Generator(ImplicitImage):
         return self._ask("D", low + (high - low) * x, pa)
 
     def _ask(self, name: str, x: Tensor, pa: Parents) -> Tensor:
-        """What one of the networks gives, told of the parents."""
+        """The output of one of the networks, told of the parents."""
         told = self.adapt(pa) if self.adapt else tuple(pa[parent] for parent in self.parents)
         try:
             return getattr(self, name)(x, *told)

@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count, pairwise
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import Independent, Normal
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from causalcf.errors import MechanismError
-from causalcf.mechanisms.base import Draw, Kind, Parents, Recipe, Trainable, in_one_batch
-from causalcf.mechanisms.images import EMBEDDING, Film, ImageMechanism, draw_normal, embedding, framed, quiet
-from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT
+from causalcf.core.errors import MechanismError
+from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
+from causalcf.mechanisms.amortised import AmortisedImage, divergence
+from causalcf.mechanisms.base import Draw, Parents, Recipe
+from causalcf.mechanisms.hvae_networks import Choose, Inference, Shape, Shapes, TopDown
+from causalcf.mechanisms.images import draw_normal, framed
 
 __all__ = ["HVAE"]
 
-Shape = tuple[int, int, int]
-Choose = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(site's number, features before it, prior mean, prior log standard deviation) -> its standardised noise u."""
-
 
 @dataclass(eq=False, repr=False)
-class HVAE(ImageMechanism):
+class HVAE(AmortisedImage):
     r"""Very deep conditional VAE: latents from one global vector down to maps of local detail.
 
     .. math::
@@ -91,8 +87,7 @@ class HVAE(ImageMechanism):
     gain_only: tuple[str, ...] = ()
     size: int | None = None
 
-    kind: ClassVar[Kind] = "amortised"
-    multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of the last stride
+    latent_dims: ClassVar[int] = 3
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=20, batch_size=32, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
     )
@@ -132,8 +127,6 @@ class HVAE(ImageMechanism):
 
     def _check_options(self) -> None:
         self.require(strides=COUNT.each(), bottleneck=POSITIVE, beta=WEIGHT, temperature=POSITIVE)
-        if self.sigma is not None:
-            self.require(sigma=POSITIVE)
         # One entry per stride and one for the top level.
         levels = len(self.strides) + 1
         self.require(widths=COUNT.each(levels), blocks=NATURAL.each(levels), latent=NATURAL.each(levels))
@@ -146,9 +139,22 @@ class HVAE(ImageMechanism):
 
     def build(self) -> None:
         super().build()
-        self.inference = Inference(self)
-        self.generator = Generator(self)
-        self.log_sigma = nn.Parameter(torch.full((self.variable.event_shape[0], 1, 1), -2.5))
+        plan = self._plan()
+        self.inference = Inference(plan)
+        self.generator = TopDown(plan)
+
+    def _plan(self) -> Shapes:
+        return Shapes(
+            channels=self.variable.event_shape[0],
+            context=self.context,
+            stride=self.strides[0],
+            grids=tuple(self.grids()),
+            widths=self.widths,
+            blocks=self.blocks,
+            latent=self.latent,
+            bottleneck=self.bottleneck,
+            exogenous_prior=self.exogenous_prior,
+        )
 
     # ------------------------------------------------------------------ sites
 
@@ -171,30 +177,19 @@ class HVAE(ImageMechanism):
         """Sites of the standardised noise of the latents, coarse to fine."""
         return tuple(f"z{k}" for k in range(sum(self.blocks)))
 
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return (*self.latents, "eps")
-
-    @property
-    def residual_sites(self) -> tuple[str, ...]:
-        return ("eps",)
-
-    def is_random(self, *, sample: bool) -> bool:
-        return sample
-
     # ------------------------------------------------------------------ distributions
 
-    def decode(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
-        """Mean (N, C, H, W) of p(x | u, pa), and its standard deviation, broadcastable to that."""
+    def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
         rows = u["z0"].shape[0]
         return self._image(lambda k, *_: u[f"z{k}"], self.features(pa, rows), pa)
 
     def _image(self, choose: Choose, c: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         gain = self.gain(pa)
-        sigma = self.log_sigma.exp() if self.sigma is None else torch.full_like(self.log_sigma, self.sigma)
-        return gain * framed(self.generator(c, choose), self.frame(1)), gain * sigma
+        return gain * framed(self.generator(c, choose), self.frame(1)), gain * self.std()
 
-    def _infer(self, x: Tensor, pa: Parents, draw: Callable[[int, Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def _run_inference(
+        self, x: Tensor, pa: Parents, draw: Callable[[int, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Run q from the top down, and p(x | u, pa) beside it.
 
         Args:
@@ -203,10 +198,10 @@ class HVAE(ImageMechanism):
             draw: (site's number, mean and log standard deviation of u there) -> u.
         """
         c = self.features(pa, x.shape[0])
-        seen = self.inference(framed(x / self.gain(pa), self.frame(self.strides[-1])), c)
+        features = self.inference(framed(x / self.gain(pa), self.frame(self.strides[-1])), c)
 
         def choose(k: int, h: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-            z_mean, z_log_std = self.inference.head(k, h, seen)
+            z_mean, z_log_std = self.inference.head(k, h, features)
             # q speaks about z; what is exogenous is z's standardised noise, so its law follows from the prior's.
             return draw(k, (z_mean - mean) / log_std.exp(), z_log_std - log_std)
 
@@ -224,7 +219,7 @@ class HVAE(ImageMechanism):
             laws[f"z{k}"] = self._law(mean, log_std.exp())
             return mean
 
-        self._infer(x, pa, at_mean)
+        self._run_inference(x, pa, at_mean)
         return laws
 
     def propose(self, x: Tensor, pa: Parents, draw: Draw) -> dict[str, Tensor]:
@@ -234,48 +229,26 @@ class HVAE(ImageMechanism):
             u[f"z{k}"] = draw(f"z{k}", self._law(mean, log_std.exp()))
             return u[f"z{k}"]
 
-        self._infer(x, pa, drawn)
+        self._run_inference(x, pa, drawn)
         return u
 
     def _law(self, mean: Tensor, std: Tensor) -> Independent:
         return Normal(mean, (self.temperature * std).expand_as(mean)).to_event(3)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
-        """p(x | pa, u), batch shape that of the latents and the parents together."""
-        batch, flat, u = in_one_batch(self.parents, pa, latents, dims=3)
-        mean, std = self.decode(u, flat)
-        shape = (*batch, *self.variable.event_shape)
-        return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)
-
-    def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Minus the evidence lower bound, with the KL terms weighted by beta, in nats per pixel."""
-        return self._bound(x, pa)[0]
-
-    def finetune_loss(
-        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        loss, u = self._bound(x, pa)
-        return loss, self.disobedience(u, pa_star, predictors, carried)
-
-    def _bound(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training objective, and the noise drawn for it."""
+    def bound(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
         divergences: list[Tensor] = []
         u: dict[str, Tensor] = {}
 
         def drawn(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
-            divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1)
-            divergences.append(divergence.flatten(1).sum(1))
+            divergences.append(divergence(mean, log_std))
             u[f"z{k}"] = draw_normal(mean, log_std)
             return u[f"z{k}"]
 
-        mu, sigma = self._infer(x, pa, drawn)
-        reconstruction = Normal(mu, sigma, validate_args=False).log_prob(x).flatten(1).sum(1)
-        loss = (self.beta * torch.stack(divergences).sum(0) - reconstruction).mean() / self.variable.numel
+        mu, sigma = self._run_inference(x, pa, drawn)
+        loss = self.negative_bound(x, mu, sigma, torch.stack(divergences).sum(0))
         return loss, {**u, "eps": (x - mu) / sigma}
 
-    # ------------------------------------------------------------------ the structural assignment
-
-    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+    def infer(self, x: Tensor, pa: Parents, *, sample: bool) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         u: dict[str, Tensor] = {}
 
         def chosen(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -283,12 +256,7 @@ class HVAE(ImageMechanism):
             u[f"z{k}"] = mean + noise
             return u[f"z{k}"]
 
-        mu, sigma = self._infer(x, pa, chosen)
-        return {**u, "eps": (x - mu) / sigma}
-
-    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
-        mu, sigma = self.decode(u, pa)
-        return mu + sigma * u["eps"]
+        return u, *self._run_inference(x, pa, chosen)
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         noise = self.standard_noise({site: (n, *shape) for site, shape in self.shapes().items()})
@@ -319,166 +287,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Fields of the published architectures (Melistas et al. 2024, appendix A.3)."""
-
-
-# ---------------------------------------------------------------------- networks
-
-
-class Block(nn.Module):
-    """Residual block of two convolutions, modulated by the embedding in between; no normalisation."""
-
-    def __init__(self, width: int, inner: int, kernel: int, *, modulated: bool = True) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, inner, kernel, padding=kernel // 2)
-        self.film = Film(inner, EMBEDDING) if modulated else None
-        self.second = quiet(nn.Conv2d(inner, width, kernel, padding=kernel // 2))
-
-    def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
-        inner = self.first(F.silu(h))
-        if self.film is not None and e is not None:
-            inner = self.film(inner, e)
-        return h + self.second(F.silu(inner))
-
-
-class Head(nn.Module):
-    """Features to mean and log standard deviation of a latent, in full precision."""
-
-    def __init__(self, inputs: int, width: int, latent: int) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(inputs, width, 1)
-        self.last = quiet(nn.Conv2d(width, 2 * latent, 1))
-
-    def forward(self, *features: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.last(F.silu(self.mix(F.silu(torch.cat(features, 1)))))
-        mean, log_std = h.to(self.last.weight.dtype).chunk(2, 1)
-        # Bounded smoothly: a deviation that runs away to 0 or infinity is how deep VAEs come to grief.
-        return mean, 4 * torch.tanh(log_std / 4)
-
-
-class Inference(nn.Module):
-    """Bottom-up features of an image and its parents, and the heads of q that read them on the way down."""
-
-    def __init__(self, hvae: HVAE) -> None:
-        super().__init__()
-        grids, self.stride = hvae.grids(), hvae.strides[0]
-        channels, widths = hvae.variable.event_shape[0], hvae.widths
-        self.embed = embedding(hvae.context)
-        self.stem = nn.Conv2d(channels * self.stride**2, widths[0], 3, padding=1)
-        self.blocks = nn.ModuleList(_block(hvae, width, grid) for width, grid in zip(widths, grids, strict=True))
-        self.down = nn.ModuleList(
-            _down(a, b, s, t) for (a, b), (s, t) in zip(pairwise(widths), pairwise(grids), strict=True)
-        )
-        coarse_first = list(reversed(range(len(widths))))
-        self.level = [level for level in coarse_first for _ in range(hvae.blocks[level])]
-        self.heads = nn.ModuleList(Head(2 * widths[level], widths[level], hvae.latent[level]) for level in self.level)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor, c: Tensor) -> list[Tensor]:
-        """Features at each level, finest first."""
-        e = self.embed(c)
-        x = F.pixel_unshuffle(x, self.stride).contiguous(memory_format=torch.channels_last)
-        seen = [self.blocks[0](self.stem(x), e)]
-        for down, block in zip(self.down, self.blocks[1:], strict=True):
-            seen.append(block(down(seen[-1]), e))
-        return seen
-
-    def head(self, k: int, h: Tensor, seen: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of z_k given the features above it and the image's."""
-        return self.heads[k](h, seen[self.level[k]])
-
-
-class Generator(nn.Module):
-    """Noise and parent features to the mean image, before its gain; coarse to fine."""
-
-    def __init__(self, hvae: HVAE) -> None:
-        super().__init__()
-        levels = list(reversed(list(zip(hvae.widths, hvae.grids(), hvae.blocks, hvae.latent, strict=True))))
-        self.stride = hvae.strides[0]
-        self.embed = embedding(hvae.context)
-        self.stem = nn.Linear(EMBEDDING, hvae.widths[-1])
-        self.up = nn.ModuleList(_up(a[0], b[0], a[1], b[1]) for a, b in pairwise(levels))
-        self.levels = nn.ModuleList(
-            nn.ModuleList([Latent(hvae, width, grid, channels) for _ in range(blocks)] or [_block(hvae, width, grid)])
-            for width, grid, blocks, channels in levels
-        )
-        # Features of the latents alone, which is all that an exogenous prior may see; the last latent has no successor.
-        self.start = nn.Parameter(torch.zeros(1, _narrow(hvae.widths[-1]), 1, 1)) if hvae.exogenous_prior else None
-        used = levels[: 1 + max(i for i, level in enumerate(levels) if level[2])] if hvae.exogenous_prior else []
-        self.free_up = nn.ModuleList(_up(_narrow(a[0]), _narrow(b[0]), a[1], b[1]) for a, b in pairwise(used))
-        [module for module in self.modules() if isinstance(module, Latent)][-1].free = None
-        # Edges of strokes are decided at the finest level: one more block there.
-        self.last = _block(hvae, hvae.widths[0], hvae.grids()[0])
-        channels = hvae.variable.event_shape[0]
-        self.head = quiet(nn.Conv2d(hvae.widths[0], channels * self.stride**2, 3, padding=1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, c: Tensor, choose: Choose) -> Tensor:
-        e = self.embed(c)
-        h = self.stem(e)[:, :, None, None].contiguous(memory_format=torch.channels_last)
-        g = None if self.start is None else self.start.expand(len(c), -1, -1, -1)
-        numbers = count()
-        for i, level in enumerate(self.levels):
-            if i:
-                h = self.up[i - 1](h)
-                g = self.free_up[i - 1](g) if i <= len(self.free_up) else g
-            for block in level.children():
-                if isinstance(block, Latent):
-                    mean, log_std = block.prior(h if g is None else g)
-                    z = mean + log_std.exp() * choose(next(numbers), h, mean, log_std)
-                    h, g = block(h, g, e, z)
-                else:
-                    h = block(h, e)
-        h = self.head(F.silu(self.last(h, e)))
-        return F.pixel_shuffle(h.to(self.head.weight.dtype), self.stride)
-
-
-class Latent(nn.Module):
-    """One latent of the generator: its prior given the features above it, and what it adds to them."""
-
-    def __init__(self, hvae: HVAE, width: int, grid: tuple[int, int], channels: int) -> None:
-        super().__init__()
-        self.prior = Head(_narrow(width) if hvae.exogenous_prior else width, width, channels)
-        self.project = nn.Conv2d(channels, width, 1)
-        self.block = _block(hvae, width, grid)
-        self.free = Free(hvae, _narrow(width), grid, channels) if hvae.exogenous_prior else None
-
-    def forward(self, h: Tensor, g: Tensor | None, e: Tensor, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features with z, and those of the latents alone where there are such."""
-        return self.block(h + self.project(z), e), g if self.free is None else self.free(g, z)
-
-
-class Free(nn.Module):
-    """What a latent adds to the features of the latents alone."""
-
-    def __init__(self, hvae: HVAE, width: int, grid: tuple[int, int], channels: int) -> None:
-        super().__init__()
-        self.project = nn.Conv2d(channels, width, 1)
-        self.block = _block(hvae, width, grid, modulated=False)
-
-    def forward(self, g: Tensor, z: Tensor) -> Tensor:
-        return self.block(g + self.project(z), None)
-
-
-def _block(hvae: HVAE, width: int, grid: tuple[int, int], *, modulated: bool = True) -> Block:
-    return Block(width, max(1, round(hvae.bottleneck * width)), 1 if grid == (1, 1) else 3, modulated=modulated)
-
-
-def _narrow(width: int) -> int:
-    """Channels of the features of the latents alone, beside `width` for all."""
-    return max(8, width // 4)
-
-
-def _down(width: int, wider: int, grid: tuple[int, int], coarser: tuple[int, int]) -> nn.Module:
-    """To a coarser level; onto the top one, which is one cell, by a full connection."""
-    stride = (grid[0] // coarser[0], grid[1] // coarser[1])
-    if coarser == (1, 1):
-        return nn.Conv2d(width, wider, grid)
-    return nn.Conv2d(width, wider, (stride[0] + 2, stride[1] + 2), stride=stride, padding=1)
-
-
-def _up(wider: int, width: int, coarser: tuple[int, int], grid: tuple[int, int]) -> nn.Module:
-    """To a finer level; off the top one by a full connection."""
-    if coarser == (1, 1):
-        return nn.ConvTranspose2d(wider, width, grid)
-    stride = grid[0] // coarser[0]
-    return nn.Sequential(nn.Conv2d(wider, stride**2 * width, 1), nn.PixelShuffle(stride))

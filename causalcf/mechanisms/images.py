@@ -1,4 +1,4 @@
-"""What mechanisms of images share: what they take, how parents brighten an image, and their blocks."""
+"""The base of image mechanisms: checks, the parents' gain, and the blocks of their networks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism, Parents
-from causalcf.nn import ParentEncoder
-from causalcf.variables import Image, Interval, Positive, Variable
+from causalcf.mechanisms.parents import ParentEncoder
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval, Positive
 
 __all__ = [
     "CELL",
     "EMBEDDING",
-    "Block",
     "Decoder",
     "Encoder",
     "Film",
     "Gain",
     "ImageMechanism",
+    "ResidualBlock",
     "draw_normal",
     "embedding",
     "framed",
@@ -42,7 +44,7 @@ class ImageMechanism(Mechanism):
 
     mixed_precision: ClassVar[bool] = True
     multiple: ClassVar[int] = 8
-    """What height and width must be divisible by."""
+    """Height and width must be divisible by it."""
     gain_only: tuple[str, ...] = ()
     """Parents known to do no more than brighten the image: the gain alone hears of them."""
 
@@ -170,7 +172,7 @@ class Film(nn.Module):
         return torch.addcmul(shift, h, 1 + scale)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block of two convolutions, modulated by the embedding after normalisation."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -191,7 +193,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.embed = embedding(context)
         self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in widths)
+        self.blocks = nn.ModuleList(ResidualBlock(width, EMBEDDING) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.head = quiet(nn.Linear(widths[-1] * grid[0] * grid[1], out))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -215,10 +217,10 @@ class Decoder(nn.Module):
         self.grid = grid
         self.embed = embedding(context)
         self.stem = nn.Linear(latent + EMBEDDING, widths[-1] * grid[0] * grid[1])
-        self.blocks = nn.ModuleList(Block(width, EMBEDDING) for width in reversed(widths))
+        self.blocks = nn.ModuleList(ResidualBlock(width, EMBEDDING) for width in reversed(widths))
         self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(reversed(widths)))
         # Edges of strokes are decided at the finest level: one more block there.
-        self.last = Block(widths[0], EMBEDDING)
+        self.last = ResidualBlock(widths[0], EMBEDDING)
         self.head = quiet(nn.Conv2d(widths[0], 4 * channels, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -1,4 +1,4 @@
-"""What image mechanisms without a density share: a code, a carried residual, and inversion by descent."""
+"""Image mechanisms without a density: a code, a carried residual, and inversion by descent."""
 
 from __future__ import annotations
 

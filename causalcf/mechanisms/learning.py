@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import TrainingError
-from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
+from causalcf.core.errors import TrainingError
+from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 
@@ -102,7 +102,7 @@ class Stage:
 
 
 class Trainable(nn.Module):
-    """What `training.fit` can train as a node of a graph: mechanisms, predictors, and what wraps them.
+    """A module that `training.fit` can train as a node of a graph: a mechanism, a predictor, or one that wraps them.
 
     A subclass has the losses that its stages name, each a method (x, pa) -> scalar tensor: x holds the node's
     values in a batch of rows, shape (N, *event_shape), and pa those of its parents.
@@ -122,7 +122,7 @@ class Trainable(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it is, besides its weights; a run that is resumed must have the same."""
+        """Its settings, besides its weights; a run that is resumed must have the same."""
         return {}
 
     @property
@@ -146,7 +146,7 @@ class Trainable(nn.Module):
         """Take from the training data what depends on the trained weights; once, after the last step."""
 
     def facts(self) -> dict[str, float]:
-        """What the record of an epoch should say besides its losses; asked once an epoch."""
+        """Further entries of an epoch's record, besides its losses; asked once an epoch."""
         return {}
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:

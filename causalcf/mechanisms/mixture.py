@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -21,13 +20,16 @@ from pyro.distributions import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.errors import MechanismError
-from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe, Stage, Turn, in_one_batch
-from causalcf.mechanisms.images import framed
-from causalcf.nn import ParentEncoder, Standardiser, mlp
-from causalcf.settings import COUNT, NATURAL, POSITIVE, WEIGHT
-from causalcf.variables import Boolean, Image, Table, Variable, Vector
-from causalcf.variables import Categorical as CategoricalVariable
+from causalcf.core.errors import MechanismError
+from causalcf.core.nn import Standardiser, mlp
+from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
+from causalcf.mechanisms.amortised import AmortisedMechanism
+from causalcf.mechanisms.autoencoder import ImageDecoder, ImageEncoder, TableDecoder, TableEncoder
+from causalcf.mechanisms.base import Parents, Recipe, Stage, Turn
+from causalcf.mechanisms.parents import ParentEncoder
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Vector
+from causalcf.variables.table import Table
 
 __all__ = ["MixtureAE"]
 
@@ -36,7 +38,7 @@ ROWS = 1000
 
 
 @dataclass(eq=False, repr=False)
-class MixtureAE(Mechanism):
+class MixtureAE(AmortisedMechanism):
     r"""Autoencoder with a code z for what a classifier sees and u for the rest: :math:`x := G(z, u) + \sigma\epsilon`.
 
     z follows a mixture of Gaussians, one for each class that the classifier f gives (its own labels, not the data's):
@@ -93,7 +95,6 @@ class MixtureAE(Mechanism):
     noise: float = 0.1
     swaps: bool = True
 
-    kind: ClassVar[Kind] = "amortised"
     latents: ClassVar[tuple[str, ...]] = ("z", "u")
     mixed_precision: ClassVar[bool] = True
     default_recipe: ClassVar[Recipe] = Recipe(epochs=20, batch_size=100, lr=1e-3, betas=(0.9, 0.999), clip=100.0)
@@ -108,17 +109,6 @@ class MixtureAE(Mechanism):
     def config(self) -> dict[str, Any]:
         """Hyperparameters; a classifier cannot be written as JSON."""
         return {name: value for name, value in super().config.items() if name != "classifier"}
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return ("z", "u", "eps")
-
-    @property
-    def residual_sites(self) -> tuple[str, ...]:
-        return ("eps",)
-
-    def is_random(self, *, sample: bool) -> bool:
-        return sample
 
     # ------------------------------------------------------------------ building
 
@@ -202,7 +192,7 @@ class MixtureAE(Mechanism):
 
     @torch.no_grad()
     def labels(self, x: Tensor) -> Tensor:
-        """What the classifier says of x, (N,).
+        """The classifier's classes of x, (N,).
 
         Raises:
             MechanismError: There is no classifier.
@@ -266,12 +256,11 @@ class MixtureAE(Mechanism):
 
     def _encoded(self, x: Tensor, pa: Parents) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Codes, mean squared residuals and labels, part by part."""
-        for start in range(0, len(x), ROWS):
-            rows = slice(start, start + ROWS)
-            of = {name: value[rows] for name, value in pa.items()}
-            z, u = self._encode_z(x[rows], of), self._encode_u(x[rows], of)
-            square = (x[rows] - self.decode(z, u, of)).square()
-            yield z, u, square.flatten(2).mean(2) if square.ndim > 2 else square, self.labels(x[rows])
+        for rows in torch.arange(len(x), device=x.device).split(ROWS):
+            part, of = x[rows], {name: value[rows] for name, value in pa.items()}
+            z, u = self._encode_z(part, of), self._encode_u(part, of)
+            square = (part - self.decode(z, u, of)).square()
+            yield z, u, square.flatten(2).mean(2) if square.ndim > 2 else square, self.labels(part)
 
     # ------------------------------------------------------------------ codes
 
@@ -311,144 +300,22 @@ class MixtureAE(Mechanism):
         codes = {"z": self._encode_z(x, pa), "u": self._encode_u(x, pa)}
         return {suffix: Normal(code, self.noise).to_event(1) for suffix, code in codes.items()}
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
-        batch, flat, codes = in_one_batch(self.parents, pa, latents, dims=1)
-        mean = self.decode(codes["z"], codes["u"], flat).reshape(*batch, *self.variable.event_shape)
-        return Normal(mean, self.log_sigma.exp().expand_as(mean)).to_event(len(self.variable.event_shape))
-
     # ------------------------------------------------------------------ the structural assignment
 
-    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
+    def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
+        return self.decode(u["z"], u["u"], pa), self.log_sigma.exp()
+
+    def infer(self, x: Tensor, pa: Parents, *, sample: bool) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         z, u = self._encode_z(x, pa), self._encode_u(x, pa)
         if sample:
-            z, u = (code + self.noise * torch.randn_like(code) for code in (z, u))
-        return {"z": z, "u": u, "eps": (x - self.decode(z, u, pa)) / self.log_sigma.exp()}
-
-    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
-        return self.decode(u["z"], u["u"], pa) + self.log_sigma.exp() * u["eps"]
+            z, u = self._noisy(z), self._noisy(u)
+        codes = {"z": z, "u": u}
+        return codes, *self.location_scale(codes, pa)
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         drawn = {suffix: law.sample(torch.Size([n])) for suffix, law in self.prior({}).items()}
         eps = torch.randn(n, *self.variable.event_shape, device=self.device, dtype=self.dtype)
         return {**drawn, "eps": eps}
-
-
-# ---------------------------------------------------------------------- networks
-
-
-class ImageEncoder(nn.Module):
-    """Image and encoded parents to a code."""
-
-    def __init__(self, variable: Image, code: int, context: int) -> None:
-        super().__init__()
-        self.frame = _frame(variable)
-        grid = (self.frame[0] // 4) * (self.frame[1] // 4)
-        self.convolutions = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * variable.channels, 16, 3, padding=1), nn.SiLU(),
-            nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(32, 32, 3, padding=1), nn.SiLU(),
-            nn.Flatten(),
-        )  # fmt: skip
-        self.head = mlp([32 * grid + context, 128, code])
-        _awake(self)
-
-    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
-        return self.head(_beside(self.convolutions(framed(x, self.frame)), c)).to(x.dtype)
-
-
-class ImageDecoder(nn.Module):
-    """Code and encoded parents to an image in (0, 1)."""
-
-    def __init__(self, variable: Image, code: int, context: int) -> None:
-        super().__init__()
-        frame = _frame(variable)
-        self.size, self.grid = (variable.height, variable.width), (frame[0] // 4, frame[1] // 4)
-        self.stem = nn.Sequential(
-            nn.Linear(code + context, 128), nn.SiLU(), nn.Linear(128, 32 * self.grid[0] * self.grid[1])
-        )
-        self.convolutions = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(32, 128, 3, padding=1), nn.SiLU(), nn.PixelShuffle(2),
-            nn.Conv2d(32, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 4 * variable.channels, 3, padding=1),
-            nn.PixelShuffle(2), nn.Sigmoid(),
-        )  # fmt: skip
-        _awake(self)
-
-    def forward(self, code: Tensor, c: Tensor | None) -> Tensor:
-        h = self.stem(_beside(code, c)).unflatten(1, (32, *self.grid))
-        return framed(self.convolutions(h), self.size).to(code.dtype)
-
-
-class TableEncoder(nn.Module):
-    """Scaled features and encoded parents to a code."""
-
-    def __init__(self, variable: Variable, code: int, context: int) -> None:
-        super().__init__()
-        self.layers = mlp([variable.event_shape[0] + context, 128, 128, code])
-        _awake(self)
-
-    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
-        return self.layers(_beside(x, c)).to(x.dtype)
-
-
-class TableDecoder(nn.Module):
-    """Code and encoded parents to scaled features: numbers within the data's range, shares of categories."""
-
-    low: Tensor
-    high: Tensor
-    is_number: Tensor
-
-    def __init__(self, variable: Variable, code: int, context: int, temperature: float = 0.5) -> None:
-        super().__init__()
-        features, self.temperature = variable.event_shape[0], temperature
-        self.columns = [(v.num_features, _kind(v)) for _, v in variable.columns] if isinstance(variable, Table) else []
-        self.layers = mlp([code + context, 128, 128, features])
-        _awake(self)
-        self.register_buffer("low", torch.full((features,), -3.0))
-        self.register_buffer("high", torch.full((features,), 3.0))
-        is_number = [kind == "number" for w, kind in self.columns for _ in range(w)]
-        self.register_buffer("is_number", torch.tensor(is_number, dtype=torch.bool), persistent=False)
-
-    def calibrate(self, x: Tensor) -> None:
-        """Take the range of the scaled training rows."""
-        low, high = x.aminmax(dim=0)
-        self.low.copy_(low)
-        self.high.copy_(high)
-
-    def forward(self, code: Tensor, c: Tensor | None) -> Tensor:
-        raw = self.layers(_beside(code, c)).to(code.dtype)
-        number = self.low + (self.high - self.low) * torch.sigmoid(raw)
-        if not self.columns:
-            return number
-        parts = zip(self.columns, raw.split([w for w, _ in self.columns], 1), strict=True)
-        shares = [self._shares(kind, part) for (_, kind), part in parts]
-        return torch.where(self.is_number, number, torch.cat(shares, 1))
-
-    def _shares(self, kind: str, raw: Tensor) -> Tensor:
-        if kind == "category":
-            return (raw / self.temperature).softmax(1)
-        return torch.sigmoid(raw / self.temperature)
-
-
-def _awake(network: nn.Module) -> None:
-    """Initial weights that keep the size of what passes (He et al. 2015): torch's own drown codes in their noise."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=0.1)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-
-def _kind(variable: Variable) -> str:
-    if isinstance(variable, CategoricalVariable):
-        return "category"
-    return "boolean" if isinstance(variable, Boolean) else "number"
-
-
-def _frame(image: Image) -> tuple[int, int]:
-    """Height and width that two halvings divide."""
-    return (-(-image.height // 4) * 4, -(-image.width // 4) * 4)
-
-
-def _beside(x: Tensor, c: Tensor | None) -> Tensor:
-    return x if c is None else torch.cat([x, c.to(x.dtype)], 1)
 
 
 def _chosen(values: Tensor, classes: Tensor) -> Tensor:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 
-from causalcf.mechanisms.base import Kind, Parents, Recipe, Trainable, in_one_batch
+from causalcf.core.settings import COUNT, WEIGHT
+from causalcf.mechanisms.amortised import AmortisedImage, divergence
+from causalcf.mechanisms.base import Parents, Recipe
 from causalcf.mechanisms.categories import ByCategory
-from causalcf.mechanisms.images import CELL, Decoder, Encoder, ImageMechanism, draw_normal, framed
-from causalcf.settings import COUNT, POSITIVE, WEIGHT
+from causalcf.mechanisms.images import CELL, Decoder, Encoder, draw_normal, framed
 
 __all__ = ["VAE"]
 
@@ -23,7 +23,7 @@ SETTLED_ROWS, BATCH = 20_000, 500
 
 
 @dataclass(eq=False, repr=False)
-class VAE(ImageMechanism):
+class VAE(AmortisedImage):
     r"""Conditional VAE: :math:`x := \mu(z, pa) + \sigma(z, pa)\,\epsilon`, z and :math:`\epsilon` standard normal.
 
     Abduction takes z from the encoder q(z | x, pa), mean or sample, and the residual
@@ -61,8 +61,6 @@ class VAE(ImageMechanism):
     sigma: float | None = None
     by_category: bool = False
 
-    kind: ClassVar[Kind] = "amortised"
-    multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
@@ -71,8 +69,6 @@ class VAE(ImageMechanism):
     def validate(self) -> None:
         super().validate()
         self.require(latent=COUNT, widths=COUNT.each(3), beta=WEIGHT)
-        if self.sigma is not None:
-            self.require(sigma=POSITIVE)
 
     def build(self) -> None:
         super().build()
@@ -81,19 +77,7 @@ class VAE(ImageMechanism):
         grid = (height // CELL, width // CELL)
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
         self.generator = Decoder(channels, self.context, self.widths, self.latent, grid)
-        self.log_sigma = nn.Parameter(torch.full((channels, 1, 1), -2.5))
         self.categories = ByCategory(self.parents, self.latent) if self.by_category else None
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return ("z", "eps")
-
-    @property
-    def residual_sites(self) -> tuple[str, ...]:
-        return ("eps",)
-
-    def is_random(self, *, sample: bool) -> bool:
-        return sample
 
     # ------------------------------------------------------------------ distributions
 
@@ -106,9 +90,16 @@ class VAE(ImageMechanism):
     def decode(self, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean (N, C, H, W) of p(x | z, pa), and its standard deviation, broadcastable to that."""
         gain = self.gain(pa)
-        sigma = self.log_sigma.exp() if self.sigma is None else torch.full_like(self.log_sigma, self.sigma)
         mean = framed(self.generator(z, self.features(pa, z.shape[0])), self.frame(1))
-        return gain * mean, gain * sigma
+        return gain * mean, gain * self.std()
+
+    def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
+        return self.decode(self._code(u["z"], pa), pa)
+
+    def infer(self, x: Tensor, pa: Parents, *, sample: bool) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        mean, log_std = self.encode(x, pa)
+        z = draw_normal(mean, log_std) if sample else mean
+        return {"z": self._noise(z, pa)}, *self.decode(z, pa)
 
     def prior(self, pa: Parents) -> dict[str, Independent]:
         zeros = torch.zeros(self.latent, device=self.device, dtype=self.dtype)
@@ -123,31 +114,11 @@ class VAE(ImageMechanism):
         covariance = factor @ factor.mT
         return {"z": MultivariateNormal(self.categories.noise(mean, pa), covariance)}
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> Independent:
-        """p(x | pa, z), batch shape that of z and the parents together."""
-        batch, flat, codes = in_one_batch(self.parents, pa, latents, dims=1)
-        mean, std = self.decode(self._code(codes["z"], flat), flat)
-        shape = (*batch, *self.variable.event_shape)
-        return Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)).to_event(3)
-
-    def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Minus the evidence lower bound, with the KL term weighted by beta, in nats per pixel."""
-        return self._inferred(x, pa)[0]
-
-    def finetune_loss(
-        self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        loss, u = self._inferred(x, pa)
-        return loss, self.disobedience(u, pa_star, predictors, carried)
-
-    def _inferred(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training objective, and the noise drawn for it."""
+    def bound(self, x: Tensor, pa: Parents) -> tuple[Tensor, dict[str, Tensor]]:
         mean, log_std = self.encode(x, pa)
         z = draw_normal(mean, log_std)
         mu, sigma = self.decode(z, pa)
-        reconstruction = Normal(mu, sigma, validate_args=False).log_prob(x).flatten(1).sum(1)
-        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 2 * log_std - 1).sum(1)
-        loss = (self.beta * divergence - reconstruction).mean() / self.variable.numel
+        loss = self.negative_bound(x, mu, sigma, divergence(mean, log_std))
         return loss, {"z": self._noise(z, pa), "eps": (x - mu) / sigma}
 
     def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
@@ -173,18 +144,6 @@ class VAE(ImageMechanism):
     def _code(self, u: Tensor, pa: Parents) -> Tensor:
         """The codes of noise."""
         return u if self.categories is None else self.categories.code(u, pa)
-
-    # ------------------------------------------------------------------ the structural assignment
-
-    def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
-        mean, log_std = self.encode(x, pa)
-        z = draw_normal(mean, log_std) if sample else mean
-        mu, sigma = self.decode(z, pa)
-        return {"z": self._noise(z, pa), "eps": (x - mu) / sigma}
-
-    def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
-        mu, sigma = self.decode(self._code(u["z"], pa), pa)
-        return mu + sigma * u["eps"]
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         return self.standard_noise({"z": (n, self.latent), "eps": (n, *self.variable.event_shape)})

@@ -17,7 +17,7 @@ from causalcf.metrics.disagreement import Doubt, aleatoric, doubt, epistemic
 from causalcf.metrics.diversity import diversity
 from causalcf.metrics.effectiveness import accuracy, confusion, f1, f1_interval
 from causalcf.metrics.embedding import embedding_distance
-from causalcf.metrics.error import absolute_error, grey_level_error, rmse
+from causalcf.metrics.error import absolute_error, grey_level_error, rmse, zero_one_error
 from causalcf.metrics.features import Extractor, FeatureNetwork, Features, evaluating, extract, metric_name
 from causalcf.metrics.fid import fid, frechet_distance
 from causalcf.metrics.identity import max_change, unchanged
@@ -108,38 +108,40 @@ __all__ = [
     "validity",
     "vgg_features",
     "vgg_perception",
+    "zero_one_error",
 ]
 
-# unit, range, is higher better, what it needs
+# unit, range, whether higher is better, what it needs: said here once, and read by evaluation, report and benchmark
 METRICS: dict[str, Metric] = {
     "truth error": Metric(grey_level_error, "grey levels", (0, 255), False, ("truth",)),
-    "absolute error": Metric(absolute_error, "the variable's", (0, inf), False, ("predictor",)),
+    "absolute error": Metric(absolute_error, "the variable's", (0, inf), False, ("predictors",)),
+    "zero-one error": Metric(zero_one_error, "share wrong", (0, 1), False, ("truth",)),
     "rmse": Metric(rmse, "the variable's", (0, inf), False, ("truth",), per_row=False),
-    "accuracy": Metric(accuracy, "", (0, 1), True, ("predictor",)),
-    "f1": Metric(f1, "", (0, 1), True, ("predictor",), per_row=False),
+    "accuracy": Metric(accuracy, "accuracy", (0, 1), True, ("predictors",)),
+    "f1": Metric(f1, "F1", (0, 1), True, ("predictors",), per_row=False),
     "composition": Metric(composition, "grey levels", (0, 255), False, ("factual", "cycled")),
     "reversibility": Metric(reversibility, "grey levels", (0, 255), False, ("factual", "returned")),
     "embedding distance": Metric(embedding_distance, "features", (0, inf), False, ("factual", "features")),
-    "lpips": Metric(lpips, "", (0, inf), False, ("factual", "perception")),
-    "fid": Metric(fid, "features²", (0, inf), False, ("real", "features"), per_row=False),
-    "kid": Metric(kid, "", (-inf, inf), False, ("real", "features"), per_row=False),
-    "cld": Metric(cld, "", (0, 1), False, ("factual", "real", "latents")),
-    "unchanged": Metric(unchanged, "", (0, 1), True, ("factual",)),
+    "lpips": Metric(lpips, "LPIPS", (0, inf), False, ("factual", "perception")),
+    "fid": Metric(fid, "features²", (0, inf), False, ("reference", "features"), per_row=False),
+    "kid": Metric(kid, "", (-inf, inf), False, ("reference", "features"), per_row=False),
+    "cld": Metric(cld, "", (0, 1), False, ("factual", "reference", "latents")),
+    "unchanged": Metric(unchanged, "share", (0, 1), True, ("factual",)),
     "max change": Metric(max_change, "the variable's", (0, inf), False, ("factual",)),
     "abduction std": Metric(abduction_std, "grey levels", (0, 255), None, ("samples",)),
     "abduction spread": Metric(abduction_spread, "grey levels", (0, 255), None, ("samples",)),
     "sharpness": Metric(sharpness, "grey levels²", (0, inf), None, ()),
     "diversity": Metric(diversity, "grey levels", (0, 255), None, ("samples",), per_row=False),
-    "validity": Metric(validity, "", (0, 1), True, ("classifier",)),
-    "class changed": Metric(class_changed, "", (0, 1), True, ("classifier", "factual")),
+    "validity": Metric(validity, "share", (0, 1), True, ("classifier",)),
+    "class changed": Metric(class_changed, "share", (0, 1), True, ("classifier", "factual")),
     "proximity": Metric(proximity, "the variable's", (0, inf), False, ("factual",)),
     "distance": Metric(distance, "the variable's", (0, inf), False, ("factual",)),
     "total change": Metric(total_change, "the variable's", (0, inf), False, ("factual",)),
-    "changed features": Metric(changed_features, "", (0, 1), False, ("factual",)),
+    "changed features": Metric(changed_features, "share", (0, 1), False, ("factual",)),
     "reconstruction error": Metric(reconstruction_error, "the variable's²", (0, inf), False, ("autoencoder",)),
     "cout": Metric(cout, "", (-1, 1), True, ("classifier", "factual")),
     "im1": Metric(im1, "", (0, inf), False, ("autoencoder",)),
-    "im2": Metric(im2, "", (0, inf), False, ("autoencoder",)),
+    "im2": Metric(im2, "the variable's", (0, inf), False, ("autoencoder",)),
     "linearity": Metric(linearity, "", (0, 1), True, ("stream",)),
     "continuity": Metric(continuity, "", (0, inf), False, ("stream",)),
     "path linearity": Metric(path_linearity, "", (0, 1), True, ("stream",)),

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf import seeding
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError
+from causalcf.core import seeding
+from causalcf.core.descent import Objective, descend
+from causalcf.core.errors import DataError
 
 __all__ = ["ClassAutoencoders", "fit_autoencoders"]
 
@@ -95,7 +95,7 @@ def fit_autoencoders(
         return F.mse_loss(judges.apart(batch), batch)
 
     descend(
-        {"autoencoders": Player([judges], loss)},
+        {"autoencoders": Objective([judges], loss)},
         -(-len(images) // (classes + 1)),
         epochs=epochs, batch_size=batch_size, lr=2e-3, decay=True, seed=seed, device=images.device,
     )  # fmt: skip

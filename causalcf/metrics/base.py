@@ -6,32 +6,42 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Metric", "Need"]
+__all__ = ["ARROWS", "Better", "Metric", "Need"]
+
+Better = Literal["higher", "lower", ""]
+"""Which way is better; empty where neither is."""
+
+ARROWS: dict[str, str] = {"higher": "↑", "lower": "↓", "": ""}
+"""How reports print it."""
+
+OWN = "the variable's"
+"""How a unit begins that is that of the variable which is scored."""
 
 Need = Literal[
     "factual",
     "truth",
     "cycled",
     "returned",
-    "predictor",
+    "predictors",
     "features",
     "perception",
     "latents",
-    "real",
+    "reference",
     "samples",
     "classifier",
     "ensemble",
     "autoencoder",
     "stream",
+    "density",
 ]
 """What must be at hand beside the counterfactuals.
 
 factual: the observed images or values; truth: the true counterfactuals; cycled: images after null
-interventions; returned: images after acting and acting back; predictor: predictions and the acted
+interventions; returned: images after acting and acting back; predictors: predictions and the acted
 values; features: a feature extractor; perception: a perceptual network; latents: Gaussians of an
-unconditional VAE; real: real images; samples: several abductions, or a set of images; classifier: the
+unconditional VAE; reference: real images; samples: several abductions, or a set of images; classifier: the
 classifier that is explained; ensemble: several of them; autoencoder: judges trained on real images; stream: the
-frames on the way to a counterfactual.
+frames on the way to a counterfactual; density: a model that has one.
 """
 
 
@@ -41,7 +51,7 @@ class Metric:
 
     Args:
         function: Pure function of tensors.
-        unit: Unit of its values; empty for pure numbers.
+        unit: Unit of its values; empty for pure numbers. "the variable's" is that of the variable which is scored.
         range: Least and greatest value.
         higher_is_better: None where neither is: compare with the same score of real images.
         needs: What must be at hand.
@@ -56,6 +66,11 @@ class Metric:
     per_row: bool = True
 
     @property
+    def better(self) -> Better:
+        """The direction of better, as records keep it."""
+        return "" if self.higher_is_better is None else "higher" if self.higher_is_better else "lower"
+
+    @property
     def arrow(self) -> str:
         """The direction of better, as reports print it.
 
@@ -63,4 +78,28 @@ class Metric:
             >>> Metric(abs, "px", (0, 1), higher_is_better=False, needs=("truth",)).arrow
             '↓'
         """
-        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+        return ARROWS[self.better]
+
+    @property
+    def heading(self) -> str:
+        """Unit and direction of better, for the head of a column.
+
+        Example:
+            >>> Metric(abs, "grey levels", (0, 255), higher_is_better=False, needs=("truth",)).heading
+            'grey levels ↓'
+        """
+        return f"{self.unit} {self.arrow}".strip()
+
+    def unit_for(self, variable: str) -> str:
+        """The unit of its values where the variable that is scored has this unit.
+
+        Args:
+            variable: The variable's unit; empty if it has none.
+
+        Example:
+            >>> Metric(abs, "the variable's²", (0, 9), higher_is_better=False, needs=()).unit_for("px")
+            'px²'
+        """
+        if not self.unit.startswith(OWN):
+            return self.unit
+        return variable and self.unit.replace(OWN, variable)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite, check_rows
 
 __all__ = ["Estimate", "bootstrap_interval", "row_mean"]

@@ -14,7 +14,7 @@ __all__ = ["changed_features", "distance", "proximity", "total_change"]
 
 
 def proximity(x: Tensor, reference: Tensor) -> Tensor:
-    """Mean absolute change per feature, (N,), in the features' unit (pixels in [0, 1]); lower is better, from 0.
+    """Mean absolute change per feature, (N,), in the variable's unit (pixels: [0, 1]); lower is better, from 0.
 
     (Khorram and Fuxin, "Cycle-Consistent Counterfactuals by Latent Transformations", 2022, eq. 10.)
 
@@ -34,7 +34,7 @@ def proximity(x: Tensor, reference: Tensor) -> Tensor:
 
 
 def distance(x: Tensor, reference: Tensor) -> Tensor:
-    """Euclidean length of the change, (N,); lower is better, from 0.
+    """Euclidean length of the change, (N,), in the variable's unit; lower is better, from 0.
 
     (Zhao, Broelemann, Kasneci, "Counterfactual Explanation via Search in Gaussian Mixture Distributed Latent
     Space", 2023, appendix 1, where it is called proximity.)
@@ -52,7 +52,7 @@ def distance(x: Tensor, reference: Tensor) -> Tensor:
 
 
 def total_change(x: Tensor, reference: Tensor) -> Tensor:
-    """Sum of absolute changes, (N,); lower is better, from 0.
+    """Sum of absolute changes, (N,), in the variable's unit; lower is better, from 0.
 
     (Zhao, Broelemann, Kasneci, 2023, appendix 1, where it is called sparsity.)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 
 __all__ = ["check_finite", "check_floating", "check_pair", "check_rows", "check_shapes"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite, check_rows, check_shapes
 
 __all__ = ["Gaussians", "Minimality", "cld", "equal_width_bins", "gaussian_kl", "gaussian_kl_matrix"]

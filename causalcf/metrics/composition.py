@@ -17,7 +17,8 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def composition(x: Tensor, cycled: Tensor, distance: Distance = grey_level_error) -> Tensor:
-    """Distance of images to themselves after m null interventions: 0 and up, in the distance's unit; lower is better.
+    """Distance of images to themselves after m null interventions, in grey levels or the distance's unit: 0 and up;
+    lower is better.
 
     Monteiro et al., "Measuring axiomatic soundness of counterfactual image models", 2023, Def. 1;
     Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, eq. 7. A residual of 1
@@ -44,7 +45,8 @@ def composition(x: Tensor, cycled: Tensor, distance: Distance = grey_level_error
 
 
 def reversibility(x: Tensor, returned: Tensor, distance: Distance = grey_level_error) -> Tensor:
-    """Distance of images to themselves after do(a = a*), then do(a = a): 0 and up; lower is better.
+    """Distance of images to themselves after do(a = a*), then do(a = a), in grey levels or the distance's unit: 0 and
+    up; lower is better.
 
     Monteiro et al., "Measuring axiomatic soundness of counterfactual image models", 2023, Def. 2. Not
     every intervention can be undone: what the acted image no longer shows is lost to the second abduction.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_rows, check_shapes
 
 __all__ = ["class_changed", "validity"]

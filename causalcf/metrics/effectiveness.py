@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.bootstrap import Estimate, bootstrap_interval
 from causalcf.metrics.checks import check_rows, check_shapes
 
@@ -22,7 +22,7 @@ Average = Literal["binary", "macro"]
 
 
 def accuracy(predicted: Tensor, target: Tensor) -> Tensor:
-    """1 where the predicted category is the target's, else 0; a share, 0..1, higher is better.
+    """Accuracy: 1 where the predicted category is the target's, else 0; 0..1, higher is better.
 
     Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, eq. 8, for a category.
 

@@ -13,7 +13,7 @@ __all__ = ["embedding_distance"]
 
 
 def embedding_distance(x: Tensor, y: Tensor, features: Callable[[Tensor], Tensor], *, batch_size: int = 250) -> Tensor:
-    """Mean absolute difference of features, in the extractor's unit; lower is better, 0 and up.
+    """Mean absolute difference of features, in the features' unit; lower is better, 0 and up.
 
     The l1 distance of embeddings in Melistas et al., "Benchmarking Counterfactual Image Generation",
     2024, Tables 1 and 2, divided by the number of features. The extractor runs in evaluation mode.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from causalcf.metrics.checks import check_pair
+from causalcf.core.errors import DataError
+from causalcf.metrics.checks import check_pair, check_rows, check_shapes
 
-__all__ = ["GREY_LEVELS", "absolute_error", "grey_level_error", "rmse"]
+__all__ = ["GREY_LEVELS", "absolute_error", "grey_level_error", "rmse", "zero_one_error"]
 
 GREY_LEVELS = 255
 
@@ -57,6 +58,33 @@ def absolute_error(x: Tensor, y: Tensor) -> Tensor:
     """
     check_pair(x, y)
     return (x - y).abs().reshape(x.shape[0], -1).mean(1)
+
+
+def zero_one_error(x: Tensor, y: Tensor) -> Tensor:
+    """1 where two categories differ, else 0: a share wrong, 0..1, lower is better.
+
+    T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2009, sec. 2.4 (the 0-1 loss).
+
+    Args:
+        x: Codes or booleans, shape (N,).
+        y: The true ones, of the same shape.
+
+    Returns:
+        One error per row, shape (N,).
+
+    Raises:
+        DataError: The shapes differ, there are no rows, or the values are no codes.
+
+    Example:
+        >>> import torch
+        >>> zero_one_error(torch.tensor([1, 2]), torch.tensor([1, 3]))
+        tensor([0., 1.])
+    """
+    check_shapes(x, y)
+    check_rows(1, "A score", x=x)
+    if x.is_floating_point() or y.is_floating_point():
+        raise DataError(f"Expected category codes or booleans, got {x.dtype} and {y.dtype}.")
+    return (x != y).float()
 
 
 def rmse(x: Tensor, y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 
 __all__ = ["Extractor", "FeatureNetwork", "Features", "evaluating", "extract", "metric_name"]
 

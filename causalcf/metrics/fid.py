@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.moments import FeatureMoments
 
 __all__ = ["fid", "frechet_distance"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite
 from causalcf.metrics.moments import FeatureBank
 

@@ -8,7 +8,7 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite, check_pair
 from causalcf.metrics.features import evaluating
 
@@ -46,7 +46,7 @@ class PerceptualNetwork(nn.Module):
 
 
 def lpips(x: Tensor, y: Tensor, network: PerceptualNetwork, *, batch_size: int = 100) -> Tensor:
-    r"""Learned perceptual image patch similarity: no unit, 0 and up (mostly below 1), lower is better.
+    r"""Learned perceptual image patch similarity (LPIPS): no unit, 0 and up (mostly below 1), lower is better.
 
     Squared differences of activations, scaled to unit length per position, weighted by channel, averaged
     over positions and summed over layers. Zhang et al., "The Unreasonable Effectiveness of Deep Features

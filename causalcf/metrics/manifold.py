@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite, check_floating, check_pair, check_rows
 from causalcf.metrics.features import evaluating
 
@@ -18,7 +18,8 @@ EPSILON = 1e-8
 
 
 def reconstruction_error(x: Tensor, autoencoder: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean squared error of an autoencoder on the counterfactuals, (N,), from 0; lower is better.
+    """Mean squared error of an autoencoder on the counterfactuals, (N,), in the variable's unit, squared, from 0; lower
+    is better.
 
     Take an autoencoder other than the one that made them: a decoder rates its own images better than real ones.
     (Barr et al., "Counterfactual Explanations via Latent Space Projection and Interpolation", 2021.)
@@ -71,8 +72,8 @@ def im1(reconstructions: Tensor, x: Tensor, source: Tensor, target: Tensor) -> T
 def im2(reconstructions: Tensor, x: Tensor, target: Tensor) -> Tensor:
     """Distance of the target class's reconstruction to that of all, per intensity, (N,), from 0; lower is better.
 
-    Squared distance over the sum of absolute pixels. It depends on the range of the pixels, here [0, 1].
-    Papers print it times 10. (Van Looveren and Klaise, 2021, eq. 10.)
+    Squared distance over the sum of absolute pixels, so in the variable's unit: it depends on the range of the
+    pixels, here [0, 1]. Papers print it times 10. (Van Looveren and Klaise, 2021, eq. 10.)
 
     Args:
         reconstructions: As for `im1`.

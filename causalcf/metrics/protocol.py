@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite
 
 __all__ = ["draw_other_bin", "draw_other_category"]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf import seeding
-from causalcf.descent import Player, descend
-from causalcf.errors import DataError
+from causalcf.core import seeding
+from causalcf.core.descent import Objective, descend
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_pair, check_rows, check_shapes
 
 __all__ = ["Siamese", "SiameseScore", "distance_ratio", "siamese_pairs", "siamese_similarity"]
@@ -170,7 +170,7 @@ def _train(network: Siamese, a: Tensor, b: Tensor, same: Tensor, *, epochs: int,
         return F.binary_cross_entropy_with_logits(network(a[rows], b[rows]), same[rows])
 
     descend(
-        {"siamese": Player([network], loss)},
+        {"siamese": Objective([network], loss)},
         len(a), epochs=epochs, batch_size=64, decay=True, seed=seed, device=a.device,
     )  # fmt: skip
 

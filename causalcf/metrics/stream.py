@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 
 __all__ = ["chord_share", "continuity", "linearity", "path_linearity", "undefined"]

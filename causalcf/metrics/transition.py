@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.checks import check_pair, check_shapes
 from causalcf.metrics.features import evaluating
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.features import Extractor
 from causalcf.metrics.lpips import PerceptualNetwork
 from causalcf.metrics.weights import find_weights

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from causalcf.errors import DataError, MissingFileError
+from causalcf.core.errors import DataError, MissingFileError
 
 __all__ = ["WEIGHTS", "WeightFile", "find_weights", "search_folders"]
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.plots.images import plot_images
+from causalcf.plots.protocols import Answer
 from causalcf.plots.results import drawn_worlds, notes_of, row_labels
 from causalcf.plots.style import styled
 from causalcf.plots.values import plot_values
-from causalcf.variables import Image
-
-if TYPE_CHECKING:
-    from causalcf.counterfactual import Counterfactual
+from causalcf.variables.image import Image
 
 __all__ = ["plot_counterfactual"]
 
 
 @styled
 def plot_counterfactual(
-    cf: Counterfactual,
+    cf: Answer,
     rows: int = 6,
     nodes: Sequence[str] | None = None,
     truth: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] = (),

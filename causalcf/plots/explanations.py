@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
+from causalcf.plots.protocols import Explained, Search
 from causalcf.plots.style import CUT, GREY, INK, WORLDS, new_figure, styled
-from causalcf.variables import Image
-
-if TYPE_CHECKING:
-    from causalcf.explainers import Explanation, Stream
+from causalcf.variables.image import Image
 
 __all__ = ["plot_explanation"]
 
@@ -23,7 +21,7 @@ PANEL = 0.95
 
 
 @styled
-def plot_explanation(explanation: Explanation, rows: int = 6, frames: int = 6) -> Figure:
+def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> Figure:
     """Draw explanations: a row per unit, with the factual, the counterfactual and their signed difference.
 
     With a stream, frames evenly spaced over the search stand between, and the probability of the target along
@@ -70,7 +68,7 @@ def plot_explanation(explanation: Explanation, rows: int = 6, frames: int = 6) -
     return figure
 
 
-def _columns(explanation: Explanation, count: int, frames: int) -> list[tuple[str, Tensor, bool]]:
+def _columns(explanation: Explained, count: int, frames: int) -> list[tuple[str, Tensor, bool]]:
     """(title, images, whether a signed difference) of each column."""
     factual = explanation.factual[explanation.node][:count].detach().cpu()
     counterfactual = explanation.counterfactual[:count].detach().cpu()
@@ -92,7 +90,7 @@ def _show(axis: Any, pixels: Tensor, *, signed: bool) -> None:
         spine.set_visible(False)
 
 
-def _curve(axis: Any, stream: Stream, row: int, *, first: bool, last: bool) -> None:
+def _curve(axis: Any, stream: Search, row: int, *, first: bool, last: bool) -> None:
     """The probability of the target along the search, with the epistemic uncertainty where there is an ensemble."""
     length = int(stream.lengths[row])
     axis.plot(stream.probability[row, :length].cpu(), color=WORLDS[0])

@@ -12,10 +12,11 @@ from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from causalcf.graph import CausalGraph
 from causalcf.plots.layout import Extent, ordered, placed
+from causalcf.plots.protocols import Graph
 from causalcf.plots.style import ACTED, ACTED_FILL, CUT, FAINT, GREY, INK, PAPER, new_figure, styled, text_width
-from causalcf.variables import Image, Variable
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
 
 __all__ = ["draw_graph"]
 
@@ -70,7 +71,7 @@ class _Outlines:
 
 
 @styled
-def draw_graph(graph: CausalGraph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
+def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
     """Draw a causal graph in layers, causes above effects; images are squares.
 
     Args:
@@ -107,7 +108,7 @@ def draw_graph(graph: CausalGraph, do: Iterable[str] = (), *, noise: bool = True
 
 
 def _place(
-    graph: CausalGraph, *, noise: bool
+    graph: Graph, *, noise: bool
 ) -> tuple[dict[str, _Box], dict[tuple[str, str], tuple[tuple[float, float], ...]], dict[str, int]]:
     """Nodes as boxes, the points edges pass by, and on which side (-1, 1) each node's noise is."""
     halves = {node: _half_size(node, graph.variables.get(node)) for node in graph.nodes}
@@ -142,7 +143,7 @@ def _noise_box(box: _Box, side: int) -> _Box:
 
 
 def _ends(
-    graph: CausalGraph,
+    graph: Graph,
     edge: tuple[str, str],
     waypoints: Mapping[tuple[str, str], Sequence[tuple[float, float]]],
     boxes: Mapping[str, _Box],

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.plots.style import FAINT, GREY, WORLDS, new_figure, styled
 from causalcf.plots.words import signed, three_digits
 

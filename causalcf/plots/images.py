@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from causalcf.graph import CausalGraph
+from causalcf.plots.protocols import Graph
 from causalcf.plots.results import DrawnWorld
 from causalcf.plots.style import ACTED, FAINT, GREY, INK, PALE, new_figure, text_width
 from causalcf.plots.words import action_pieces, show, signed, three_digits
@@ -66,7 +66,7 @@ class Group:
 
 
 def plot_images(
-    graph: CausalGraph,
+    graph: Graph,
     worlds: Sequence[DrawnWorld],
     factual: Mapping[str, Tensor] | None,
     *,
@@ -129,7 +129,7 @@ def _panels(world: DrawnWorld, factual: Mapping[str, Tensor] | None, images: Seq
 
 
 def _caption(
-    graph: CausalGraph, world: DrawnWorld, factual: Mapping[str, Tensor] | None, scalars: Sequence[str], i: int
+    graph: Graph, world: DrawnWorld, factual: Mapping[str, Tensor] | None, scalars: Sequence[str], i: int
 ) -> list[Line]:
     """The lines below one unit in one world: old -> new, pale where nothing changed."""
     lines = []

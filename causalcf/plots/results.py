@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from causalcf.errors import DataError
-from causalcf.residual import Fading
-
-if TYPE_CHECKING:
-    from causalcf.counterfactual import Counterfactual
+from causalcf.core.errors import DataError
+from causalcf.plots.protocols import Answer
 
 __all__ = ["DrawnWorld", "drawn_worlds", "notes_of", "row_labels"]
 
@@ -46,7 +43,7 @@ class DrawnWorld:
 
 
 def drawn_worlds(
-    cf: Counterfactual, nodes: Sequence[str], count: int, truth: Sequence[Mapping[str, Tensor]] = ()
+    cf: Answer, nodes: Sequence[str], count: int, truth: Sequence[Mapping[str, Tensor]] = ()
 ) -> list[DrawnWorld]:
     """The worlds of a result, of which the first `count` units are shown.
 
@@ -69,15 +66,15 @@ def drawn_worlds(
     return drawn
 
 
-def row_labels(cf: Counterfactual, count: int) -> list[str]:
+def row_labels(cf: Answer, count: int) -> list[str]:
     """The units' row labels as text."""
     return [str(label) for label in np.asarray(cf.index)[:count]]
 
 
-def notes_of(cf: Counterfactual) -> list[str]:
+def notes_of(cf: Answer) -> list[str]:
     """What a reader must know about a result, a sentence each."""
     notes = []
-    if isinstance(cf.residual, Fading):
+    if not isinstance(cf.residual, int | float):
         notes.append(f"Residual noise fades as parents move ({cf.residual}).")
     elif cf.residual != 1.0:
         notes.append(f"Residual noise scaled by {cf.residual:g}: not abduction.")

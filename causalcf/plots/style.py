@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from causalcf.errors import CausalCFError
+from causalcf.core.errors import CausalCFError
 
 __all__ = ["new_figure", "save_figure", "styled", "text_width"]
 
@@ -103,7 +103,7 @@ def save_figure(fig: Figure | SubFigure, path: str | Path, provenance: Mapping[s
     Args:
         fig: The figure, or a part of it.
         path: Ends in .png or .svg; its folder is made if it does not exist.
-        provenance: What `causalcf.provenance.provenance` gives.
+        provenance: What `causalcf.core.provenance.provenance` gives.
         dpi: Pixels per inch of a PNG.
 
     Raises:

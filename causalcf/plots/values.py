@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from causalcf.graph import CausalGraph
+from causalcf.plots.protocols import Graph
 from causalcf.plots.results import DrawnWorld
 from causalcf.plots.style import ACTED, GREY, INK, PAPER, WORLDS, new_figure, text_width
 from causalcf.plots.words import describe_actions, show
@@ -25,7 +25,7 @@ PANELS_A_LINE, WORD_FONT = 4, 6.8
 
 
 def plot_values(
-    graph: CausalGraph,
+    graph: Graph,
     worlds: Sequence[DrawnWorld],
     factual: Mapping[str, Tensor] | None,
     *,
@@ -152,7 +152,7 @@ def _panel_width(node: str, words: Sequence[Sequence[Word]] | None) -> float:
     return 0.12 + max(0.6, text_width(node, 8.5, bold=True), *texts)
 
 
-def _write_legend(figure: Figure, graph: CausalGraph, worlds: Sequence[DrawnWorld], observed: bool) -> None:
+def _write_legend(figure: Figure, graph: Graph, worlds: Sequence[DrawnWorld], observed: bool) -> None:
     mark = partial(Line2D, [], [], ls="", marker="o")
     handles = [mark(mfc="white", mec=GREY, mew=0.9, ms=4, label="factual")] if observed else []
     for k, world in enumerate(worlds):

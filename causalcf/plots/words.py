@@ -9,14 +9,15 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.action import GivenFactual, Scale, Shift
-from causalcf.graph import CausalGraph
-from causalcf.variables import Boolean, Categorical, Variable
+from causalcf.do import GivenFactual, Scale, Shift
+from causalcf.plots.protocols import Graph
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["action_pieces", "describe_actions", "show", "signed", "three_digits"]
 
 
-def describe_actions(do: Mapping[str, Any] | None, graph: CausalGraph) -> str:
+def describe_actions(do: Mapping[str, Any] | None, graph: Graph) -> str:
     """What is done in one world, in one line.
 
     Args:
@@ -31,7 +32,7 @@ def describe_actions(do: Mapping[str, Any] | None, graph: CausalGraph) -> str:
     return ", ".join(action_pieces(do, graph))
 
 
-def action_pieces(do: Mapping[str, Any] | None, graph: CausalGraph) -> list[str]:
+def action_pieces(do: Mapping[str, Any] | None, graph: Graph) -> list[str]:
     """The parts of `describe_actions` between which a line may break."""
     if not do:
         return ["no action"]
@@ -39,7 +40,7 @@ def action_pieces(do: Mapping[str, Any] | None, graph: CausalGraph) -> list[str]
     return [f"do({pieces[0]}", *pieces[1:-1], f"{pieces[-1]})"] if len(pieces) > 1 else [f"do({pieces[0]})"]
 
 
-def _describe_action(target: str, action: Any, graph: CausalGraph) -> str:
+def _describe_action(target: str, action: Any, graph: Graph) -> str:
     node = target.split(".")[0]
     parents = ", ".join(graph.parents(node)) if node in graph else ""
     variable = graph.variables.get(target)

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from causalcf import seeding, training
+from causalcf import training
+from causalcf.core import seeding
+from causalcf.core.errors import DataError
+from causalcf.core.provenance import provenance
 from causalcf.data import read
-from causalcf.errors import DataError
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
 from causalcf.predictors.network import Predictor
-from causalcf.provenance import provenance
 
 __all__ = ["Part", "fit", "part"]
 
@@ -96,9 +97,10 @@ def fit(
     index = part(table.rows, which)
     train, held_out = training.split(table[index], validation, seed)
     job = training.Fit(
-        CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables),
         {predictor.target: predictor},
+        {predictor.target: tuple(predictor.parents)},
         {predictor.target: training.plan(predictor, recipe)},
+        CausalGraph([(cause, predictor.target) for cause in predictor.parents], variables).to_json(),
         seed,
         precision=precision,
         checkpoint=None if checkpoint is None else Path(checkpoint),

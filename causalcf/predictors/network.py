@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from causalcf.checkpoint import fingerprint, load_tensors, read_file, write_file
-from causalcf.errors import CheckpointError, DataError, MechanismError, NotFittedError
+from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.digests import fingerprint
+from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
+from causalcf.core.nn import Standardiser
+from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable
+from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
-from causalcf.nn import ParentEncoder, Standardiser
-from causalcf.variables import Image, Variable, variable_from_json
+from causalcf.variables import Variable, variable_from_json
+from causalcf.variables.image import Image
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
@@ -215,7 +219,7 @@ class Predictor(Trainable):
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """What it looks at: the image, and the nodes it is given."""
+        """The nodes that it reads: the image, and those that it is given."""
         return (self.node, *self.given)
 
     @property
@@ -230,10 +234,10 @@ class Predictor(Trainable):
 
     # ------------------------------------------------------------------ reading images
 
-    def look(self, image: Tensor) -> Tensor:
+    def pooled(self, image: Tensor) -> Tensor:
         """All it needs of the images, (N, d): averages and peaks of its maps, and how bright they are.
 
-        What the predictor is given comes after it, so that one look serves for any number of readings:
+        What the predictor is given comes after it, so that images are read once for any number of readings:
         `features`, `predict`, `probabilities` and `read` take it in the images' place.
 
         Args:
@@ -243,7 +247,7 @@ class Predictor(Trainable):
             >>> from causalcf.variables import Image, Real
             >>> predictor = Predictor("t", Real(), Image(1, 8, 8), given={"i": Real()}, widths=(4,), hidden=4)
             >>> x, i = torch.rand(2, 1, 8, 8), {"i": torch.zeros(2)}
-            >>> bool((predictor.predict(predictor.look(x), i) == predictor.predict(x, i)).all())
+            >>> bool((predictor.predict(predictor.pooled(x), i) == predictor.predict(x, i)).all())
             True
         """
         if image.shape[1:] != self.image.event_shape:
@@ -259,7 +263,7 @@ class Predictor(Trainable):
 
     def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """The last hidden layer, (N, hidden): what feature distances are computed on."""
-        parts = [self._looked_at(image)[:, :-1].to(self.last.weight.dtype)]
+        parts = [self._as_pooled(image)[:, :-1].to(self.last.weight.dtype)]
         if self.given:
             lacks = [name for name in self.given if name not in (given or {})]
             if lacks:
@@ -268,13 +272,13 @@ class Predictor(Trainable):
         return F.leaky_relu(self.last(torch.cat(parts, 1)), 0.1)
 
     @property
-    def sights(self) -> int:
-        """How many numbers `look` gives for an image."""
+    def num_pooled(self) -> int:
+        """How many numbers `pooled` gives for an image."""
         return self.last.in_features - self.condition.width + 1
 
-    def _looked_at(self, image: Tensor) -> Tensor:
-        """What `look` saw, whether it was given or the images were."""
-        return image if image.ndim == 2 else self.look(image)
+    def _as_pooled(self, image: Tensor) -> Tensor:
+        """`pooled(image)` of images (N, C, H, W); what is pooled already, (N, d), stays."""
+        return image if image.ndim == 2 else self.pooled(image)
 
     def forward(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits (N, k), or the standardised prediction (N,); with gradients."""
@@ -282,14 +286,14 @@ class Predictor(Trainable):
         return out if self.classes else out[:, 0]
 
     def predict(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
-        """What the image shows, in the target's unit, or its code; shape (N,)."""
-        seen = self._looked_at(image)
-        out = self(seen, given)
+        """The target as read off the images, in its unit, or its code; shape (N,)."""
+        pooled = self._as_pooled(image)
+        out = self(pooled, given)
         if self.classes:
             code = out.argmax(1)
             return code.bool() if self.variable.kind == "Boolean" else code
         value = self.standardise.inverse(out.float()[:, None])[:, 0]
-        return value * seen[:, -1] if self.proportional else value
+        return value * pooled[:, -1] if self.proportional else value
 
     def probabilities(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """Probability of each class, (N, k).
@@ -304,17 +308,18 @@ class Predictor(Trainable):
     @torch.no_grad()
     def read(self, data: Mapping[str, Any]) -> Tensor:
         """`predict` for a whole data set, in batches, in evaluation mode; the mode is put back."""
-        data = {name: torch.as_tensor(data[name]) for name in self.parents}
+        return self._walk(data, self.predict)
+
+    def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
+        """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
+        rows = Batch({name: torch.as_tensor(data[name]) for name in self.parents})
+
+        def answer(part: Batch) -> Tensor:
+            given = {name: part[name].to(self.device) for name in self.given}
+            return ask(part[self.node].to(self.device), given)
+
         with evaluating(self):
-            images = data[self.node]
-            parts = [
-                self.predict(
-                    images[i : i + BATCH].to(self.device),
-                    {name: data[name][i : i + BATCH].to(self.device) for name in self.given},
-                )
-                for i in range(0, len(images), BATCH)
-            ]
-        return torch.cat(parts).to(images.device)
+            return rows.walk(BATCH, answer).to(rows[self.node].device)
 
     @torch.no_grad()
     def measure(self, data: Mapping[str, Any], name: str = "") -> Score:
@@ -325,26 +330,19 @@ class Predictor(Trainable):
             name: What the rows are, for the record.
         """
         data = {name: torch.as_tensor(data[name]) for name in (self.target, *self.parents)}
-        said, true = self.read(data), data[self.target]
+        read, true = self.read(data), data[self.target]
         if not self.classes:
-            error = (said - true).double()
+            error = (read - true).double()
             worst = float(error.abs().quantile(0.95))
             unit = self.variable.unit
-            return Score("mae", float(error.abs().mean()), float(error.mean()), worst, unit, len(said), name)
-        right = (said == true).double()
-        with evaluating(self):
-            sure = [
-                self.probabilities(
-                    data[self.node][i : i + BATCH].to(self.device),
-                    {n: data[n][i : i + BATCH].to(self.device) for n in self.given},
-                ).amax(1)
-                for i in range(0, len(said), BATCH)
-            ]
-        bias = float(torch.cat(sure).double().mean() - right.mean().to(self.device))
+            return Score("mae", float(error.abs().mean()), float(error.mean()), worst, unit, len(read), name)
+        right = (read == true).double()
+        sure = self._walk(data, lambda image, given: self.probabilities(image, given).amax(1))
+        bias = float(sure.double().mean() - right.mean())
         worst = min(float(right[true == code].mean()) for code in true.unique())
-        return Score("accuracy", float(right.mean()), bias, worst, "", len(said), name)
+        return Score("accuracy", float(right.mean()), bias, worst, "", len(read), name)
 
-    def seen(self, index: Tensor) -> float:
+    def trained_share(self, index: Tensor) -> float:
         """Share of row numbers (of the training split) that the predictor was trained on."""
         mask = self.trained_on.get("mask")
         if mask is None:

@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from causalcf.errors import GraphError, UnknownNodeError
+from causalcf.catalogue import DATASETS
+from causalcf.core.errors import GraphError, UnknownNodeError
 from causalcf.graph import CausalGraph
-from causalcf.mechanisms import Recipe
 from causalcf.predictors.fitting import Part
 from causalcf.predictors.network import Jitter, Predictor
 from causalcf.predictors.together import Predictors
-from causalcf.variables import Image
+from causalcf.variables.image import Image
 
 __all__ = ["PLANS", "file_name", "known", "planned", "pretrained"]
 
 FOLDER = Path(__file__).parent.parent / "pretrained" / "predictors"
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How the predictors of a data set are set up: node -> options of `Predictor` and its recipe."""
-
-    nodes: Mapping[str, Mapping[str, Any]]
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)
-
-
-_DARKEST = 0.26  # 66 of 255 grey levels, the least intensity there is
-
-PLANS: dict[str, _Plan] = {
-    "morphomnist": _Plan(
-        {
-            "intensity": {"pool": "all", "proportional": True, "jitter": Jitter(1)},
-            "thickness": {"given": ("intensity",), "jitter": Jitter(1, _DARKEST, ("intensity",))},
-            "digit": {"jitter": Jitter(2, _DARKEST)},
-        },
-        {"intensity": replace(Predictor.default_recipe, batch_size=64, ema=0.999)},
-    ),
-    # Small, as explainers ask it hundreds of times an image; its last maps are 7 x 7, fine enough to be swapped.
-    "mnist": _Plan(
-        {"digit": {"widths": (16, 32, 32, 64), "hidden": 64, "jitter": Jitter(2)}},
-        {"digit": replace(Predictor.default_recipe, epochs=16)},
-    ),
+PLANS: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    name: source.judges for name, source in DATASETS.items() if source.judges
 }
-"""Data sets whose predictors come along, and how `causalcf predictors` trains them."""
+"""Data set -> node -> how its judge is set up, as the row of the data set says."""
 
 
 def planned(name: str, graph: CausalGraph, targets: Sequence[str] | None = None) -> list[Predictor]:
@@ -67,18 +45,23 @@ def planned(name: str, graph: CausalGraph, targets: Sequence[str] | None = None)
     if len(images) != 1:
         raise GraphError(f"Predictors need a graph with one image, '{graph.name}' has {images}.")
     scalars = [node for node in graph.parents(images[0]) if not variables[node].event_shape]
-    plan = PLANS.get(name, _Plan({node: {} for node in scalars}))
+    plan = PLANS.get(name, {node: {} for node in scalars})
     for target in targets or ():
         graph.require(target)
-    made = []
-    for target in targets or plan.nodes:
-        options = dict(plan.nodes.get(target, {}))
-        given = {node: variables[node] for node in options.pop("given", ())}
-        image: Image = variables[images[0]]  # type: ignore[assignment]
-        predictor = Predictor(target, variables[target], image, node=images[0], given=given, **options)
-        predictor.recipe = plan.recipes.get(target)
-        made.append(predictor)
-    return made
+    return [_planned(target, graph, images[0], plan.get(target, {})) for target in targets or plan]
+
+
+def _planned(target: str, graph: CausalGraph, node: str, options: Mapping[str, Any]) -> Predictor:
+    """An untrained judge of a node, as the data set's row says."""
+    variables, options = graph.variables, dict(options)
+    given = {parent: variables[parent] for parent in options.pop("given", ())}
+    recipe, jitter = options.pop("recipe", None), options.pop("jitter", None)
+    if jitter is not None:
+        options["jitter"] = Jitter(**jitter)
+    image: Image = variables[node]  # type: ignore[assignment]
+    predictor = Predictor(target, variables[target], image, node=node, given=given, **options)
+    predictor.recipe = None if recipe is None else replace(Predictor.default_recipe, **recipe)
+    return predictor
 
 
 def file_name(name: str, target: str, which: Part = "judge") -> str:

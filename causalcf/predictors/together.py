@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causalcf.errors import DataError, GraphError, UnknownNodeError
+from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.metrics.features import evaluating
 from causalcf.predictors.network import Predictor, Score
 from causalcf.variables import Variable
@@ -50,9 +50,9 @@ class Ensemble(nn.Module):
         """Where the members live."""
         return self.members[0].device  # type: ignore[return-value]
 
-    def look(self, image: Tensor) -> Tensor:
-        """What each member sees in the images, side by side, (N, d); `read` and `features` take it in their place."""
-        return torch.cat([member.look(image) for member in self.members], 1)  # type: ignore[operator]
+    def pooled(self, image: Tensor) -> Tensor:
+        """Each member's pooled images, side by side, (N, d); `read` and `features` take it in their place."""
+        return torch.cat([member.pooled(image) for member in self.members], 1)  # type: ignore[operator]
 
     def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
         """The members' last hidden layers, side by side, (N, members x hidden)."""
@@ -60,14 +60,14 @@ class Ensemble(nn.Module):
         return torch.cat([member.features(share, given) for member, share in shares], 1)  # type: ignore[operator]
 
     def _shares(self, image: Tensor) -> Sequence[Tensor]:
-        """For each member the images, or what it saw in them."""
+        """For each member the images, or what it needs of them."""
         if image.ndim > 2:
             return [image] * len(self.members)
-        return image.split([member.sights for member in self.members], 1)  # type: ignore[misc]
+        return image.split([member.num_pooled for member in self.members], 1)  # type: ignore[misc]
 
     @torch.no_grad()
     def read(self, data: Mapping[str, Any]) -> Tensor:
-        """What the images show, in the target's unit, or its code; shape (N,)."""
+        """The target as read off the images, in its unit, or its code; shape (N,)."""
         data = {name: torch.as_tensor(data[name]) for name in (self.node, *self.given)}
         rows = [{**data, self.node: share} for share in self._shares(data[self.node])]
         members = zip(self.members, rows, strict=True)
@@ -88,10 +88,10 @@ class Ensemble(nn.Module):
     @torch.no_grad()
     def spread(self, data: Mapping[str, Tensor]) -> Tensor:
         """How far the members disagree, (N,): standard deviation, or share not voting with the mode."""
-        said = torch.stack([member.read(data) for member in self.members])  # type: ignore[operator]
+        votes = torch.stack([member.read(data) for member in self.members])  # type: ignore[operator]
         if not self.classes:
-            return said.std(0)
-        return (said != said.mode(0).values).double().mean(0)
+            return votes.std(0)
+        return (votes != votes.mode(0).values).double().mean(0)
 
 
 class Predictors(Mapping[str, Predictor]):
@@ -136,7 +136,7 @@ class Predictors(Mapping[str, Predictor]):
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """What every single predictor is called: its law and a digest of its weights."""
+        """Names of all single predictors: their laws and digests of their weights."""
         return tuple(member.identity for member in self.members)
 
     def check(self, variables: Mapping[str, Variable]) -> None:

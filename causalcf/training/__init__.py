@@ -4,9 +4,10 @@ The order of the rows, and the noise of stochastic objectives, follow from (seed
 alone, so a run that is killed and resumed gives the same bits as one that is not.
 """
 
+from causalcf.training.job import Fit, Recipes, dtype_of
 from causalcf.training.processes import agree, join
 from causalcf.training.resume import check
-from causalcf.training.run import Fit, Recipes, dtype_of, fit, plan, recipe_of, split
+from causalcf.training.run import fit, plan, recipe_of, split
 from causalcf.training.trainer import MAX_SKIPPED, Trainer, schedule
 
 __all__ = [

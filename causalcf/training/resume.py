@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from causalcf.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.digests import digest, named
+from causalcf.core.errors import CheckpointError
 from causalcf.data import Batch
-from causalcf.errors import CheckpointError
 from causalcf.training import processes
 from causalcf.training.trainer import Trainer, prefixed, stripped
 
 if TYPE_CHECKING:
-    from causalcf.training.run import Fit
+    from causalcf.training.job import Fit
 
 __all__ = ["State", "check", "fingerprint", "read_state", "write_state"]
 
@@ -35,14 +35,14 @@ class State:
 def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
     """What must be equal for a run to be the continuation of another."""
     return {
-        "graph": job.graph.to_json(),
+        "graph": job.graph,
         "mechanisms": {
             node: [type(mechanism).__name__, _as_json(mechanism.config)] for node, mechanism in job.mechanisms.items()
         },
         "recipes": {node: [_as_json(asdict(stage)) for stage in job.stages[node]] for node in job.mechanisms},
         "seed": job.seed,
         "precision": job.precision,
-        "data": [_digest(train), _digest(validation)],
+        "data": [digest(*named(train)), digest(*named(validation))],
     }
 
 
@@ -115,11 +115,3 @@ def _read(path: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[dic
 def _as_json(value: Any) -> Any:
     """A value as it comes back from a JSON file; what JSON cannot hold, by its type."""
     return json.loads(json.dumps(value, default=lambda thing: type(thing).__name__))
-
-
-def _digest(data: Batch) -> str:
-    digest = hashlib.sha256()
-    for name, value in data.items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -4,77 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from causalcf import seeding
+from causalcf.core import seeding
+from causalcf.core.errors import DataError, MechanismError
 from causalcf.data import Batch
-from causalcf.errors import DataError, MechanismError, TrainingError
-from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe, Stage, Trainable
 from causalcf.training import processes
+from causalcf.training.job import Fit, Recipes
 from causalcf.training.progress import progress
 from causalcf.training.resume import State, fingerprint, read_state, write_state
 from causalcf.training.trainer import Trainer, rows_of
 
-__all__ = ["Fit", "Recipes", "dtype_of", "fit", "plan", "recipe_of", "split"]
-
-PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.float32, "64-true": torch.float64}
-"""What may be asked for, by the names of Lightning, and the type of the weights."""
-
-Recipes = Recipe | Mapping[str, Recipe]
-"""Settings for the stages that have none of their own, or for stages by name."""
-
-
-@dataclass
-class Fit:
-    """What is being fitted, and how far it has come.
-
-    Args:
-        graph: The causal graph.
-        mechanisms: node -> mechanism, bound.
-        stages: node -> its stages, each with its recipe, as `plan` gives them.
-        seed: What initial weights, row order and objective noise follow from.
-        precision: "32-true", "bf16-mixed" or "64-true".
-        checkpoint: File to write after every epoch.
-        compile: Whether `torch.compile` works on the objectives.
-        progress: Whether to show progress bars.
-        history: One record per node, stage and epoch.
-
-    Raises:
-        TrainingError: There is no such precision.
-    """
-
-    graph: CausalGraph
-    mechanisms: Mapping[str, Trainable]
-    stages: Mapping[str, tuple[Stage, ...]]
-    seed: int
-    precision: str = "32-true"
-    checkpoint: Path | None = None
-    compile: bool = False
-    progress: bool = True
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        dtype_of(self.precision)
-
-
-def dtype_of(precision: str) -> torch.dtype:
-    """The type of the weights under a precision.
-
-    Raises:
-        TrainingError: There is no such precision.
-
-    Example:
-        >>> dtype_of("bf16-mixed")
-        torch.float32
-    """
-    if precision not in PRECISIONS:
-        raise TrainingError(f"There is no precision {precision!r}. Choose one of {list(PRECISIONS)}.")
-    return PRECISIONS[precision]
+__all__ = ["Fit", "Recipes", "fit", "plan", "recipe_of", "split"]
 
 
 def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
@@ -159,7 +104,7 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
                 mechanism.fitted = True
                 continue
             started = time.perf_counter()
-            x, pa = rows_of(train, node, job.graph.parents(node), slice(None))
+            x, pa = rows_of(train, node, job.parents[node], slice(None))
             if not state.trainer:
                 mechanism.calibrate(x, pa)
             with seeding.seeded(seeding.derive(job.seed, node, "solve"), mechanism.device):
@@ -191,7 +136,7 @@ def _trainers(job: Fit, node: str, train: Batch, validation: Batch, state: State
 
 def _solved(job: Fit, node: str, train: Batch, validation: Batch, started: float) -> dict[str, Any]:
     """The record of a node fitted in closed form."""
-    mechanism, parents = job.mechanisms[node], job.graph.parents(node)
+    mechanism, parents = job.mechanisms[node], job.parents[node]
     with torch.no_grad():
         losses = [float(mechanism.loss(*rows_of(data, node, parents, slice(None)))) for data in (train, validation)]
     mechanism.requires_grad_(False).eval()

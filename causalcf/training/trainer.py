@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from causalcf import seeding
+from causalcf.core import seeding
+from causalcf.core.errors import MechanismError, TrainingError
 from causalcf.data import Batch
-from causalcf.errors import MechanismError, TrainingError
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
 from causalcf.training.progress import Report
 
 if TYPE_CHECKING:
-    from causalcf.training.run import Fit
+    from causalcf.training.job import Fit
 
 __all__ = ["MAX_SKIPPED", "Trainer", "prefixed", "rows_of", "schedule", "stripped"]
 
@@ -39,7 +39,7 @@ class Trainer:
         self.mechanism = job.mechanisms[node]
         self.stage = job.stages[node][index]
         self.recipe: Recipe = self.stage.recipe or self.mechanism.default_recipe
-        self.parents = job.graph.parents(node)
+        self.parents = job.parents[node]
         self.train, self.validation = train, validation
         self.steps_per_epoch = ceil(train.rows / self.recipe.batch_size)
         self.num_epochs = max(self.recipe.epochs, ceil(self.recipe.min_steps / self.steps_per_epoch))

@@ -23,8 +23,8 @@ from torch import Tensor
 import causalcf as ccf
 from causalcf import predictors
 from causalcf.classifiers import Stacked, fit_classifier
+from causalcf.core.provenance import provenance
 from causalcf.plots import save_figure
-from causalcf.provenance import provenance
 
 COLUMNS = [
     "valid", "valid to the judge", "IM1", "IM2", "reconstruction error", "proximity", "proximity to reconstruction",

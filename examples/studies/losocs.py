@@ -32,8 +32,8 @@ from torch import Tensor
 
 import causalcf as ccf
 from causalcf import metrics
+from causalcf.core.provenance import provenance
 from causalcf.plots import save_figure
-from causalcf.provenance import provenance
 
 COHORTS = {"4 to 7": (4, 7), "random to 7": (None, 7), "4 to random": (4, None), "random to random": (None, None)}
 PUBLISHED = {

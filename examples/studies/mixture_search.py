@@ -36,13 +36,15 @@ from torch import Tensor, nn
 import causalcf as ccf
 from causalcf import explainers, metrics
 from causalcf.classifiers import Perceptrons, accuracies, fit_classifier
-from causalcf.descent import Player, descend
+from causalcf.core.descent import Objective, descend
+from causalcf.core.nn import mlp
+from causalcf.core.provenance import provenance
 from causalcf.explainers import Explanation
 from causalcf.mechanisms import MixtureAE
-from causalcf.nn import mlp
 from causalcf.plots import save_figure
-from causalcf.provenance import provenance
-from causalcf.variables import Image, Interval, Table
+from causalcf.variables.image import Image
+from causalcf.variables.scalar import Interval
+from causalcf.variables.table import Table
 
 COLUMNS = ["seconds", "reconstruction", "own reconstruction", "sparsity", "valid", "distance", "rows", "repeats"]
 PUBLISHED = {
@@ -167,8 +169,8 @@ def _independent(train: Problem, epochs: int, seed: int) -> Callable[[Tensor], T
     torch.manual_seed(seed + 1)
     features = train.x.shape[1]
     network = mlp([features, 64, 12, 64, features], nn.ReLU)
-    player = Player([network], lambda rows: (network(train.x[rows]) - train.x[rows]).square().mean())
-    descend({"autoencoder": player}, len(train.x), epochs=epochs, batch_size=100, lr=2e-3, decay=True, seed=seed)
+    objective = Objective([network], lambda rows: (network(train.x[rows]) - train.x[rows]).square().mean())
+    descend({"autoencoder": objective}, len(train.x), epochs=epochs, batch_size=100, lr=2e-3, decay=True, seed=seed)
     return network
 
 

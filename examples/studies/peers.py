@@ -47,7 +47,7 @@ C, BETA, LR = 10.0, 0.1, 0.01
 class ElasticNet(ElasticSearch):
     """What CEM and CFProto have in common, alone: no autoencoder, no prototype."""
 
-    def _penalty(self, query: Query, x: Tensor) -> Tensor:
+    def penalty(self, query: Query, x: Tensor) -> Tensor:
         return x.new_zeros(query.rows)
 
 

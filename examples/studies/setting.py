@@ -19,13 +19,14 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf import metrics, predictors, seeding
+from causalcf import metrics, predictors
 from causalcf.classifiers import fit_classifier, without_class
+from causalcf.core import seeding
+from causalcf.core.files import write_csv, write_json
+from causalcf.core.nn import mlp
+from causalcf.core.provenance import provenance
 from causalcf.explainers import Explanation
 from causalcf.explainers.scores import image_scores, scores, summary
-from causalcf.nn import mlp
-from causalcf.provenance import provenance
-from causalcf.report import write_csv, write_json
 from causalcf.training import recipe_of
 
 # Options of the studies' commands.

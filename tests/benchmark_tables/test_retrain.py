@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf import benchmark_tables, cli, predictors
-from causalcf.benchmark_tables import retrain
-from causalcf.benchmark_tables.retrain import refit_arguments
+from causalcf import benchmark as benchmark_tables
+from causalcf import cli, predictors
+from causalcf.benchmark import retrain
+from causalcf.benchmark.retrain import refit_arguments
+from causalcf.cli import learn
+from causalcf.core.errors import CausalCFError, DataError
 from causalcf.datasets.bars import Bars
-from causalcf.errors import CausalCFError, DataError
 from causalcf.mechanisms import Recipe
 from causalcf.predictors import Predictor
 
@@ -38,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 def tuned(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny model that was fitted and then fine-tuned from the command line."""
     bars = Bars(200, seed=0)
-    monkeypatch.setattr(cli, "load_data", lambda *_: bars)
+    monkeypatch.setattr(learn, "load_data", lambda *_: bars)
     bars.graph.save(tmp_path / "bars.json")
     reader = Predictor("side", bars.variables["side"], bars.variables["image"], widths=(4, 8), hidden=8)  # type: ignore[arg-type]
     predictors.fit(reader, bars, which="tune", recipe=Recipe(epochs=1, batch_size=32), progress=False)

@@ -25,7 +25,14 @@ from explainers.models import (
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import CheckpointError, DataError, ExplanationError, MechanismError, NotFittedError, SupportError
+from causalcf.core.errors import (
+    CheckpointError,
+    DataError,
+    ExplanationError,
+    MechanismError,
+    NotFittedError,
+    SupportError,
+)
 from causalcf.explainers import EXPLAINERS, REASONS, Explainer, Explanation
 
 N = 256

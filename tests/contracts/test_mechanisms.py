@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.errors import DensityError, MechanismError
+from causalcf.core.errors import DensityError, MechanismError
 from causalcf.mechanisms import MECHANISMS, Mechanism
 from causalcf.variables import Variable
 

@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.datasets import CelebA
-from causalcf.errors import DataError, MissingFileError
 from causalcf.graph import CausalGraph
-from causalcf.variables import Boolean, Image
+from causalcf.variables.codes import Boolean
+from causalcf.variables.image import Image
 
 COLUMNS = ["Bald", "Eyeglasses", "Male", "No_Beard", "Smiling", "Young"]
 ROWS = [[-1, 1, -1, 1, 1, 1], [1, -1, 1, -1, -1, -1], [-1, -1, 1, 1, 1, -1], [-1, -1, -1, 1, -1, 1]]

@@ -4,10 +4,10 @@ import torch
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 
+from causalcf.core.errors import DataError
 from causalcf.datasets import Digits, digits, morphology
 from causalcf.datasets.digits import INK, enlarge
 from causalcf.datasets.glyphs import GlyphSCM, attributes_after, noise_from_intensity
-from causalcf.errors import DataError
 
 
 def test_splits_cover_the_set_once():

@@ -3,8 +3,8 @@ import gzip
 import numpy as np
 import pytest
 
+from causalcf.core.errors import DataError
 from causalcf.datasets.idx import idx_bytes, read_idx, write_atomically
-from causalcf.errors import DataError
 
 
 def test_round_trip_gzipped_and_plain(tmp_path):

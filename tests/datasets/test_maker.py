@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.datasets import MorphoMNIST, make_morphomnist, maker
 from causalcf.datasets.morphology import render
-from causalcf.errors import DataError, MissingFileError
 
 
 @pytest.fixture(autouse=True)

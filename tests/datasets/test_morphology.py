@@ -4,6 +4,7 @@ from scipy import ndimage
 from skimage.morphology import disk, medial_axis
 from skimage.transform import pyramid_expand, pyramid_reduce
 
+from causalcf.core.errors import DataError
 from causalcf.datasets import morphology
 from causalcf.datasets.idx import read_idx
 from causalcf.datasets.morphology import (
@@ -17,7 +18,6 @@ from causalcf.datasets.morphology import (
     resampling,
 )
 from causalcf.datasets.morphomnist import read_attributes
-from causalcf.errors import DataError
 
 ROWS = 96
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from causalcf.core.errors import DataError, InterventionError, MissingFileError, SupportError
 from causalcf.data import Batch
 from causalcf.datasets import MNIST, MorphoMNIST, make_morphomnist
 from causalcf.datasets.glyphs import intensity_from_noise, noise_from_intensity, sample_attributes
 from causalcf.datasets.morphology import measure_intensity
 from causalcf.datasets.morphomnist import attributes_csv, read_attributes
-from causalcf.errors import DataError, InterventionError, MissingFileError, SupportError
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from causalcf.core.errors import DataError, GraphError, InterventionError
 from causalcf.datasets.synthetic import (
     AdditiveNoise,
     Discrete,
@@ -8,7 +9,6 @@ from causalcf.datasets.synthetic import (
     LinearGaussian,
     gumbel_max_counterfactual,
 )
-from causalcf.errors import DataError, GraphError, InterventionError
 
 N = 20_000
 CONTINUOUS = [LinearGaussian.random(6, seed=1), AdditiveNoise(), Heteroscedastic()]

@@ -2,8 +2,8 @@ import gzip
 
 import pytest
 
+from causalcf.core.errors import DataError, MissingFileError, SupportError
 from causalcf.datasets import Adult
-from causalcf.errors import DataError, MissingFileError, SupportError
 
 HEADER = (
     "age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,"

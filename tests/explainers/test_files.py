@@ -7,13 +7,15 @@ import torch
 from explainers.models import images, linear_classifier, linear_scm, targets
 from torch import Tensor, nn
 
-from causalcf.checkpoint import write_file
 from causalcf.classifiers import Perceptrons
-from causalcf.errors import CheckpointError
+from causalcf.core.checkpoint import write_file
+from causalcf.core.errors import CheckpointError
 from causalcf.explainers import C3LT, CFProto, Clarity, Explainer
-from causalcf.explainers.files import packed, unpacked
+from causalcf.explainers.saved import known_classes, packed, unpacked
 
 SETTINGS: dict[str, Any] = {"max_steps": 20, "autoencoder_weight": 1.0, "prototype_weight": 0.1}
+
+KNOWN = known_classes()
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def test_networks_come_back_layer_by_layer():
         "codes": Perceptrons([4, 8, 3], size=2),
     }).double().eval()  # fmt: skip
     tensors: dict[str, Tensor] = {}
-    again = unpacked(packed(network, tensors, "network"), tensors)
+    again = unpacked(packed(network, tensors, "network", KNOWN), tensors, KNOWN)
     assert repr(again) == repr(network)
     assert again.state_dict().keys() == network.state_dict().keys()
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -42,7 +44,7 @@ def test_networks_come_back_layer_by_layer():
 def test_values_come_back_as_they_were():
     value = {"a": (1, 2.5, None), 3: [True, "x", {"empty": {}}], "inf": float("inf"), "t": torch.arange(3)}
     tensors: dict[str, Tensor] = {}
-    again = unpacked(packed(value, tensors, "value"), tensors)
+    again = unpacked(packed(value, tensors, "value", KNOWN), tensors, KNOWN)
     assert torch.equal(again.pop("t"), value.pop("t"))
     assert again == value
 
@@ -64,7 +66,7 @@ def test_what_a_file_cannot_hold_is_named(tmp_path):
 )
 def test_classes_that_are_none_of_ours_are_not_made(name):
     with pytest.raises(CheckpointError, match=f"holds a {name}, which this causalcf does not know"):
-        unpacked({"class": name, "state": {"dict": []}}, {})
+        unpacked({"class": name, "state": {"dict": []}}, {}, KNOWN)
 
 
 def test_functions_are_given_again(tmp_path):

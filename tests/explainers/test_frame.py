@@ -9,7 +9,7 @@ from explainers.models import CLASSES, LATENT, images, linear_classifier, linear
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError, MechanismError, UnknownNodeError
+from causalcf.core.errors import DataError, ExplanationError, MechanismError, UnknownNodeError
 from causalcf.explainers import REVISE, Explanation, ImageGradient, LoSoCs
 from causalcf.explainers.classifier import Explained
 
@@ -138,6 +138,21 @@ def test_a_parent_that_means_the_class_is_warned_of() -> None:
         warnings.simplefilter("error")
         explainer.explain(rows | {"t": (t + 1) % 3}, (t + 2) % 3)
         ImageGradient(scm, classifier=_Labelled(), max_steps=1).explain(rows, (t + 1) % 3)
+
+
+@pytest.mark.parametrize(("agreeing", "warned"), [(10, True), (9, True), (8, False), (3, False)])
+def test_a_parent_means_the_class_where_nine_rows_of_ten_agree(agreeing: int, warned: bool) -> None:
+    scm = linear_scm(ccf.Categorical(3))
+    classes = torch.arange(10) % 3
+    image = torch.full((10, 1, 8, 8), 0.5).double() + 0.01 * classes.view(-1, 1, 1, 1)
+    t = torch.where(torch.arange(10) < agreeing, classes, (classes + 1) % 3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        REVISE(scm, classifier=_Labelled(), max_steps=1).explain({"t": t, "image": image}, (classes + 1) % 3)
+    found = [warning for warning in caught if "means what the classifier says" in str(warning.message)]
+    assert len(found) == warned
+    assert all(f"{agreeing / 10:.0%} of the rows" in str(warning.message) for warning in found)
+    assert all(warning.filename == __file__ for warning in found), "it points at the caller's line"
 
 
 # ---------------------------------------------------------------------- the answer

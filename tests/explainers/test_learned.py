@@ -8,10 +8,10 @@ from explainers.models import CLASSES, convolutional_classifier, images, linear_
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError, MechanismError
+from causalcf.core.errors import DataError, ExplanationError, MechanismError
 from causalcf.explainers import C3LT, CVE, CycleGAN, ExplainGAN, Explanation, MixtureSearch
+from causalcf.explainers.learned import Pairs, Rows
 from causalcf.explainers.networks import Critic, PairMaps, unevenness, vagueness
-from causalcf.explainers.rows import Pairs, Rows
 
 CPU = torch.device("cpu")
 
@@ -189,10 +189,10 @@ def test_it_learns_from_the_models_own_draws() -> None:
     explainer = C3LT(linear_scm(), classifier=linear_classifier(), pairs=[(0, 1)], hidden=32, epochs=8, lr=0.02)
     explainer.fit(None, seed=0, rows=800)
     x = images(linear_scm(), 60)
-    said = explainer.predict(x)
-    assert explainer.explain(x[said == 0], 1).reached.float().mean() > 0.9
+    predicted = explainer.predict(x)
+    assert explainer.explain(x[predicted == 0], 1).reached.float().mean() > 0.9
     with pytest.raises(ExplanationError, match=r"nothing about \[\[2, 1\]\]"):
-        explainer.explain(x[said == 2], 1)
+        explainer.explain(x[predicted == 2], 1)
 
 
 def test_it_steers_a_gan_without_data() -> None:
@@ -245,8 +245,8 @@ def test_the_first_swap_is_the_best_of_all(swapper: CVE) -> None:
     e = swapper.explain(x, target, stream=True)
     assert e.stream is not None
     f = convolutional_classifier().requires_grad_(False)
-    maps = swapper._split.features(x)
-    other = swapper._split.features(swapper.images[int(target)])
+    maps = swapper.split.features(x)
+    other = swapper.split.features(swapper.images[int(target)])
     nearest = other[(other - maps).flatten(1).norm(dim=1).argmin()]
     best = -torch.inf
     for at in range(16):
@@ -263,7 +263,7 @@ def test_the_two_parts_make_the_whole_classifier() -> None:
     predictor = ccf.predictors.Predictor("c", ccf.Categorical(3), ccf.Image(1, 8, 8), widths=(4, 6), hidden=5).double()
     for f in (convolutional_classifier(), predictor):
         explainer = CVE(linear_scm(), classifier=f).fit({"image": x}, seed=0)
-        assert torch.allclose(explainer._split.decide(explainer._split.features(x)), f(x))
+        assert torch.allclose(explainer.split.decide(explainer.split.features(x)), f(x))
 
 
 def test_what_passes_around_the_layer_is_refused_and_in_place_activations_are_not() -> None:
@@ -279,7 +279,7 @@ def test_what_passes_around_the_layer_is_refused_and_in_place_activations_are_no
     with pytest.raises(ExplanationError, match="skip connection"):
         CVE(linear_scm(), classifier=Skips().double()).fit(data, seed=0)
     f = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 3)).double()
-    split = CVE(linear_scm(), classifier=f, layer="0").fit(data, seed=0)._split
+    split = CVE(linear_scm(), classifier=f, layer="0").fit(data, seed=0).split
     maps = split.features(data["image"])
     assert torch.equal(maps, f[0](data["image"]))
     before = maps.clone()

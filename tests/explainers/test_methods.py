@@ -7,7 +7,7 @@ from explainers.models import CLASSES, columns, images, linear_classifier, linea
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DataError, ExplanationError
+from causalcf.core.errors import DataError, ExplanationError
 from causalcf.explainers import CEM, GDL, PGD, REVISE, CFProto, Clarity, Explainer, ImageGradient, LoSoCs, Schut
 
 
@@ -45,9 +45,9 @@ def test_losocs_may_raise_log_odds() -> None:
     """What is descended is log (1 - p) / p: other logits that rise along count against the step."""
     scm, f, x, target = _asked()
     explainer = LoSoCs(scm, classifier=f, raises="log odds")
-    query = explainer._query(*explainer._abducted({"image": x}, 0), target)
+    query = explainer.query({"image": x}, target)
     p = query.probability(query.ask(query.start))
-    assert torch.allclose(explainer._evaluate(query, query.start).loss, ((1 - p) / p).log())
+    assert torch.allclose(explainer.evaluate(query, query.start).loss, ((1 - p) / p).log())
 
 
 @pytest.mark.parametrize("change", [0.3, -0.3])
@@ -66,10 +66,10 @@ def test_losocs_takes_a_regression_to_its_threshold(change: float) -> None:
 def test_losocs_pays_for_codes_its_own_encoder_does_not_know() -> None:
     scm, f, x, target = _asked()
     plain, wary = (LoSoCs(scm, classifier=f, plausibility=weight) for weight in (0.0, 0.5))
-    query = plain._query(*plain._abducted({"image": x}, 0), target)
+    query = plain.query({"image": x}, target)
     code = 4 * query.start  # far out, where pixels are clamped and the code is not found again
     found_again = plain.encode(query.decode(code), {})
-    penalty = wary._evaluate(query, code).loss - plain._evaluate(query, code).loss
+    penalty = wary.evaluate(query, code).loss - plain.evaluate(query, code).loss
     assert torch.allclose(penalty, 0.5 * (found_again - code).square().sum(1))
     assert bool((penalty > 0).any())
 
@@ -99,13 +99,13 @@ def test_revise_with_an_ensemble_descends_the_mean_cross_entropy() -> None:
     scm, _, x, _ = _asked()
     members = [linear_classifier(seed) for seed in (1, 2, 3)]
     explainer = REVISE(scm, classifier=members, distance_weight=0.01)
-    query = explainer._query(*explainer._abducted({"image": x}, 0), (explainer.predict(x) + 1) % CLASSES)
-    said = explainer._evaluate(query, query.start)
+    query = explainer.query({"image": x}, (explainer.predict(x) + 1) % CLASSES)
+    evaluation = explainer.evaluate(query, query.start)
     image = query.decode(query.start)
     mean = sum(nn.functional.cross_entropy(f(image), query.target, reduction="none") for f in members) / 3
-    assert torch.allclose(said.loss, mean + 0.01 * (image - x).abs().flatten(1).sum(1))
+    assert torch.allclose(evaluation.loss, mean + 0.01 * (image - x).abs().flatten(1).sum(1))
     p = sum(f(image).softmax(1) for f in members) / 3
-    assert torch.allclose(said.progress, p.gather(1, query.target[:, None])[:, 0])
+    assert torch.allclose(evaluation.progress, p.gather(1, query.target[:, None])[:, 0])
 
 
 @pytest.mark.parametrize("tolerance", [0.05, 0.01])
@@ -305,12 +305,12 @@ def test_prototypes_are_the_mean_codes_of_the_classes() -> None:
     codes, labels = scm.abduct({"image": train})["image.z"], f(train).argmax(1)
     means = torch.stack([codes[labels == k].mean(0) for k in range(CLASSES)])
     assert torch.allclose(explainer.prototypes, means)
-    query = explainer._query(*explainer._abducted({"image": x}, 0), target)
-    assert torch.equal(explainer._prototypes_of(query), explainer.prototypes[target])
-    free = explainer._query(*explainer._abducted({"image": x}, 0), None)
+    query = explainer.query({"image": x}, target)
+    assert torch.equal(explainer.prototypes_of(query), explainer.prototypes[target])
+    free = explainer.query({"image": x}, None)
     distance = torch.cdist(scm.abduct({"image": x})["image.z"], means)
     nearest = distance.scatter(1, f(x).argmax(1)[:, None], torch.inf).argmin(1)
-    assert torch.equal(explainer._prototypes_of(free), explainer.prototypes[nearest])
+    assert torch.equal(explainer.prototypes_of(free), explainer.prototypes[nearest])
 
 
 def test_the_prototype_pulls() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import causalcf as ccf
+from causalcf.explainers.found import REASONS
 from causalcf.explainers.path import follow, line, paced, verdict
-from causalcf.explainers.query import REASONS, Query
+from causalcf.explainers.query import Query
 from causalcf.explainers.targets import l1
 
 
@@ -32,7 +33,7 @@ def _query(n: int = 40) -> Query:
     x = images(scm, n)
     explainer = ccf.explainers.REVISE(scm, classifier=f)
     x = x[explainer.predict(x) == 0]
-    query = explainer._query(*explainer._abducted({"image": x}, 0), 1)
+    query = explainer.query({"image": x}, 1)
     return query.given(end=query.start + torch.eye(LATENT, dtype=x.dtype)[0] * 2)
 
 
@@ -97,7 +98,7 @@ def test_the_first_of_several_crossings_is_found() -> None:
 def test_the_stream_of_a_path_is_even() -> None:
     query = _query()
     found = follow(query, line, frames=5)
-    codes = torch.stack([code for _, code in found.trail], 1)
+    codes = torch.stack([code for _, code in found.trajectory], 1)
     assert torch.equal(codes[:, 0], query.start)
     assert torch.allclose(codes[:, -1], found.code)
     steps = codes.diff(dim=1)
@@ -118,8 +119,8 @@ def test_a_paced_stream_has_the_same_ends_and_even_steps(pace: float) -> None:
     query = _query()
     rows = torch.arange(query.rows)
     shares = [(k / 10) ** 3 for k in range(11)]
-    trail = [(rows, line(query, torch.full((query.rows,), share, dtype=torch.float64))) for share in shares]
-    codes = torch.stack([code for _, code in paced(query, trail, frames=9, pace=pace)], 1)
+    trajectory = [(rows, line(query, torch.full((query.rows,), share, dtype=torch.float64))) for share in shares]
+    codes = torch.stack([code for _, code in paced(query, trajectory, frames=9, pace=pace)], 1)
     assert codes.shape[1] == 9
     assert torch.allclose(codes[:, 0], query.start)
     assert torch.allclose(codes[:, -1], query.constants["end"])
@@ -136,6 +137,6 @@ def test_a_paced_stream_has_the_same_ends_and_even_steps(pace: float) -> None:
 def test_a_stream_that_does_not_move_is_paced_by_its_steps() -> None:
     query = _query()
     rows = torch.arange(query.rows)
-    trail = paced(query, [(rows, query.start)] * 3, frames=4, pace=0.5)
-    assert len(trail) == 4
-    assert all(torch.equal(code, query.start) for _, code in trail)
+    trajectory = paced(query, [(rows, query.start)] * 3, frames=4, pace=0.5)
+    assert len(trajectory) == 4
+    assert all(torch.equal(code, query.start) for _, code in trajectory)

@@ -8,7 +8,7 @@ from explainers.models import images, linear_classifier, linear_scm, targets
 
 import causalcf as ccf
 from causalcf import metrics
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
 from causalcf.explainers.scores import image_scores, scores, summary
 
 

@@ -1,12 +1,15 @@
 """The search engine against torch's own optimisers, and against searches whose end is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from explainers.models import images, linear_classifier, linear_scm, targets
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.explainers.query import REASONS, Query, padded
+from causalcf.explainers.found import REASONS, padded
+from causalcf.explainers.query import Query
 from causalcf.explainers.search import (
     Adam,
     Descent,
@@ -27,18 +30,18 @@ def _query(n: int = 6, *, node: bool = False) -> Query:
     x = images(scm, n)
     kind = ccf.explainers.ImageGradient if node else ccf.explainers.REVISE
     explainer = kind(scm, classifier=f)
-    return explainer._query(*explainer._abducted({"image": x}, 0), targets(f, x))
+    return explainer.query({"image": x}, targets(f, x))
 
 
 def _bowl(query: Query, code: Tensor) -> Evaluation:
     """Half the squared distance to 1, reached within a distance of .5."""
     loss = 0.5 * (code - 1).square().flatten(1).sum(1)
-    return Evaluation(loss, -loss, loss < 0.125, cost=loss)
+    return Evaluation(loss=loss, progress=-loss, met=loss < 0.125, cost=loss)
 
 
 def _never(query: Query, code: Tensor) -> Evaluation:
     loss = 0.5 * (code - 1).square().flatten(1).sum(1)
-    return Evaluation(loss, -loss, torch.zeros_like(loss, dtype=torch.bool), cost=loss)
+    return Evaluation(loss=loss, progress=-loss, met=torch.zeros_like(loss, dtype=torch.bool), cost=loss)
 
 
 def _recording(evaluate: Evaluate, codes: list[Tensor]) -> Evaluate:
@@ -56,22 +59,22 @@ def test_adam_is_torchs(lr: float) -> None:
     query = _query()
     code = query.start.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([code], lr)
-    trail = [code.detach().clone()]
+    trajectory = [code.detach().clone()]
     for _ in range(20):
         optimizer.zero_grad()
         (0.5 * (code - 1).square()).sum().backward()
         optimizer.step()
-        trail.append(code.detach().clone())
+        trajectory.append(code.detach().clone())
     found = search(query, _never, Adam(lr), max_steps=20, keep="last", stream=True)
-    assert len(found.trail) == 21
-    for (_, ours), theirs in zip(found.trail, trail, strict=True):
+    assert len(found.trajectory) == 21
+    for (_, ours), theirs in zip(found.trajectory, trajectory, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-12)
 
 
 def test_descent_halves_the_distance() -> None:
     query = _query()
     found = search(query, _never, Descent(0.5), max_steps=10, stream=True)
-    assert torch.allclose(found.trail[10][1] - 1, (query.start - 1) / 2**10)
+    assert torch.allclose(found.trajectory[10][1] - 1, (query.start - 1) / 2**10)
     assert {REASONS[i] for i in found.reason} == {"max steps"}
     assert bool((found.steps == 10).all())
 
@@ -99,7 +102,10 @@ def test_when_the_host_looks_does_not_matter(every: int, keep: Keep) -> None:
 
 def test_a_row_that_starts_at_its_target_takes_no_step() -> None:
     found = search(
-        _query(), lambda _, z: Evaluation(z.sum(1), z[:, 0], torch.ones(len(z)).bool()), Adam(0.1), max_steps=5
+        _query(),
+        lambda _, z: Evaluation(loss=z.sum(1), progress=z[:, 0], met=torch.ones(len(z)).bool()),
+        Adam(0.1),
+        max_steps=5,
     )
     assert not found.steps.any()
     assert bool(found.reached.all())
@@ -116,28 +122,28 @@ def test_a_failed_row_holds_its_best_attempt() -> None:
     """A search that overshoots: the best attempt is not the last."""
     query = _query()
     found, whole = (search(query, _never, Adam(1.0), max_steps=7, keep=k, stream=True) for k in ("first", "last"))
-    codes = torch.stack([code for _, code in whole.trail], 1)
+    codes = torch.stack([code for _, code in whole.trajectory], 1)
     best = (codes - 1).square().sum(2).argmin(1)
     assert torch.equal(found.code, codes[torch.arange(query.rows), best])
-    way, lengths = padded(found.trail)
-    assert torch.equal(lengths, best + 1), "the trail ends where the best attempt is"
+    way, lengths = padded(found.trajectory)
+    assert torch.equal(lengths, best + 1), "the trajectory ends where the best attempt is"
     assert torch.equal(way[:, -1], found.code)
 
 
 def test_best_keeps_the_cheapest_that_reaches_the_target() -> None:
     query = _query(20)
     found, whole = (search(query, _bowl, Adam(0.3), max_steps=40, keep=k, stream=True) for k in ("best", "last"))
-    codes = torch.stack([code for _, code in whole.trail], 1)
+    codes = torch.stack([code for _, code in whole.trajectory], 1)
     losses = 0.5 * (codes - 1).square().sum(2)
     assert torch.equal(found.code, codes[torch.arange(20), losses.argmin(1)])
     assert bool((found.steps == 40).all())
-    assert torch.equal(padded(found.trail)[0][:, -1], found.code)
+    assert torch.equal(padded(found.trajectory)[0][:, -1], found.code)
 
 
 def test_last_keeps_the_last() -> None:
     query = _query()
     found = search(query, _bowl, Descent(0.5), max_steps=12, keep="last", stream=True)
-    assert torch.equal(found.code, found.trail[-1][1])
+    assert torch.equal(found.code, found.trajectory[-1][1])
     assert bool(found.reached.all())
     missed = search(query, _never, Descent(0.5), max_steps=12, keep="last")
     assert {REASONS[i] for i in missed.reason} == {"max steps"}
@@ -147,9 +153,9 @@ def test_rows_with_nan_gradients_leave_and_the_others_go_on() -> None:
     query = _query(8).given(bad=torch.tensor([True, False] * 4))
 
     def evaluate(query: Query, code: Tensor) -> Evaluation:
-        said = _bowl(query, code)
+        bowl = _bowl(query, code)
         broken = torch.where(query.constants["bad"], torch.nan, 1.0)
-        return Evaluation(said.loss * broken, said.progress, said.met & ~query.constants["bad"], said.cost)
+        return replace(bowl, loss=bowl.loss * broken, met=bowl.met & ~query.constants["bad"])
 
     found = search(query, evaluate, Adam(0.3), max_steps=30)
     assert [REASONS[i] for i in found.reason] == ["nan gradient", "reached"] * 4
@@ -233,7 +239,7 @@ def test_fista_finds_the_lasso_solution() -> None:
     def evaluate(query: Query, x: Tensor) -> Evaluation:
         loss = 0.5 * (x - query.constants["goal"]).square().flatten(1).sum(1)
         change = (x - query.x).abs().flatten(1).sum(1)
-        return Evaluation(loss, -loss, torch.ones_like(loss).bool(), cost=loss + 0.1 * change)
+        return Evaluation(loss=loss, progress=-loss, met=torch.ones_like(loss).bool(), cost=loss + 0.1 * change)
 
     found = search(query.given(goal=goal), evaluate, Proximal(1.0, 0.1, 100_000), max_steps=200, keep="best")
     change = goal - query.x

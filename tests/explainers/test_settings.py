@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from explainers.models import linear_classifier, linear_scm
 
-from causalcf.errors import ExplanationError
+from causalcf.core.errors import ExplanationError
 from causalcf.explainers import C3LT, CFRL, CVE, GDL, PGD, Clarity, Explainer, LoSoCs, MixtureSearch
 
 REFUSED: list[tuple[type[Explainer], dict[str, Any], str]] = [

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.abduction import Noise
 from causalcf.datasets import synthetic
 from causalcf.datasets.synthetic import gumbel_max_counterfactual
+from causalcf.scm.abduction import Noise
 
 Z = 4.5
 

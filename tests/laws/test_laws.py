@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import causalcf as ccf
-from causalcf.abduction import Noise
 from causalcf.mechanisms import Mechanism
+from causalcf.scm.abduction import Noise
 from causalcf.variables import Variable
 
 ROWS = 40

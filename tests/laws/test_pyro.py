@@ -12,7 +12,7 @@ from pyro.infer.reparam import TransformReparam
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.errors import DensityError
+from causalcf.core.errors import DensityError
 
 NOISY = ("x", "y", "p", "i", "b", "c", "v")
 

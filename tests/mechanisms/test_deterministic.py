@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import causalcf as ccf
-from causalcf.errors import DensityError, MechanismError
+from causalcf.core.errors import DensityError, MechanismError
 
 
 def test_a_function_needs_no_data_and_no_training(rows: ccf.Batch) -> None:

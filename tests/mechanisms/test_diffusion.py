@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.errors import DensityError, MechanismError
+from causalcf.core.errors import DensityError, MechanismError
 from causalcf.mechanisms import Diffusion
 from causalcf.mechanisms.diffusion import _correction, _fixed_point
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Laplace
 
 import causalcf as ccf
-from causalcf.errors import DensityError, MechanismError, TrainingError
+from causalcf.core.errors import DensityError, MechanismError, TrainingError
 from causalcf.mechanisms import GAN, Recipe
 from causalcf.variables import Variable
 

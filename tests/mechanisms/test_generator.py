@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import causalcf as ccf
-from causalcf.errors import CheckpointError, MechanismError
+from causalcf.core.errors import CheckpointError, MechanismError
 from causalcf.mechanisms import Generator
 
 CLASSES = 3

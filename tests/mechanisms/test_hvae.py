@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 import causalcf as ccf
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms import HVAE
 
 TINY: dict[str, Any] = {"strides": (2, 4), "widths": (8, 8, 8), "blocks": (1, 1, 2), "latent": (1, 2, 3)}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import causalcf as ccf
 from causalcf.classifiers import Perceptrons, accuracies, fit_classifier
-from causalcf.errors import MechanismError
+from causalcf.core.errors import MechanismError
 from causalcf.mechanisms import MixtureAE, Recipe
 
 TABLE = ccf.Table({"age": ccf.Positive(unit="years"), "job": ccf.Categorical(["a", "b", "c"]), "member": ccf.Boolean()})

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import bootstrap, bootstrap_interval, f1_interval
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import cld, equal_width_bins
 from causalcf.metrics.cld import gaussian_kl, gaussian_kl_matrix
 

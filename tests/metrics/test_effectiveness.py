@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import accuracy, confusion, f1
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import absolute_error, grey_level_error, rmse
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import causalcf.metrics as M
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 
 
 def _logits(x: Tensor) -> Tensor:

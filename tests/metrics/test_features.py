@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import Extractor, FeatureNetwork, PerceptualNetwork, evaluating, extract, lpips, metric_name
 
 

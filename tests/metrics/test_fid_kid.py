@@ -6,7 +6,7 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import FeatureBank, FeatureMoments, fid, frechet_distance, kid
 from causalcf.metrics.kid import polynomial_mmd
 

@@ -8,7 +8,7 @@ import torchmetrics
 from torch import nn
 from torchmetrics.functional.image import lpips as oracle_module
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import PerceptualNetwork, embedding_distance, lpips, vgg_features, vgg_perception
 from causalcf.metrics.vgg import VGG16, as_colour
 from causalcf.metrics.weights import WEIGHTS, WeightFile

@@ -3,7 +3,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import distributed
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics import FeatureBank, FeatureMoments
 
 

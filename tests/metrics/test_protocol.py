@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from causalcf.errors import DataError
+from causalcf.core.errors import DataError
 from causalcf.metrics.protocol import draw_other_bin, draw_other_category
 
 

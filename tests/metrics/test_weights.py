@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
-from causalcf.errors import DataError, MissingFileError
+from causalcf.core.errors import DataError, MissingFileError
 from causalcf.metrics import find_weights, inception_features
 from causalcf.metrics.weights import WEIGHTS, WeightFile, search_folders
 

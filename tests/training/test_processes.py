@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from causalcf.checkpoint import read_file
+from causalcf.core.checkpoint import read_file
 from causalcf.training import processes
 
 PROGRAM = Path(__file__).parent / "program.py"

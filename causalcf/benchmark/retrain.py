@@ -1,0 +1,125 @@
+"""Reference models made again by the commands that made them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causalcf.core.checkpoint import read_file
+from causalcf.core.errors import CausalCFError, DataError
+from causalcf.core.provenance import lineage
+
+__all__ = ["refit", "refit_arguments"]
+
+_RUN = "import sys; sys.argv[0] = 'causalcf'; from causalcf.cli import main; main()"
+
+_RESUME = ("--resume", "--no-resume")
+_FLAGS = ("--quiet", *_RESUME)
+"""Options of `fit` and `finetune` that take no value."""
+
+
+def refit_arguments(
+    command: str,
+    out: str | Path,
+    *,
+    model: str | Path | None = None,
+    root: str | Path | None = None,
+    device: str = "",
+) -> list[str]:
+    """The arguments of a recorded fit or fine-tuning, writing elsewhere; goes on from a checkpoint that is there.
+
+    Args:
+        command: As `scm.provenance["command"]` records it.
+        out: File for the new model.
+        model: The file to fine-tune, in place of the recorded model.
+        root: Folder of the data, in place of the recorded one.
+        device: In place of the recorded one.
+
+    Raises:
+        DataError: The command is not a `causalcf fit` or `causalcf finetune`.
+
+    Example:
+        >>> refit_arguments("causalcf fit morphomnist --data digits --out old.safetensors", "new.safetensors")
+        ['fit', 'morphomnist', '--data', 'digits', '--out', 'new.safetensors']
+    """
+    program, *arguments = shlex.split(command) or [""]
+    if program != "causalcf" or arguments[:1] not in (["fit"], ["finetune"]):
+        made = f"`{command}`" if command else "an unrecorded command"
+        raise DataError(f"The model was not made by `causalcf fit` or `finetune` but by {made}.")
+    kept = arguments[:1]
+    rest = iter(arguments[1:])
+    for word in rest:
+        if not word.startswith("-"):  # the graph, or the model that was fine-tuned
+            kept.append(word if model is None else str(model))
+        elif word in _FLAGS or "=" in word:
+            kept += [word] if word not in _RESUME and not word.startswith("--out=") else []
+        else:
+            value = next(rest, "")
+            kept += [word, value] if word != "--out" else []
+    kept += ["--out", str(out)]
+    for option, value in (("--root", root), ("--device", device)):
+        kept += [option, str(value)] if value else []
+    return [*kept, "--resume"] if Path(out).with_suffix(".checkpoint").exists() else kept
+
+
+def refit(record: Mapping[str, Any], out: str | Path, *, root: str | Path | None = None, device: str = "") -> Path:
+    """Make a model again in processes of their own, by the commands recorded in its file.
+
+    A model that was fitted and then fine-tuned takes both steps, the second one on what the first one makes. Between
+    them it lies beside `out` as `NAME.step1.safetensors`, from which a killed run goes on. The same commands and
+    versions on the same kind of machine give the same model; other threads or another device round differently.
+
+    Args:
+        record: `scm.provenance`, with that of the model it was tuned from under "pretrained".
+        out: File for the new model; its folder is made.
+        root: Folder of the data, in place of the recorded one.
+        device: In place of the recorded one.
+
+    Returns:
+        The new file.
+
+    Raises:
+        DataError: A step was not taken by `causalcf fit` or `causalcf finetune`, or the first one is not recorded.
+        CausalCFError: A step failed; its own message is above.
+    """
+    out = Path(out)
+    steps = (list(lineage(record)) or [{}])[::-1]
+    files = [*(out.with_name(f"{out.stem}.step{k}.safetensors") for k in range(1, len(steps))), out]
+    # All commands are read before the first one runs.
+    commands = [
+        refit_arguments(step.get("command", ""), file, model=before, root=root, device=device)
+        for step, file, before in zip(steps, files, [None, *files[:-1]], strict=True)
+    ]
+    if commands[0][0] == "finetune":
+        raise DataError(
+            f"The model was made by `{steps[0]['command']}`, and how the model that it tuned was made is not recorded."
+            " Run that command yourself."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for step, arguments, file in zip(steps, commands, files, strict=True):
+        if file == out or not _made_by(arguments, file):
+            _run(arguments, step.get("processes", 1))
+    for file in files[:-1]:
+        file.unlink()
+        file.with_suffix(".png").unlink(missing_ok=True)
+    return out
+
+
+def _made_by(arguments: list[str], file: Path) -> bool:
+    """Whether a file is there that this command has made."""
+    if not file.exists():
+        return False
+    command = read_file(file)[0].get("provenance", {}).get("command", "")
+    return command.removesuffix(" --resume") == shlex.join(["causalcf", *arguments])
+
+
+def _run(arguments: list[str], processes: int) -> None:
+    torchrun = [*("-m", "torch.distributed.run", "--standalone", "--nproc-per-node"), str(processes), "--no-python"]
+    together = [sys.executable, *torchrun] if processes > 1 else []
+    command = [*together, sys.executable, "-c", _RUN, *arguments]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise CausalCFError(f"Fitting again failed: {shlex.join(['causalcf', *arguments])}.")

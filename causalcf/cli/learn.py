@@ -1,0 +1,240 @@
+"""The commands that learn: fit, finetune, predictors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from causalcf.catalogue import DATASETS
+from causalcf.cli.load import load_data, load_model
+from causalcf.cli.options import (
+    DataName,
+    Device,
+    Epochs,
+    FirstRows,
+    Half,
+    Precision,
+    Quiet,
+    Resume,
+    Root,
+    Seed,
+    Threads,
+    Validation,
+)
+from causalcf.cli.parse import parse_epochs, parse_mechanisms, parse_residual, parse_weights
+from causalcf.core.errors import DataError
+
+if TYPE_CHECKING:
+    from causalcf.scm.model import StructuralCausalModel
+
+__all__ = ["finetune", "fit", "train_predictors"]
+
+
+def fit(
+    graph: Annotated[str, typer.Argument(help="A graph's name (see `causalcf graphs`) or a graph file.")],
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="File for the fitted model (.safetensors).")],
+    root: Root = None,
+    mechanism: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="node=Name, such as image=VAE, 'image=VAE(latent=32)' or \"image=HVAE.preset('32')\"; the rest follow."
+        ),
+    ] = None,
+    epochs: Annotated[
+        list[str] | None, typer.Option(help="Passes over the data: a number for all nodes, or node=number.")
+    ] = None,
+    rows: FirstRows = None,
+    validation: Validation = 0.1,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    precision: Precision = "32-true",
+    threads: Threads = None,
+    resume: Resume = False,
+    half: Half = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a causal model to data and write it to a file, with its training curves beside it."""
+    from causalcf.scm.model import StructuralCausalModel
+
+    _prepare_training(out, threads)
+    scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
+    _check_half(scm, half)
+    table = load_data(data, root, "train", scm.variables)
+    checkpoint = out.with_suffix(".checkpoint")
+    scm.fit(
+        table[:rows],
+        validation=validation,
+        epochs=parse_epochs(epochs or [], scm.graph.nodes),
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=not quiet,
+    )
+    _write_model(scm, out, data, half)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _prepare_training(out: Path, threads: int | None) -> None:
+    """Refuse what is no model file, and set the number of CPU threads."""
+    import torch
+
+    if out.suffix != ".safetensors":
+        raise DataError(f"--out {out}: a model file ends in .safetensors.")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _check_half(scm: StructuralCausalModel, half: list[str] | None) -> None:
+    """Refuse to store what is not there in half precision, before anything is trained."""
+    for node in half or ():
+        scm.graph.require(node)
+
+
+def _write_model(scm: StructuralCausalModel, out: Path, data: str, half: list[str] | None) -> None:
+    """A model's file, its training curves beside it, and a summary on the screen."""
+    from causalcf.plots import plot_history, save_figure
+    from causalcf.report import print_fit
+
+    scm.provenance |= {"data": data}
+    scm.save(out, half=half or ())
+    print_fit(scm)
+    curves = out.with_suffix(".png")
+    if any(record["epoch"] for record in scm.history):
+        save_figure(plot_history(scm.history), curves, scm.provenance)
+        typer.echo(curves)
+    typer.echo(out)
+
+
+def finetune(
+    model: Annotated[str, typer.Argument(help="A fitted model's file, or the name of a reference model.")],
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="File for the fine-tuned model (.safetensors).")],
+    root: Root = None,
+    predictors: Annotated[
+        str | None,
+        typer.Option(
+            help="A data set's name or a folder of predictors trained with --part tune; by default those of the data."
+        ),
+    ] = None,
+    node: Annotated[str | None, typer.Option(help="The image to fine-tune; by default the only one.")] = None,
+    do: Annotated[
+        list[str] | None,
+        typer.Option(help="Node to act on in training, or node=how often in proportion; by default all predicted."),
+    ] = None,
+    slack: Annotated[
+        float | None,
+        typer.Option(help="How far the image's own objective may end above its level (VAE: nats per pixel)."),
+    ] = None,
+    residual: Annotated[
+        str | None,
+        typer.Option(
+            help="The residual to tune with: a scale, or lengths over which it fades, thickness=1,digit=0. By default"
+            " half of the rows carry it whole, and half go without."
+        ),
+    ] = None,
+    epochs: Epochs = None,
+    rows: FirstRows = None,
+    validation: Validation = 0.1,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    precision: Precision = "32-true",
+    threads: Threads = None,
+    resume: Resume = False,
+    half: Half = None,
+    quiet: Quiet = False,
+) -> None:
+    """Teach a fitted image mechanism to obey actions that it ignores.
+
+    Predictors read the image's causes back from counterfactuals, and their error is minimised while the mechanism's
+    own objective is held near its level by a Lagrange multiplier. They share no training rows with the judges.
+    """
+    from causalcf.predictors import pretrained
+
+    _prepare_training(out, threads)
+    scm = load_model(model, device)
+    _check_half(scm, half)
+    given = predictors or data
+    folder = given if Path(given).is_dir() else None
+    table = load_data(data, root, "train", scm.variables)
+    checkpoint = out.with_suffix(".checkpoint")
+    options: dict[str, Any] = {} if slack is None else {"slack": slack}
+    scm.finetune(
+        table[:rows],
+        pretrained(data if folder else given, which="tune", folder=folder, device=device),
+        node=node,
+        actions=parse_weights(do or []),
+        residual=None if residual is None else parse_residual(residual),
+        epochs=epochs,
+        validation=validation,
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=not quiet,
+        **options,
+    )
+    _write_model(scm, out, data, half)
+    checkpoint.unlink(missing_ok=True)
+
+
+def train_predictors(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=f"A data set with images: {', '.join(name for name, source in DATASETS.items() if source.image)}."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
+    root: Root = None,
+    target: Annotated[list[str] | None, typer.Option(help="Node to predict; by default the image's causes.")] = None,
+    part: Annotated[
+        str, typer.Option(help="Rows to train on: judge (five sixths), tune (the other sixth), all.")
+    ] = "judge",
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed.")] = "bf16-mixed",
+    threads: Threads = None,
+    resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoints.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train anti-causal predictors: networks that read an image's causes back, to judge counterfactuals.
+
+    Judges and predictors that guide fine-tuning share no training rows.
+    """
+    import torch
+
+    from causalcf import predictors
+    from causalcf.training import recipe_of
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if data.endswith(".csv"):
+        raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
+    train, test = load_data(data, root, "train"), load_data(data, root, "test")
+    for predictor in predictors.planned(data, train.graph, target):
+        path = out / predictors.file_name(data, predictor.target, part)  # type: ignore[arg-type]
+        checkpoint = path.with_suffix(".checkpoint")
+        predictors.fit(
+            predictor,
+            train,
+            which=part,  # type: ignore[arg-type]
+            test=test,
+            name=data,
+            recipe=recipe_of(predictor, epochs),  # type: ignore[arg-type]
+            seed=seed,
+            device=device,
+            precision=precision,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=not quiet,
+        )
+        predictor.save(path)
+        checkpoint.unlink(missing_ok=True)
+        typer.echo(f"{path}: {predictor.score}")

@@ -1,0 +1,282 @@
+"""What the command line's arguments stand for: actions, mechanisms, data sets, models, judges.
+
+As in `causalcf.cli`, torch is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from causalcf.catalogue import DATASETS
+from causalcf.cli.parse import named, parse_residual
+from causalcf.core.errors import DataError
+
+if TYPE_CHECKING:
+    from causalcf.benchmark import Benchmark
+    from causalcf.evaluation.records import Records
+    from causalcf.predictors import Predictors
+    from causalcf.scm.counterfactual import Counterfactual
+    from causalcf.scm.model import StructuralCausalModel
+    from causalcf.variables import Variable
+
+
+__all__ = [
+    "acted_values",
+    "all_scores",
+    "knowing_truth",
+    "load_benchmark",
+    "load_classifier",
+    "load_data",
+    "load_model",
+    "load_split",
+    "named",
+    "parse_residual",
+    "truth_of",
+]
+
+
+def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Variable | None]:
+    """A classifier to explain, and what it gives.
+
+    It is a predictor's file, a Python file that defines `classifier`, or one that comes along.
+
+    Args:
+        given: The file, or None for the predictor of a class that comes along with the data set. A Python file
+            may define `variable` too.
+        data: The data set's name.
+        device: Where it goes.
+
+    Raises:
+        DataError: There is none.
+    """
+    import runpy
+
+    from causalcf import predictors
+    from causalcf.predictors.shipped import known
+    from causalcf.variables.codes import Categorical
+
+    if given is not None and given.endswith(".py"):
+        defined = runpy.run_path(given)
+        if "classifier" not in defined:
+            raise DataError(f"--classifier {given}: the file must define `classifier`, a torch module giving logits.")
+        return defined["classifier"], defined.get("variable")
+    if given is not None:
+        predictor = predictors.Predictor.load(given, device=device)
+        return predictor, predictor.variable
+    classes = []
+    if known(data):
+        shipped = predictors.pretrained(data, device=device)
+        classes = [shipped[node] for node in shipped if isinstance(shipped[node].variable, Categorical)]
+    if not classes:
+        raise DataError(
+            f"No classifier comes along with '{data}'. Give one: --classifier FILE, made by `causalcf predictors"
+            f" {data} --out FOLDER`, or a Python file that defines `classifier`."
+        )
+    return classes[0], classes[0].variable
+
+
+def load_data(
+    name: str, root: Path | None, split: str, variables: Mapping[str, Variable] = MappingProxyType({})
+) -> Any:
+    """A data set by its name, or the columns of a CSV file as they are written.
+
+    Args:
+        name: A data set, or the path of a CSV file, which has no splits.
+        root: The folder of the data set.
+        split: Its split.
+        variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
+
+    Raises:
+        DataError: There is no such data set, or a root for a CSV file.
+    """
+    from causalcf import datasets
+    from causalcf.data import Batch, read_csv
+
+    if name.endswith(".csv"):
+        if root is not None:
+            raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
+        return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
+    if name not in DATASETS:
+        raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
+    return datasets.load(name, root, split)
+
+
+def load_split(name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable]) -> tuple[Any, str]:
+    """The rows to ask about, by default of the test split, and what they are in a record, such as `digits:test`.
+
+    Raises:
+        DataError: A split of a CSV file is asked for.
+    """
+    if not name.endswith(".csv"):
+        return load_data(name, root, split or "test", variables), f"{name}:{split or 'test'}"
+    if split is not None:
+        raise DataError(f"--split {split}: a CSV file has no splits. Name the file that holds these rows: --data.")
+    return load_data(name, root, "test", variables), name
+
+
+def load_model(name: str, device: str) -> StructuralCausalModel:
+    """A model file, or a reference model by its name."""
+    from causalcf.reference import pretrained
+    from causalcf.scm.model import StructuralCausalModel
+
+    if Path(name).suffix == ".safetensors":
+        return StructuralCausalModel.load(name, device=device)
+    return pretrained(name, device=device)
+
+
+def all_scores(
+    scm: StructuralCausalModel,
+    table: Any,
+    data: str,
+    root: Path | None,
+    names: Sequence[str],
+    judges: str | None,
+    vgg: Path | None,
+    *,
+    n: int | None,
+    residuals: Sequence[str] | None = None,
+    **options: Any,
+) -> Records:
+    """Scores of a model by their names, with judges, latent space and training images as far as they are there."""
+    from causalcf.data import Batch
+    from causalcf.evaluation import evaluate
+    from causalcf.evaluation.scores import SCORES
+    from causalcf.reference import latent_space
+
+    table = table if hasattr(table, "rows") else Batch(dict(table))
+    wanted = None if "all" in names else list(names)
+    compared = wanted is None or any("reference" in SCORES[name].needs for name in wanted if name in SCORES)
+    return evaluate(
+        scm,
+        table,
+        wanted,
+        predictors=_judges(judges, data, scm),
+        reference=load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
+        latents=latent_space(data, device=scm.device),
+        perception=_perception(vgg),
+        residuals=[parse_residual(text) for text in residuals or ("1", "0")],
+        n=min(1000, table.rows) if n is None else n,
+        progress=lambda text: typer.echo(text, err=True),
+        **options,
+    )
+
+
+def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predictors | None:
+    """Predictors of a name or in a folder; unless one is given, those of the data if they read the model's nodes."""
+    from causalcf import predictors
+    from causalcf.predictors.shipped import known
+
+    device = str(scm.device)
+    if given is not None and Path(given).is_dir():
+        return predictors.pretrained(data, folder=given, device=device)
+    if given is not None:
+        return predictors.pretrained(given, device=device)
+    judges = predictors.pretrained(data, device=device) if known(data) else {}
+    return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]
+
+
+def load_benchmark(
+    data: str,
+    root: Path | None,
+    models: Sequence[str],
+    files: Sequence[Path],
+    out: Path,
+    *,
+    residuals: Sequence[str] | None = None,
+    judges: Path | None = None,
+    latents: Path | None = None,
+    vgg: Path | None = None,
+    device: str = "cpu",
+) -> Benchmark:
+    """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
+    from causalcf import predictors
+    from causalcf.benchmark import Benchmark, file_digest, fitted_once, read_mechanism_file
+    from causalcf.mechanisms import Mechanism
+    from causalcf.reference import latent_space
+    from causalcf.scm.model import StructuralCausalModel
+
+    if not models and not files:
+        raise DataError(
+            f"There are no reference models of {data}. Fit one, causalcf fit {DATASETS[data].graph or 'GRAPH'} --data"
+            f" {data} --mechanism image=VAE --out model.safetensors, and name it: --model model.safetensors."
+        )
+    train, test = load_data(data, root, "train"), load_data(data, root, "test")
+    makers: list[tuple[str, Any]] = [(Path(name).stem, partial(load_model, name, device)) for name in models]
+    for path in files:
+        found = read_mechanism_file(path)
+        if not isinstance(found, Mechanism | StructuralCausalModel):
+            raise DataError(f"{path}: the tables need `scm` or `mechanism`; functions enter `benchmark truth`.")
+        makers.append((path.stem, partial(fitted_once, found, path, lambda: train, out / "models", device)))
+    space = latent_space(data, device=device) if latents is None else load_model(str(latents), device)
+    return Benchmark(
+        data,
+        train,
+        test,
+        nodes=[node for node, variable in train.variables.items() if not variable.event_shape],
+        models=named("--model, --mechanism", makers),
+        predictors=predictors.pretrained(data, folder=judges, device=device),
+        latents=space,
+        perception=_perception(vgg),
+        features=_inception(),
+        residuals=[parse_residual(text) for text in residuals or DATASETS[data].residuals],
+        files={path.stem: file_digest(path) for path in files},
+    )
+
+
+def _inception() -> Any:
+    """The extractor of published FIDs, if its file is in $CAUSALCF_WEIGHTS."""
+    import os
+
+    from causalcf.metrics import inception_features
+    from causalcf.metrics.weights import VARIABLE, WEIGHTS
+
+    folder = os.environ.get(VARIABLE)
+    there = folder and (Path(folder) / WEIGHTS["inception"].file).is_file()
+    return inception_features(folder) if there else None
+
+
+def _perception(vgg: Path | None) -> Any:
+    """The network of LPIPS: from a file, or from $CAUSALCF_WEIGHTS if both of its files are there."""
+    import os
+
+    from causalcf.metrics import vgg_perception
+    from causalcf.metrics.weights import VARIABLE, WEIGHTS
+
+    if vgg is not None:
+        return vgg_perception(vgg, vgg.parent if vgg.is_file() else vgg)
+    folder = os.environ.get(VARIABLE)
+    if folder and all((Path(folder) / WEIGHTS[name].file).is_file() for name in ("vgg16", "lpips-vgg")):
+        return vgg_perception(folder, folder)
+    return None
+
+
+def knowing_truth() -> list[str]:
+    """The data sets whose true counterfactuals are known."""
+    return [name for name, source in DATASETS.items() if source.truth]
+
+
+def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
+    """The true counterfactual of some rows of a data set."""
+    if not hasattr(table, "truth"):
+        known = " and ".join(knowing_truth())
+        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. {known} do.")
+    return table.truth(x, do)
+
+
+def acted_values(cf: Counterfactual, worlds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The values that actions gave the nodes acted on, by world: what a shift or a scale came to.
+
+    Latent sites, which no truth knows, keep the action itself.
+    """
+    views = [cf.world(i) for i in range(len(worlds))] if cf.listed else [cf]
+    firsts = [view.sample(0) if cf.num_samples else view for view in views]
+    return [
+        {target: first.get(target, action) for target, action in world.items()}
+        for first, world in zip(firsts, worlds, strict=True)
+    ]

@@ -1,0 +1,144 @@
+"""The commands that ask for effects: `causalcf ask effect | mediation | necessity | quantiles`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from causalcf.cli.load import load_model
+from causalcf.cli.options import Seed
+from causalcf.cli.parse import parse_do
+from causalcf.core.errors import DataError
+
+if TYPE_CHECKING:
+    from causalcf.queries import Estimate, Estimates
+    from causalcf.scm.model import StructuralCausalModel
+
+__all__ = ["effect", "mediation", "necessity", "quantiles"]
+
+Model = Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")]
+Cause = Annotated[str, typer.Argument(help="The node that is acted on.")]
+Outcome = Annotated[str, typer.Argument(help="A number or Boolean node, or NODE=CATEGORY for its probability.")]
+Treated = Annotated[str, typer.Option(help="What the cause is set to.")]
+Control = Annotated[str, typer.Option(help="What it is compared with.")]
+Draws = Annotated[int, typer.Option(help="Units drawn.", min=2)]
+Written = Annotated[Path | None, typer.Option("--out", help="Write the answer to this JSON file, or draw it: .png.")]
+
+
+def effect(
+    model: Model,
+    cause: Cause,
+    outcome: Outcome,
+    treated: Treated = "1",
+    control: Control = "0",
+    draws: Draws = 10_000,
+    seed: Seed = 0,
+    out: Written = None,
+) -> None:
+    """How much does the outcome move on average, if the cause is set?"""
+    from causalcf import queries
+
+    scm = load_model(model, "cpu")
+    values = _values(scm, cause, treated, control)
+    found = queries.effect(scm, cause, _outcome(outcome), **values, draws=draws, seed=seed)
+    _show(found, out, seed, model=model)
+
+
+def mediation(
+    model: Model,
+    cause: Cause,
+    mediator: Annotated[str, typer.Argument(help="The node in between; several, separated by commas.")],
+    outcome: Outcome,
+    treated: Treated = "1",
+    control: Control = "0",
+    draws: Draws = 10_000,
+    seed: Seed = 0,
+    out: Written = None,
+) -> None:
+    """How much of the effect goes through a mediator, and how much past it?"""
+    from causalcf import queries
+
+    scm = load_model(model, "cpu")
+    values = _values(scm, cause, treated, control)
+    nodes = [name.strip() for name in mediator.split(",")]
+    found = queries.mediation(scm, cause, nodes, _outcome(outcome), **values, draws=draws, seed=seed)
+    _show(found, out, seed, model=model)
+
+
+def necessity(
+    model: Model,
+    cause: Cause,
+    outcome: Outcome,
+    treated: Treated = "true",
+    control: Control = "false",
+    above: Annotated[float | None, typer.Option(help="The event is that a number is above this.")] = None,
+    draws: Draws = 20_000,
+    seed: Seed = 0,
+    out: Written = None,
+) -> None:
+    """Was the cause needed for the event, would it have been enough, or both?"""
+    from causalcf import queries
+
+    scm = load_model(model, "cpu")
+    values = _values(scm, cause, treated, control)
+    found = queries.necessity(scm, cause, _outcome(outcome), **values, above=above, draws=draws, seed=seed)
+    _show(found, out, seed, model=model)
+
+
+def quantiles(
+    model: Model,
+    outcome: Outcome,
+    do: Annotated[str | None, typer.Option(metavar="ACTIONS", help="What is done: 'thickness=4,digit=7'.")] = None,
+    draws: Draws = 10_000,
+    seed: Seed = 0,
+    out: Written = None,
+) -> None:
+    """Where does the outcome lie, as it is observed or after acting?"""
+    from causalcf import queries
+
+    scm = load_model(model, "cpu")
+    actions = None if do is None else parse_do(do, scm.variables)
+    _show(queries.quantiles(scm, _outcome(outcome), do=actions, draws=draws, seed=seed), out, seed, model=model)
+
+
+def _outcome(text: str) -> Any:
+    node, equals, category = text.partition("=")
+    return (node.strip(), category.strip()) if equals else text
+
+
+def _values(scm: StructuralCausalModel, cause: str, treated: str, control: str) -> dict[str, Any]:
+    """Both values of the cause, as actions are read."""
+    scm.graph.require(cause)
+    return {
+        name: parse_do(f"{cause}={text}", scm.variables)[cause]
+        for name, text in (("treated", treated), ("control", control))
+    }
+
+
+def _show(found: Estimate | Estimates, out: Path | None, seed: int, **facts: Any) -> None:
+    """Print an answer with what it assumes, and write it."""
+    from dataclasses import asdict
+
+    from causalcf.core.files import write_json
+    from causalcf.core.provenance import provenance
+    from causalcf.queries import Estimate
+
+    parts = {"effect": found} if isinstance(found, Estimate) else dict(found)
+    typer.echo(repr(found))
+    typer.echo(f"It holds if {'; '.join(next(iter(parts.values())).assumptions)}.")
+    if out is None:
+        return
+    if out.suffix == ".png":
+        from causalcf.plots import plot_estimates, save_figure
+
+        title = found.name if isinstance(found, Estimate) else found.title
+        figure = plot_estimates(title, list(parts.values()))
+        save_figure(figure, out, provenance(seed=seed, device="cpu"))
+    elif out.suffix == ".json":
+        made = provenance(seed=seed, device="cpu") | facts
+        write_json(out, {"estimates": {name: asdict(part) for name, part in parts.items()}, "provenance": made})
+    else:
+        raise DataError(f"--out {out}: write the answer as .json, or draw it as .png.")
+    typer.echo(out)

@@ -1,0 +1,1 @@
+"""What has nothing to do with causes: errors, settings, seeds, files, digests, descent, small networks."""

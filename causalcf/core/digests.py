@@ -1,0 +1,69 @@
+"""Digests: what files, data and weights are told apart by.
+
+All are SHA-256 over parts in a row, so that what was written stays comparable: a saved model, the checkpoint of a fit,
+a row of a benchmark and a kept truth carry such digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["digest", "fingerprint", "named"]
+
+FULL = 64
+"""Digits of a whole SHA-256."""
+
+
+def digest(*parts: str | bytes | Tensor, digits: int = FULL) -> str:
+    """The first hexadecimal digits of the SHA-256 of parts, one after another.
+
+    Args:
+        parts: Text, bytes, or tensors of any type and device, whose values count and not their shape.
+        digits: How many to keep, of 64.
+
+    Example:
+        >>> digest("a", torch.zeros(2), digits=8) == digest(b"a", torch.zeros(2, 1), digits=8)
+        True
+    """
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.encode() if isinstance(part, str) else part if isinstance(part, bytes) else _bytes(part))
+    return whole.hexdigest()[:digits]
+
+
+def named(tensors: Mapping[str, Tensor]) -> Iterator[str | Tensor]:
+    """Names and tensors in turn, in the order of the mapping: parts of a digest.
+
+    Example:
+        >>> list(named({"x": torch.tensor([1])}))
+        ['x', tensor([1])]
+    """
+    for name, tensor in tensors.items():
+        yield name
+        yield tensor
+
+
+def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
+    """Eight digits that tell networks apart, whether their weights are stored in full or in half precision.
+
+    Args:
+        tensors: A network's state.
+        facts: JSON-able; what else makes it what it is.
+
+    Example:
+        >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})
+        True
+    """
+    halves = {name: tensor.detach().half() for name, tensor in sorted(tensors.items())}
+    return digest("" if facts is None else json.dumps(facts, sort_keys=True), *named(halves), digits=8)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """The values of a tensor as they lie in memory, row by row."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

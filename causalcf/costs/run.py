@@ -1,0 +1,68 @@
+"""All that is measured, in one run: `python -m causalcf.costs`.
+
+Weights are not trained: what a network costs does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from causalcf.core.provenance import provenance
+from causalcf.costs.bare_loops import Setting
+from causalcf.costs.counterfactuals import images, tabular
+from causalcf.costs.fitting import step, training
+from causalcf.costs.judging import evaluation
+from causalcf.costs.measure import Cost
+from causalcf.costs.models import IMAGES
+from causalcf.costs.processes import imports, memory
+from causalcf.costs.searches import searches
+from causalcf.costs.table import speed_table, table
+from causalcf.costs.throughput import speeds
+
+__all__ = ["main", "run"]
+
+
+def run(*, quick: bool = False) -> list[Cost]:
+    """All benchmarks; `quick` keeps sizes and repeats small, for tests."""
+    if quick:
+        return [
+            images(rows=4, repeats=1, widths=(8, 8, 8)),
+            tabular(100, repeats=1),
+            tabular(1, repeats=3),
+            imports(repeats=1),
+            memory(4, rows=50),
+            training(steps=4, repeats=1),
+            *(step(name, small, steps=1, batch_size=4, repeats=1) for name, (_, small) in IMAGES.items()),
+            *evaluation(rows=20),
+            *searches(Setting(rows=4, steps=2, widths=(8, 8, 8)), repeats=1),
+        ]
+    return [
+        images(),
+        tabular(10_000),
+        tabular(1, repeats=201),
+        imports(),
+        memory(4),
+        memory(16),
+        training(),
+        *(step(name, mechanism) for name, (mechanism, _) in IMAGES.items()),
+        *evaluation(),
+        *searches(),
+    ]
+
+
+def main(out: Path = Path("benchmarks.json"), quick: bool = False) -> None:
+    """Measure what causalcf costs beside what it replaces; print a table and write OUT as JSON."""
+    from rich.console import Console
+
+    costs, measured = run(quick=quick), speeds(quick=quick)
+    Console().print(table(costs))
+    Console().print(speed_table(measured))
+    document = {
+        "costs": [asdict(cost) for cost in costs],
+        "speeds": [asdict(one) for one in measured],
+        "provenance": provenance(seed=0, quick=quick),
+    }
+    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    Console().print(f"Written to {out}.")

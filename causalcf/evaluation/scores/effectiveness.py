@@ -1,0 +1,34 @@
+"""Effectiveness: do predictors find in the image what was set?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from causalcf import metrics
+from causalcf.evaluation.inquiry import Inquiry, Score
+from causalcf.metrics import METRICS
+
+__all__ = ["effectiveness"]
+
+
+def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
+    """What predictors read in the image, against what the action asks for; conditioned on what it asks for."""
+    predictors = inquiry.given("predictors")
+    for node in inquiry.nodes:
+        for candidate in inquiry.candidates(node):
+            for target, predictor in predictors.items():
+                seen = {inquiry.image: inquiry.seen(predictor, candidate.values[inquiry.image])}
+                said, wanted = predictor.read({**candidate.asked, **seen}), candidate.asked[target]
+                options: dict[str, Any] = {
+                    "do": node,
+                    "residual": candidate.residual,
+                    "judge": predictor.identity,
+                    "kind": candidate.kind,
+                    "node": target,
+                }
+                measure = METRICS["accuracy" if predictor.classes else "absolute error"]
+                yield Score("effectiveness", measure, value=measure.function(said, wanted), **options)
+                if predictor.classes == 2 and bool((said.bool() | wanted.bool()).any()):
+                    f1 = metrics.f1_interval(said, wanted, seed=inquiry.seed)
+                    yield Score("effectiveness (F1)", METRICS["f1"], value=f1, **options)

@@ -1,0 +1,1 @@
+"""One explainer a file; their registry is `causalcf.explainers.EXPLAINERS`."""

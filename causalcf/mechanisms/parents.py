@@ -1,0 +1,61 @@
+"""Parents in data units as one standardised vector of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from causalcf.core.nn import Standardiser
+from causalcf.variables import Variable
+from causalcf.variables.image import Image
+
+__all__ = ["ParentEncoder"]
+
+
+class ParentEncoder(nn.Module):
+    """Parents in data units -> one standardised feature vector of shape (N, width).
+
+    Numbers are standardised, categories one-hot, booleans 0/1. Images have no such vector: see `unfit`.
+    Any batch shape will do, and parents' batch shapes broadcast (ChiRho adds dimensions for worlds).
+
+    Args:
+        parents: parent -> variable, in the order of the features.
+    """
+
+    def __init__(self, parents: Mapping[str, Variable]) -> None:
+        super().__init__()
+        self.parents = dict(parents)
+        self.width = sum(variable.num_features for variable in parents.values())
+        self.standardise = Standardiser(self.width)
+
+    @staticmethod
+    def unfit(parents: Mapping[str, Variable]) -> list[str]:
+        """Parents that cannot be encoded as a vector."""
+        return [name for name, variable in parents.items() if isinstance(variable, Image)]
+
+    def raw(self, pa: Mapping[str, Tensor]) -> Tensor:
+        """Features before standardisation."""
+        dtype = self.standardise.loc.dtype
+        features = [variable.features(pa[name]).to(dtype) for name, variable in self.parents.items()]
+        shapes = {f.shape[:-1] for f in features}
+        if len(shapes) > 1:
+            batch = torch.broadcast_shapes(*shapes)
+            features = [f.expand(*batch, -1) for f in features]
+        return torch.cat(features, dim=-1)
+
+    def calibrate(self, pa: Mapping[str, Tensor]) -> None:
+        """Take the scales of the continuous parents from data."""
+        if not self.width:
+            return
+        self.standardise.calibrate(self.raw(pa))
+        discrete = torch.cat(
+            [torch.full((v.num_features,), v.discrete, dtype=torch.bool) for v in self.parents.values()]
+        ).to(self.standardise.loc.device)
+        self.standardise.loc.masked_fill_(discrete, 0.0)
+        self.standardise.scale.masked_fill_(discrete, 1.0)
+
+    def forward(self, pa: Mapping[str, Tensor]) -> Tensor | None:
+        """Standardised features, or None where there are no parents."""
+        return self.standardise(self.raw(pa)) if self.width else None

@@ -1,0 +1,165 @@
+"""Does a question extrapolate? The noise of its rows against the prior, its actions against the data.
+
+A counterfactual is an answer even where the data have nothing to say. Four things are looked at, row by
+row: whether each value that an action set or moved was seen in training; whether the acted value is one
+the node's own mechanism could give under the acted parents; how far out in its prior the abducted noise
+lies; and how large the residual is, next to that of held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from causalcf.core import seeding
+from causalcf.core.errors import InterventionError
+from causalcf.data import Batch
+from causalcf.graph import CausalGraph, site
+from causalcf.mechanisms import Mechanism
+from causalcf.scm.abduction import Noise, abduct
+from causalcf.scm.counterfactual import Counterfactual
+from causalcf.scm.scorecard import Check, Finding
+from causalcf.variables import Variable
+from causalcf.variables.codes import Categorical
+from causalcf.variables.image import Image
+
+__all__ = ["Origin", "summarise"]
+
+RARE = 1e-3
+"""Probability below which something counts as extrapolation: one row in a thousand is a false alarm."""
+
+DRAWS = 4096
+"""Prior draws that noise is compared with; 512 held-out rows that residuals are compared with."""
+
+LEVELS = (0.0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
+"""Quantiles of the training data that a model keeps."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an answer is checked against: the mechanisms that gave it, and what they have seen."""
+
+    mechanisms: Mapping[str, Mechanism] = field(repr=False)
+    seen: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    @torch.no_grad()
+    def check(self, cf: Counterfactual) -> Check:
+        """The scorecard of one world of an answer. See `Counterfactual.check`."""
+        if cf.listed:
+            raise InterventionError("The answer has several worlds. Check one: cf.world(0).check().")
+        if cf.num_samples is not None:
+            raise InterventionError("The answer has several samples. Check one: cf.sample(0).check().")
+        values, noise = cf.worlds[0].values, cf.flat_noise
+        asked = cf.do if isinstance(cf.do, Mapping) else {}
+        acted = [target for target in asked if target in cf.graph]
+        touched = [node for node in cf.graph.nodes if node in {*acted, *cf.graph.descendants(acted)}]
+        findings = []
+        for node in touched:
+            findings += _support(node, cf.graph.variables[node], values[node], self.seen.get(node, {}))
+            if node in acted:
+                findings += _plausible(node, cf.graph, self.mechanisms[node], values)
+        for node, mechanism in self.mechanisms.items():
+            findings += _noise(node, mechanism, noise, self.seen.get(node, {}))
+        return Check(tuple(findings), noise.rows)
+
+
+# ---------------------------------------------------------------------- what a model keeps of its data
+
+
+def summarise(
+    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], train: Batch, held_out: Batch
+) -> dict[str, dict[str, Any]]:
+    """node -> quantiles or counts of the training data, and the size of held-out rows' noise; JSON-able."""
+    seen: dict[str, dict[str, Any]] = {}
+    for node, variable in graph.variables.items():
+        values = train[node]
+        if variable.discrete:
+            k = variable.k if isinstance(variable, Categorical) else 2
+            seen[node] = {"counts": torch.bincount(values.long(), minlength=k).tolist()}
+        elif not isinstance(variable, Image):
+            ranked = values.double().reshape(train.rows, -1).sort(0).values
+            at = [round(level * (train.rows - 1)) for level in LEVELS]
+            seen[node] = {"quantiles": ranked[at].T.tolist()}
+    amortised = {node: mechanism for node, mechanism in mechanisms.items() if mechanism.kind == "amortised"}
+    if amortised:
+        with torch.no_grad():
+            noise = abduct(graph, mechanisms, held_out[: DRAWS // 8], seed=0)
+        for node, mechanism in amortised.items():
+            for suffix in mechanism.sites:
+                sizes = _size(noise[site(node, suffix)]).double()
+                seen.setdefault(node, {})[f"size.{suffix}"] = [float(sizes.median()), float(sizes.max())]
+    return seen
+
+
+# ---------------------------------------------------------------------- the check
+
+
+def _support(node: str, variable: Variable, value: Tensor, seen: Mapping[str, Any]) -> list[Finding]:
+    """Acted values, and what follows from them, against the training data."""
+    if "counts" in seen:
+        counts = torch.tensor(seen["counts"], device=value.device)
+        share = counts.double()[value.long()] / counts.sum()
+        return [Finding(node, "share of the data with this value", f"above {RARE:g}", share, share < RARE)]
+    if "quantiles" not in seen:
+        return []
+    quantiles = torch.tensor(seen["quantiles"], dtype=torch.float64, device=value.device)
+    flat = value.double().reshape(len(value), -1)
+    outside = ((flat < quantiles[:, 0]) | (flat > quantiles[:, -1])).any(1)
+    found, typical = flat[:, 0], f"{quantiles[0, 0]:.4g} .. {quantiles[0, -1]:.4g}"
+    if flat.shape[1] > 1:
+        found, typical = (flat < quantiles[:, 0]).double().sum(1) + (flat > quantiles[:, -1]).sum(1), "0"
+        return [Finding(node, "components outside the data's range", typical, found, outside)]
+    unit = f", {variable.unit}" if variable.unit else ""
+    return [Finding(node, f"value, in the data's range{unit}", typical, found, outside)]
+
+
+def _plausible(node: str, graph: CausalGraph, mechanism: Mechanism, values: Mapping[str, Tensor]) -> list[Finding]:
+    """An acted value against what its own mechanism gives under the acted parents: a joint question."""
+    pa = {parent: values[parent] for parent in graph.parents(node)}
+    if not pa or isinstance(mechanism.variable, Image) or mechanism.kind != "invertible":
+        return []
+    given = f"given {', '.join(pa)}"
+    if mechanism.variable.discrete:
+        probability = mechanism.dist(pa).log_prob(values[node]).exp()
+        return [Finding(node, f"probability {given}", f"above {RARE:g}", probability, probability < RARE)]
+    noise = mechanism.abduct(values[node], pa)
+    return [
+        Finding(node, f"tail probability {given}", f"above {RARE:g}", tail, tail < RARE)
+        for tail in (_tail(mechanism, suffix, u) for suffix, u in noise.items())
+    ]
+
+
+def _noise(node: str, mechanism: Mechanism, noise: Noise, seen: Mapping[str, Any]) -> list[Finding]:
+    """Abducted noise against its prior, and residuals against those of held-out rows."""
+    findings = []
+    if mechanism.variable.discrete or noise.factual is None:
+        return findings
+    for suffix in mechanism.sites:
+        u, name = noise[site(node, suffix)], site(node, suffix)
+        size, (middle, most) = _size(u).double(), seen.get(f"size.{suffix}", (0.0, 0.0))
+        if suffix not in mechanism.residual_sites:
+            # An encoder need not fill its prior: what held-out rows do too is no extrapolation.
+            tail = _tail(mechanism, suffix, u)
+            unusual = (tail < RARE) & (size > most)
+            findings.append(Finding(name, "tail probability under the prior", f"above {RARE:g}", tail, unusual))
+        elif f"size.{suffix}" in seen:
+            typical = f"{middle:.3g}, at most {most:.3g}"
+            findings.append(Finding(name, "size, of held-out rows", typical, size, size > 1.1 * most))
+    return findings
+
+
+def _tail(mechanism: Mechanism, suffix: str, u: Tensor) -> Tensor:
+    """How probable noise at least as large is under the prior, (N,); of 4096 draws, so at least 1/4097."""
+    with seeding.seeded(0, u.device):
+        drawn = _size(mechanism.sample_noise(DRAWS)[suffix]).sort().values
+    beyond = DRAWS - torch.searchsorted(drawn, _size(u).to(drawn.dtype).contiguous())
+    return (beyond + 1).double() / (DRAWS + 1)
+
+
+def _size(u: Tensor) -> Tensor:
+    """Root mean square of each row, (N,)."""
+    return u.reshape(len(u), -1).square().mean(1).sqrt()

@@ -1,0 +1,296 @@
+"""The three steps composed - abduction, action, prediction - and the record of what they gave.
+
+Judea Pearl, "Causality", 2nd edition 2009, theorem 7.1.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from causalcf.core import seeding
+from causalcf.core.errors import DataError, InterventionError
+from causalcf.data import Batch, to_frame
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Mechanism
+from causalcf.scm.abduction import Noise, abduct, is_random
+from causalcf.scm.action import Dos, Worlds, read_actions, read_worlds
+from causalcf.scm.prediction import World, predict
+from causalcf.scm.residual import Residual
+from causalcf.scm.rules import Abduction, Recompute, Rules, is_sampled
+from causalcf.scm.scorecard import Check
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from causalcf.scm.scorecard import Check
+
+__all__ = ["Checker", "Counterfactual", "counterfactual", "predict_worlds"]
+
+
+class Checker(Protocol):
+    """What an answer came from, which knows how to check it."""
+
+    def check(self, cf: Counterfactual) -> Check:
+        """The scorecard of one world of an answer."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactual(Mapping[str, Tensor]):
+    """What would have been: a frozen mapping node -> tensor, with how it came about.
+
+    Tensors have the axes (W, S, N, *event_shape): W only if `do` is a list of worlds, S only if
+    `num_samples` was given. `world(i)` and `sample(j)` are views without that axis.
+
+    Args:
+        graph: The graph of the model that answered.
+        worlds: One per set of actions, rows being samples times units.
+        flat_noise: The noise all worlds share, in the same rows.
+        do: The actions as they were asked for.
+        seed: What the random part was drawn with; None if nothing was random.
+        residual: Scale of the residual noise; anything but 1 is not abduction. `Fading` where it fades.
+        recompute: Which mechanisms ran: "descendants" or "all".
+        listed: Whether there is a W axis.
+        num_samples: Length of the S axis, None if there is none.
+        origin: The model that answered and what it has seen, for `check`.
+    """
+
+    graph: CausalGraph = field(repr=False)
+    worlds: tuple[World, ...] = field(repr=False)
+    flat_noise: Noise = field(repr=False)
+    do: Dos
+    seed: int | None
+    residual: Residual
+    recompute: Recompute = "descendants"
+    listed: bool = False
+    num_samples: int | None = None
+    origin: Checker | None = field(default=None, repr=False)
+
+    # ------------------------------------------------------------------ the mapping
+
+    def __getitem__(self, node: str) -> Tensor:
+        self.graph.require(node)
+        return self._stack([world.values[node] for world in self.worlds])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.graph.nodes)
+
+    def __len__(self) -> int:
+        return len(self.graph.nodes)
+
+    def _unflatten(self, x: Tensor) -> Tensor:
+        return x if self.num_samples is None else x.unflatten(0, (self.num_samples, -1))
+
+    def _stack(self, per_world: list[Tensor]) -> Tensor:
+        values = [self._unflatten(value) for value in per_world]
+        if not self.listed:
+            return values[0]
+        if all(value is per_world[0] for value in per_world):  # untouched by every world: one copy will do
+            return values[0].expand(len(values), *values[0].shape)
+        return torch.stack(values)
+
+    # ------------------------------------------------------------------ what it came from
+
+    @property
+    def rows(self) -> int:
+        """How many units, N."""
+        return self.flat_noise.rows // (self.num_samples or 1)
+
+    @property
+    def factual(self) -> Batch | None:
+        """The observed rows; None where the noise was drawn from its prior."""
+        factual = self.flat_noise.factual
+        return factual if factual is None or self.num_samples is None else factual[: self.rows]
+
+    @property
+    def index(self) -> Any:
+        """Row labels, of the observed rows if there are any."""
+        return torch.arange(self.rows) if self.factual is None else self.factual.index
+
+    @property
+    def abduction(self) -> str:
+        """How amortised latents were abducted: "mean", "sample", or "prior"."""
+        return self.flat_noise.abduction
+
+    @property
+    def temperatures(self) -> Mapping[str, float]:
+        """Node -> temperature that its latents were drawn at; empty where the posterior's mean was taken."""
+        return self.flat_noise.temperatures
+
+    @property
+    def noise(self) -> Mapping[str, Tensor]:
+        """The exogenous noise all worlds share, with the draws of stochastic actions as `"node.do"`.
+
+        For one world without samples this is a `Noise` that `scm.predict` takes.
+        """
+        if not self.listed and self.num_samples is None:
+            return self.flat_noise.replace(self.worlds[0].draws)
+        draws = dict.fromkeys(name for world in self.worlds for name in world.draws)
+        shared = {name: self._unflatten(value) for name, value in self.flat_noise.items()}
+        if not self.listed:
+            return MappingProxyType(shared | {n: self._unflatten(self.worlds[0].draws[n]) for n in draws})
+        everywhere = [name for name in draws if all(name in world.draws for world in self.worlds)]
+        return MappingProxyType(shared | {n: self._stack([w.draws[n] for w in self.worlds]) for n in everywhere})
+
+    @property
+    def logits(self) -> Mapping[str, Tensor]:
+        """Logits of the classifier nodes that were recomputed in every world."""
+        names = [name for name in self.worlds[0].logits if all(name in world.logits for world in self.worlds)]
+        return MappingProxyType({name: self._stack([w.logits[name] for w in self.worlds]) for name in names})
+
+    @property
+    def clipped(self) -> Mapping[str, int]:
+        """Acted node -> rows clipped to the support, over all worlds; empty unless clipping was asked for."""
+        total: dict[str, int] = {}
+        for world in self.worlds:
+            for node, rows in world.clipped.items():
+                total[node] = total.get(node, 0) + rows
+        return MappingProxyType(total)
+
+    # ------------------------------------------------------------------ views
+
+    def world(self, i: int) -> Counterfactual:
+        """One of the worlds asked for, without the W axis."""
+        if not self.listed:
+            raise InterventionError("There is one world only: do was not a list.")
+        return replace(self, worlds=(self.worlds[i],), do=read_worlds(self.do).each[i], listed=False)
+
+    def sample(self, j: int) -> Counterfactual:
+        """One draw of the counterfactual, without the S axis."""
+        if self.num_samples is None:
+            raise InterventionError("There is one sample only: num_samples was not given.")
+        if not -self.num_samples <= j < self.num_samples:
+            raise IndexError(f"Sample {j} of {self.num_samples}.")
+        start = (j % self.num_samples) * self.rows
+        rows = slice(start, start + self.rows)
+        return replace(
+            self,
+            worlds=tuple(_rows_of(world, rows) for world in self.worlds),
+            flat_noise=self.flat_noise.of_rows(rows),
+            num_samples=None,
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Scalar nodes as a data frame, category names and row labels restored.
+
+        Worlds and samples become levels of the row index.
+        """
+        if self.listed:
+            return _concatenate({i: self.world(i).to_frame() for i in range(len(self.worlds))}, "world")
+        if self.num_samples is not None:
+            return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
+        return to_frame(self, self.graph.variables, self.index)
+
+    def plot(self, rows: int = 6, **options: Any) -> Figure:
+        """Factual, counterfactual and signed difference, one row per unit, a column per world.
+
+        Args:
+            rows: How many units to show.
+            options: Passed to `causalcf.plots.plot_counterfactual`.
+        """
+        from causalcf.plots import plot_counterfactual
+
+        return plot_counterfactual(self, rows=rows, **options)
+
+    def check(self) -> Check:
+        """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.
+
+        Looks at the values that the actions set or moved against the range of the training data, at
+        acted values against what their own mechanisms could give under the acted parents, at the
+        abducted noise against its prior, and at residuals against those of held-out rows.
+
+        Raises:
+            InterventionError: There are several worlds or samples: check one of them.
+        """
+        if self.origin is None:
+            raise DataError("This answer does not know its model. Ask it of the model: scm.counterfactual(x, do=...).")
+        return self.origin.check(self)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{node}: {tuple(self[node].shape)}" for node in self)
+        return f"Counterfactual(do={self.do}, {shapes})"
+
+
+def counterfactual(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    x: Batch,
+    do: Dos,
+    *,
+    rules: Rules,
+    num_samples: int | None = None,
+    abduction: Abduction = "mean",
+    seed: seeding.Seed = None,
+) -> Counterfactual:
+    """Abduct the noise of x, act, predict. See `StructuralCausalModel.counterfactual`."""
+    worlds, sample = read_worlds(do), is_sampled(abduction)
+    random = is_random(mechanisms, sample=sample) or worlds.random
+    if num_samples is not None:
+        _check_samples(num_samples, random=random)
+        x = x[torch.arange(x.rows).repeat(num_samples)]
+    seed = seeding.resolve(seed) if random else None
+    noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
+    return predict_worlds(graph, mechanisms, noise, worlds, rules=rules, num_samples=num_samples, seed=seed)
+
+
+def predict_worlds(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    noise: Noise,
+    worlds: Worlds,
+    *,
+    rules: Rules,
+    num_samples: int | None = None,
+    seed: int | None = None,
+) -> Counterfactual:
+    """Carry out one or several sets of actions on the same noise.
+
+    Worlds run one after the other, so memory grows with what they give back and no faster.
+    """
+    rules.check(graph, mechanisms)
+    answers = []
+    for do in worlds.each:
+        actions = read_actions(graph, mechanisms, do, noise.rows, samples=num_samples or 1, seed=seed)
+        answers.append(predict(graph, mechanisms, noise, actions, rules))
+    return Counterfactual(
+        graph,
+        tuple(answers),
+        noise,
+        do=worlds.asked,
+        seed=noise.seed if seed is None else seed,
+        residual=rules.residual,
+        recompute=rules.recompute,
+        listed=worlds.listed,
+        num_samples=num_samples,
+    )
+
+
+def _check_samples(num_samples: int, *, random: bool) -> None:
+    if num_samples < 1:
+        raise InterventionError(f"num_samples must be at least 1, got {num_samples}.")
+    if not random:
+        raise InterventionError(
+            "num_samples was given, but nothing in this query is random: every sample would be the same."
+            ' Leave it out, abduct with abduction="sample", or act with a distribution.'
+        )
+
+
+def _rows_of(world: World, rows: slice) -> World:
+    cut = {
+        name: MappingProxyType({key: value[rows] for key, value in getattr(world, name).items()})
+        for name in ("values", "logits", "draws")
+    }
+    return replace(world, **cut)
+
+
+def _concatenate(frames: dict[int, pd.DataFrame], name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat(frames, names=[name])

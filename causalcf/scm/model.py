@@ -1,0 +1,311 @@
+"""The structural causal model: a graph, a mechanism for each node, and the questions one may ask."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+import networkx as nx
+import torch
+from torch import nn
+
+from causalcf import training
+from causalcf.core import seeding
+from causalcf.core.errors import MechanismError, UnknownNodeError
+from causalcf.core.provenance import provenance
+from causalcf.data import Batch
+from causalcf.graph import CausalGraph, load_graph
+from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
+from causalcf.scm.check import summarise
+from causalcf.scm.files import read_model, write_model
+from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split
+from causalcf.scm.questions import ActedSCM, Questions
+from causalcf.scm.rows import fill_noiseless
+from causalcf.variables import Variable
+from causalcf.variables.codes import Boolean, Categorical
+
+__all__ = ["SCM", "ActedSCM", "StructuralCausalModel"]
+
+
+class StructuralCausalModel(Questions):
+    """A causal graph whose nodes are structural assignments x := f(pa, u).
+
+    The three rungs of Pearl's ladder are `sample`/`log_prob` (association), `sample(do=)`
+    (intervention) and `counterfactual`. A query never changes the model.
+
+    Args:
+        graph: A networkx DiGraph, a `CausalGraph`, or the name or path of a graph file.
+        variables: node -> Variable; adds to what the graph declares. Numbers, booleans and text that
+            are not declared here are told from the data by `fit`.
+        mechanisms: node -> unbound mechanism, of which a copy is bound; the rest follow from their
+            variables.
+
+    Raises:
+        GraphError: The graph is not a DAG of well-named nodes.
+        UnknownNodeError: Variables or mechanisms for nodes the graph lacks.
+        MechanismError: A mechanism does not fit its variable, or a node needs one to be named.
+
+    Example:
+        >>> import torch
+        >>> import causalcf as ccf
+        >>> x = torch.randn(500, generator=torch.Generator().manual_seed(0))
+        >>> data = {"x": x, "y": 2 * x + 0.1 * torch.sin(99 * x)}
+        >>> linear = {"x": ccf.mechanisms.LinearGaussian(), "y": ccf.mechanisms.LinearGaussian()}
+        >>> scm = SCM([("x", "y")], mechanisms=linear).fit(data, seed=0, progress=False)
+        >>> cf = scm.counterfactual({"x": [0.0], "y": [0.5]}, do={"x": 1.0})
+        >>> round(cf["y"].item(), 1)
+        2.5
+    """
+
+    def __init__(
+        self,
+        graph: CausalGraph | nx.DiGraph | Sequence[tuple[str, str]] | str | Path,
+        variables: Mapping[str, Variable] | None = None,
+        mechanisms: Mapping[str, Mechanism] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(graph, str | Path):
+            graph = load_graph(graph)
+        if not isinstance(graph, CausalGraph):
+            graph = CausalGraph(graph)
+        self.graph: CausalGraph = graph.with_variables(variables or {})
+        given = dict(mechanisms or {})
+        unknown = [node for node in given if node not in self.graph]
+        if unknown:
+            raise UnknownNodeError(f"Mechanisms are given for {unknown}, which the graph lacks: {list(graph.nodes)}.")
+        self._given = given
+        self._order: tuple[str, ...] = ()
+        self._modules_in_order = nn.ModuleList()
+        self.history: list[dict[str, Any]] = []
+        self.provenance: dict[str, Any] = {}
+        self.seen: dict[str, dict[str, Any]] = {}
+        if len(self.graph.variables) == len(self.graph.nodes):
+            self._bind()
+
+    def _bind(self) -> None:
+        """Give every node a mechanism of its own; every variable is known by now."""
+        with seeding.seeded(0):  # initial weights are drawn again, from its own seed, by fit
+            bound = [self._bound(node) for node in self.graph.nodes]
+        self._order = self.graph.nodes
+        self._modules_in_order = nn.ModuleList(bound)
+        self.requires_grad_(False).eval()
+
+    def _bound(self, node: str) -> Mechanism:
+        variable = self.graph.variables[node]
+        mechanism = self._given.get(node)
+        if mechanism is None:
+            mechanism = default_mechanism(node, variable)
+        if not isinstance(mechanism, Mechanism):
+            raise MechanismError(f"The mechanism of '{node}' must be a Mechanism, got {type(mechanism).__name__}.")
+        parents = {parent: self.graph.variables[parent] for parent in self.graph.parents(node)}
+        return copy.deepcopy(mechanism).bind(node, variable, parents)
+
+    # ------------------------------------------------------------------ learning
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        nodes: Collection[str] | None = None,
+        validation: float | Any = 0.1,
+        epochs: int | Mapping[str, int] | None = None,
+        recipes: Mapping[str, training.Recipes] | None = None,
+        seed: seeding.Seed = None,
+        device: torch.device | str = "cpu",
+        precision: str = "32-true",
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        compile: bool = False,
+        progress: bool = True,
+    ) -> Self:
+        """Fit each mechanism by its own objectives: likelihood, an evidence lower bound, an adversary's.
+
+        Under `torchrun --nproc-per-node 2` the processes train one model together, each on its share of every
+        batch; the first one writes the checkpoint, and all end with the same weights.
+
+        Args:
+            data: Mapping of arrays or tensors, data set or data frame, in data units.
+            nodes: Whose mechanisms to fit; the others stay as they are. All of them by default.
+            validation: Share of the rows to validate on, the same rows for every node, or other data.
+            epochs: Passes over the data, for all nodes or by node, instead of those of the mechanism's recipe. Of a
+                mechanism trained in stages it is the first one's; the others change in proportion.
+            recipes: node -> training settings, instead of the mechanism's, or stage -> settings; taken as they are.
+            seed: What weights, split, row order and objective noise follow from.
+            device: Where to train; the model stays there.
+            precision: "32-true", "bf16-mixed" or "64-true". Mixed precision is for mechanisms with large
+                networks; flows train in full precision all the same.
+            checkpoint: File written after every epoch, from which a killed run can resume.
+            resume: Go on from `checkpoint` if it exists; the result is that of an uninterrupted run.
+            compile: Let `torch.compile` work on the objectives: slow to start, faster on large networks.
+            progress: Show progress bars.
+
+        Returns:
+            The model itself, fitted; `history` has a record per node, stage and epoch.
+
+        Raises:
+            DataError, SupportError: Bad data.
+            UnknownNodeError: Settings for a node that the graph lacks.
+            TrainingError: Losses are not finite, or there is no such precision.
+            MechanismError: A mechanism has no such stage.
+            CheckpointError: The checkpoint belongs to another run.
+        """
+        self.graph = declare(self.graph, data)
+        if not self._order:
+            self._bind()
+        device = training.join(device)
+        seed = training.agree(seeding.resolve(seed), device)
+        # All that can be refused is refused before the first weight is touched.
+        dtype = training.dtype_of(precision)
+        chosen = choose(self.graph, self.mechanisms, nodes)
+        stages = plan_stages(self.graph, self.mechanisms, epochs, recipes or {})
+        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
+        self.to(device=device, dtype=dtype)
+        train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
+        job = training.Fit(
+            chosen,
+            {node: self.graph.parents(node) for node in chosen},
+            stages,
+            self.graph.to_json(),
+            seed,
+            precision=precision,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            compile=compile,
+            progress=progress,
+        )
+        training.check(job, train, held_out, resume=resume)
+        initialise(chosen, seed)
+        self.to(device=device, dtype=dtype).requires_grad_(False).eval()
+        started = time.perf_counter()
+        training.fit(job, train, held_out, resume=resume)
+        self.history = [record for record in self.history if record["node"] not in chosen] + job.history
+        self.seen = summarise(self.graph, self.mechanisms, train, held_out)
+        # Of what stays as it is, how it was made, and tuned, still counts.
+        before = {"pretrained": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        self.provenance = provenance(
+            seed=seed,
+            device=self.device,
+            precision=precision,
+            rows=train.rows,
+            seconds=round(time.perf_counter() - started, 1),
+            **before,
+        )
+        return self
+
+    def finetune(self, data: Any, predictors: Any, **settings: Any) -> Self:
+        """Teach an image's fitted mechanism to obey actions that it ignores: `causalcf.finetune(self, ...)`."""
+        import causalcf
+
+        return cast("Self", causalcf.finetune(self, data, predictors, **settings))
+
+    def take(
+        self, twin: Self, node: str, seen: Mapping[str, Any], made: dict[str, Any], history: list[dict[str, Any]]
+    ) -> None:
+        """Take the mechanisms of a copy in which one node was trained on.
+
+        Args:
+            twin: The copy.
+            node: Whose mechanism changed.
+            seen: What the copy's mechanisms saw; of the others, this model's own record stays.
+            made: The new provenance.
+            history: Records to add.
+        """
+        self._modules_in_order, self.provenance = twin._modules_in_order, made
+        self.seen = self.seen | {name: of_data for name, of_data in seen.items() if name == node}
+        self.history = self.history + history
+
+    # ------------------------------------------------------------------ larger models
+
+    def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
+        """A new model in which a classifier or regressor is a deterministic child.
+
+        Observed rows need not contain the new node; `cf.logits[node]` gives its logits.
+
+        Args:
+            node: Name of the new node.
+            f: Module or function of the parents' tensors, in the order given; a copy is attached.
+            parents: The nodes it looks at.
+            variable: What it gives; by default a Categorical with as many categories as f has
+                logits, a Boolean for one logit.
+
+        Raises:
+            MechanismError: f's output does not fit.
+            UnknownNodeError: A parent that the graph lacks.
+
+        Example:
+            >>> scm.attach("label", classifier, parents=["image"])  # doctest: +SKIP
+        """
+        mechanisms = self.require_fitted()
+        mechanism = copy.deepcopy(Classifier(f, inputs=tuple(parents)))
+        mechanism.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
+        if variable is None:
+            variable = _classes(mechanism.fn, self.sample(2, seed=0), parents)
+        wider = type(self).__new__(type(self))
+        nn.Module.__init__(wider)
+        wider.graph = self.graph.with_node(node, variable, parents)
+        wider._given = {**self._given, node: mechanism}
+        wider._order = wider.graph.nodes
+        bound = mechanism.bind(node, variable, {parent: self.variables[parent] for parent in wider.graph.parents(node)})
+        wider._modules_in_order = nn.ModuleList([mechanisms.get(name, bound) for name in wider._order])
+        wider.history, wider.provenance, wider.seen = self.history, self.provenance, self.seen
+        return wider.eval()
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path, *, half: Collection[str] = ()) -> None:
+        """Write the model to one safetensors file with a JSON header, atomically.
+
+        Args:
+            path: Where.
+            half: Nodes whose weights are stored in half precision.
+        """
+        facts = {"history": self.history, "provenance": self.provenance, "seen": self.seen}
+        write_model(path, self.graph, self.require_fitted(), self.dtype, facts, half)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        mechanisms: Mapping[str, Mechanism] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Read a model written by `save`.
+
+        Args:
+            path: The file.
+            mechanisms: Mechanisms that a file cannot hold: functions, classifiers, classes of your own.
+            device: Where the model goes.
+
+        Raises:
+            CheckpointError: The file is damaged, of another program or version, needs mechanisms that are not given, or
+                they are given with other settings than the file's.
+        """
+        saved = read_model(path, mechanisms or {})
+        scm = cls(saved.graph, mechanisms=saved.mechanisms).to(saved.dtype)
+        saved.load_into(scm.mechanisms)
+        scm.history, scm.provenance, scm.seen = saved.history, saved.provenance, saved.seen
+        return scm.to(device)
+
+    def __repr__(self) -> str:
+        kinds = {node: type(mechanism).__name__ for node, mechanism in (self.mechanisms or self._given).items()}
+        lines = [
+            f"  {node}: {kinds.get(node, '?')}({', '.join(self.graph.parents(node))})" for node in self.graph.nodes
+        ]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+SCM = StructuralCausalModel
+
+
+def _classes(f: Any, sample: Batch, parents: Sequence[str]) -> Variable:
+    """The variable that a classifier's output shape suggests."""
+    with torch.no_grad():
+        logits = f(*(sample[parent] for parent in parents))
+    if logits.ndim == 2 and logits.shape[1] > 1:
+        return Categorical(logits.shape[1])
+    if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
+        return Boolean()
+    raise MechanismError(f"A classifier must give logits (N, k) or (N,), got {tuple(logits.shape)} for 2 rows.")

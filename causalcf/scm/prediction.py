@@ -1,0 +1,136 @@
+"""Step 3 of a counterfactual: push the noise through the acted mechanisms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from causalcf.core.errors import InterventionError
+from causalcf.core.nn import column
+from causalcf.graph import CausalGraph, site
+from causalcf.mechanisms import Classifier, Mechanism
+from causalcf.scm.abduction import Noise
+from causalcf.scm.action import Action, Actions
+from causalcf.scm.residual import Fading, Residual
+from causalcf.scm.rules import OutOfSupport, Rules
+from causalcf.variables import Variable
+
+__all__ = ["World", "predict"]
+
+
+@dataclass(frozen=True)
+class World:
+    """What one set of actions makes of the noise.
+
+    Args:
+        values: node -> tensor (N, ...), in data units.
+        logits: Classifier node -> its logits.
+        draws: `"node.do"` -> what a stochastic action drew.
+        clipped: Acted node -> how many rows were clipped to its support.
+    """
+
+    values: Mapping[str, Tensor]
+    logits: Mapping[str, Tensor] = field(default_factory=dict)
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
+    clipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def predict(
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    noise: Noise,
+    actions: Actions,
+    rules: Rules,
+) -> World:
+    """Run the mechanisms that the actions reach; give the rest from the factual, bit for bit.
+
+    Args:
+        graph: The causal graph.
+        mechanisms: node -> fitted mechanism.
+        noise: Abducted or sampled noise.
+        actions: The actions, read for `noise.rows` rows.
+        rules: How to carry it out. Noise without a factual needs every mechanism, whatever `recompute` says.
+
+    Raises:
+        InterventionError: An action needs a factual and there is none.
+        SupportError: A generated action leaves the support in some rows.
+    """
+    if actions.needs_factual and noise.factual is None:
+        raise InterventionError(
+            "given_factual needs an observed row, and this noise was not abducted from one."
+            " Use counterfactual(x, do=...), or a function of the parents alone."
+        )
+    # Values that no action can reach, which stay as observed.
+    kept: Mapping[str, Tensor] = {}
+    if rules.recompute == "descendants" and noise.factual is not None:
+        touched = {*actions.nodes, *graph.descendants(actions.nodes)}
+        kept = {node: value for node, value in noise.factual.items() if node not in touched}
+    values: dict[str, Tensor] = {}
+    logits: dict[str, Tensor] = {}
+    clipped: dict[str, int] = {}
+    for node in graph.nodes:
+        if node in kept:
+            values[node] = kept[node]
+            continue
+        mechanism = mechanisms[node]
+        pa = {parent: values[parent] for parent in graph.parents(node)}
+
+        action = actions.get(node)
+        if action is None and isinstance(mechanism, Classifier):
+            logits[node] = mechanism.logits(pa)
+            values[node] = mechanism.decide(logits[node])
+            continue
+
+        def natural(node: str = node, mechanism: Mechanism = mechanism, pa: Mapping[str, Tensor] = pa) -> Tensor:
+            x = mechanism.predict(_acted_noise(node, mechanism, noise, actions, pa, rules.residual), pa)
+            return mechanism.variable.project(x) if rules.project else x
+
+        if action is None:
+            values[node] = natural()
+        else:
+            value = action.apply(natural, pa, noise.factual)
+            values[node], clipped[node] = _inside(node, mechanism.variable, value, rules.out_of_support)
+    clipped = {node: rows for node, rows in clipped.items() if rows}
+    return World(values, logits, actions.draws, clipped)
+
+
+def _acted_noise(
+    node: str,
+    mechanism: Mechanism,
+    noise: Noise,
+    actions: Actions,
+    pa: Mapping[str, Tensor],
+    residual: Residual,
+) -> dict[str, Tensor]:
+    """The node's noise, with actions on its latent sites carried out and the residual scaled."""
+    u = noise.of(node, mechanism)
+    if residual != 1.0:
+        scale = _residual_scale(mechanism, noise, pa, residual)
+        u |= {suffix: column(scale, u[suffix]) * u[suffix] for suffix in mechanism.residual_sites}
+    for suffix, value in u.items():
+        action: Action | None = actions.get(site(node, suffix))
+        if action is not None:
+            acted = action.apply(lambda value=value: value, pa, noise.factual)
+            u[suffix], _ = _inside(site(node, suffix), action.variable, acted, "raise")
+    return u
+
+
+def _residual_scale(mechanism: Mechanism, noise: Noise, pa: Mapping[str, Tensor], residual: Residual) -> Tensor:
+    """What the residual is multiplied by, for all rows or one number a row."""
+    if not isinstance(residual, Fading):
+        return torch.tensor(residual, dtype=mechanism.dtype, device=mechanism.device)
+    if noise.factual is None:  # drawn from the prior: it was observed nowhere else
+        return torch.ones((), dtype=mechanism.dtype, device=mechanism.device)
+    return residual.share(mechanism.parents, noise.factual, pa).to(mechanism.device, mechanism.dtype)
+
+
+def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfSupport) -> tuple[Tensor, int]:
+    """The acted value checked against its support, or clipped to it with a count of the rows."""
+    outside = variable.outside(value)
+    if out_of_support == "clip" and bool(torch.isfinite(value).all()):
+        return torch.where(column(outside, value), variable.project(value), value), int(outside.sum())
+    variable.check(node, value, remedy='Change the action, or pass out_of_support="clip".')
+    return value, 0

@@ -1,0 +1,306 @@
+"""The questions one may ask of a model: the three rungs of Pearl's ladder, densities, the Pyro program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from causalcf.core import seeding
+from causalcf.core.errors import DataError, NotFittedError
+from causalcf.data import Batch
+from causalcf.do import Do
+from causalcf.graph import CausalGraph
+from causalcf.mechanisms import Mechanism
+from causalcf.scm import program
+from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
+from causalcf.scm.action import Dos, check_targets, read_one, read_worlds
+from causalcf.scm.check import Origin
+from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
+from causalcf.scm.density import LogDensity, log_density
+from causalcf.scm.residual import Residual
+from causalcf.scm.rows import fill_noiseless, read_rows
+from causalcf.scm.rules import Abduction, OutOfSupport, Recompute, Rules, is_sampled
+from causalcf.variables import Variable
+
+__all__ = ["ActedSCM", "Questions"]
+
+
+class Questions(nn.Module):
+    """A graph whose nodes have mechanisms, and the questions it answers. A question never changes it.
+
+    Args:
+        graph: The causal graph.
+    """
+
+    graph: CausalGraph
+    seen: dict[str, dict[str, Any]]
+    _order: tuple[str, ...]
+    _modules_in_order: nn.ModuleList
+
+    # ------------------------------------------------------------------ what it is made of
+
+    @property
+    def mechanisms(self) -> Mapping[str, Mechanism]:
+        """node -> bound mechanism, in topological order."""
+        return MappingProxyType(dict(zip(self._order, self._modules_in_order, strict=True)))  # type: ignore[arg-type]
+
+    @property
+    def variables(self) -> Mapping[str, Variable]:
+        """node -> variable, in topological order."""
+        return self.graph.variables
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives; results come out there."""
+        return self._modules_in_order[0].device if self._order else torch.device("cpu")  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type the model computes in."""
+        return self._modules_in_order[0].dtype if self._order else torch.get_default_dtype()  # type: ignore[return-value]
+
+    def require_fitted(self) -> Mapping[str, Mechanism]:
+        """The mechanisms, all of them fitted.
+
+        Raises:
+            NotFittedError: One is not.
+        """
+        mechanisms = self.mechanisms
+        waiting = [node for node, mechanism in mechanisms.items() if not mechanism.fitted] if mechanisms else ["all"]
+        if waiting:
+            raise NotFittedError(
+                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model."
+            )
+        return mechanisms
+
+    def read(self, x: Any) -> Batch:
+        """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
+
+        Args:
+            x: Mapping of arrays or tensors, data set or data frame, in data units.
+
+        Raises:
+            DataError: A node is missing, a value is not of its kind, or there are no rows.
+        """
+        mechanisms = self.require_fitted()
+        rows = read_rows(self.graph, mechanisms, x, self.dtype, self.device)
+        return fill_noiseless(self.graph, mechanisms, rows)
+
+    # ------------------------------------------------------------------ association and intervention
+
+    def sample(
+        self,
+        n: int,
+        do: Do | None = None,
+        *,
+        residual: Residual = 1.0,
+        out_of_support: OutOfSupport = "raise",
+        seed: seeding.Seed = None,
+    ) -> Batch:
+        """n draws from the model, or from the acted model.
+
+        Args:
+            n: How many rows.
+            do: Actions; none for the observational distribution.
+            residual: Scale of the residual noise of amortised mechanisms; 0 gives an image's mean.
+            out_of_support: What to do with generated actions that leave the support.
+            seed: What the noise is drawn with.
+        """
+        mechanisms = self.require_fitted()
+        rules = Rules(residual=residual, out_of_support=out_of_support)
+        if n < 1:
+            raise DataError(f"n must be at least 1, got {n}.")
+        seed = seeding.resolve(seed)
+        noise = sample_noise(self.graph, mechanisms, n, seed=seed)
+        drawn = predict_worlds(self.graph, mechanisms, noise, read_worlds(read_one(do)), rules=rules, seed=seed)
+        return Batch(dict(drawn))
+
+    def do(self, actions: Do) -> ActedSCM:
+        """A view of the model after acting on it; the model itself stays as it is."""
+        check_targets(self.graph, self.require_fitted(), read_one(actions))
+        return ActedSCM(self, actions)
+
+    # ------------------------------------------------------------------ counterfactuals
+
+    def abduct(self, x: Any, *, abduction: Abduction = "mean", seed: seeding.Seed = None) -> Noise:
+        """Step 1: the exogenous noise of observed rows.
+
+        Args:
+            x: Observed rows of every node, in data units; noiseless nodes may be missing.
+            abduction: "mean" or "sample" of amortised posteriors; discrete noise is always drawn from
+                its exact posterior.
+            seed: What random noise is drawn with.
+
+        Returns:
+            Site -> tensor, with the observation as `.factual`.
+        """
+        mechanisms = self.require_fitted()
+        batch = self.read(x)
+        sample = is_sampled(abduction)
+        drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
+        return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
+
+    def predict(
+        self,
+        noise: Noise,
+        do: Dos = None,
+        *,
+        recompute: Recompute = "descendants",
+        residual: Residual = 1.0,
+        out_of_support: OutOfSupport = "raise",
+        project: bool = True,
+        seed: seeding.Seed = None,
+    ) -> Counterfactual:
+        """Steps 2 and 3: act, and push the noise through the acted mechanisms.
+
+        Args:
+            noise: From `abduct` or `sample_noise`.
+            do: Actions, or a list of them for several worlds that share the noise.
+            recompute: "descendants" of what is acted on, the rest from the factual bit for bit; or
+                "all" mechanisms.
+            residual: Scale of the residual noise of amortised mechanisms: a number, or `Fading`.
+            out_of_support: What to do with generated actions that leave the support.
+            project: Project what mechanisms give onto the support; turn off to differentiate.
+            seed: What actions that are distributions are drawn with.
+        """
+        worlds = read_worlds(do)
+        answer = predict_worlds(
+            self.graph,
+            self.require_fitted(),
+            noise,
+            worlds,
+            rules=Rules(recompute, residual, out_of_support, project),
+            seed=seeding.resolve(seed) if worlds.random else None,
+        )
+        return replace(answer, origin=Origin(self.mechanisms, self.seen))
+
+    def counterfactual(
+        self,
+        x: Any,
+        do: Dos,
+        *,
+        num_samples: int | None = None,
+        abduction: Abduction = "mean",
+        residual: Residual = 1.0,
+        recompute: Recompute = "descendants",
+        out_of_support: OutOfSupport = "raise",
+        seed: seeding.Seed = None,
+    ) -> Counterfactual:
+        """What the observed rows would have been, had the actions been taken.
+
+        Abduction, action, prediction: `predict(abduct(x), do)` in one call.
+
+        Args:
+            x: Observed rows of every node, in data units; noiseless nodes may be missing.
+            do: node (or latent site) -> number, per-row values, category name, `ccf.shift`,
+                `ccf.scale`, distribution, function of the acted parents, or `ccf.given_factual`.
+                A list of such mappings asks for several worlds from one abduction.
+            num_samples: Number of draws of a random counterfactual; adds an axis.
+            abduction: "mean" or "sample" of amortised posteriors.
+            residual: Scale of an image's residual noise in x* = mu* + residual sigma* (x - mu)/sigma;
+                1 is abduction, another number is not, and the result says so. `Fading(thickness=1.0)` lets go
+                of it as the parents move.
+            recompute: "descendants" of what is acted on, or "all" mechanisms.
+            out_of_support: "raise" or "clip" generated actions that leave the support.
+            seed: What the random part is drawn with; recorded in the result.
+
+        Returns:
+            node -> tensor of shape (W, S, N, *event_shape), the axes W and S only when asked for.
+
+        Raises:
+            DataError, SupportError: Bad rows or action values.
+            UnknownNodeError: `do` names what is neither a node nor a latent site.
+            InterventionError: An action cannot be carried out.
+            NotFittedError: The model is not fitted.
+        """
+        answer = counterfactual(
+            self.graph,
+            self.require_fitted(),
+            self.read(x),
+            do,
+            rules=Rules(recompute, residual, out_of_support),
+            num_samples=num_samples,
+            abduction=abduction,
+            seed=seed,
+        )
+        return replace(answer, origin=Origin(self.mechanisms, self.seen))
+
+    # ------------------------------------------------------------------ density
+
+    def log_prob(self, x: Any, *, particles: int = 16, seed: seeding.Seed = None) -> LogDensity:
+        """Log density of observed rows in data units, by node.
+
+        Exact for explicit mechanisms; for amortised ones an importance-weighted bound (Burda, Grosse,
+        Salakhutdinov, "Importance Weighted Autoencoders", 2016), flagged in `lower_bounds`.
+
+        Args:
+            x: Observed rows of every node, in data units.
+            particles: Latent draws per row of the bound.
+            seed: What they are drawn with.
+
+        Raises:
+            DensityError: A node has no density.
+        """
+        return self._log_prob(x, {}, particles, seed)
+
+    def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
+        mechanisms, batch = self.require_fitted(), self.read(x)
+        with seeding.seeded(seeding.resolve(seed), self.device):
+            return log_density(self.graph, mechanisms, batch, do, particles)
+
+    # ------------------------------------------------------------------ the Pyro program
+
+    def model(self, n: int = 1) -> dict[str, Tensor]:
+        """The model as a Pyro program of n rows in one plate.
+
+        Sites are the nodes, and the latents of amortised mechanisms ("image.z"). The noise of a flow
+        appears through `TransformReparam`. Nodes that are deterministic given their noise cannot be
+        conditioned on, and say so. To learn under SVI, call `scm.requires_grad_(True)` and register
+        the parameters: `pyro.module("scm", scm)`.
+
+        Args:
+            n: How many rows.
+
+        Example:
+            >>> import pyro
+            >>> model = pyro.condition(scm.model, data={"x": torch.ones(3)})  # doctest: +SKIP
+            >>> pyro.poutine.trace(model).get_trace(3).log_prob_sum()  # doctest: +SKIP
+        """
+        return program.model(self.graph, self.mechanisms, n)
+
+    def guide(self, x: Mapping[str, Tensor]) -> None:
+        """The guide of `model` given observed rows: the amortised posteriors of the latents.
+
+        Args:
+            x: Observed rows of every node, as tensors in data units.
+        """
+        program.guide(self.graph, self.mechanisms, x)
+
+
+@dataclass(frozen=True)
+class ActedSCM:
+    """A model after actions: a cheap view that shares its mechanisms."""
+
+    scm: Questions
+    actions: Do
+
+    def sample(self, n: int, **options: Any) -> Batch:
+        """Draws from the interventional distribution; see `SCM.sample`."""
+        return self.scm.sample(n, self.actions, **options)
+
+    def predict(self, noise: Noise, **options: Any) -> Counterfactual:
+        """Push noise through the acted model; see `SCM.predict`."""
+        return self.scm.predict(noise, self.actions, **options)
+
+    def log_prob(self, x: Any, *, particles: int = 16, seed: seeding.Seed = None) -> LogDensity:
+        """Log density under the actions (truncated factorisation, Pearl 2009, eq. 1.37).
+
+        A node set to a value contributes 0 where the row has that value, and minus infinity where
+        it has not; a node drawn from a distribution contributes that distribution's density.
+        """
+        return self.scm._log_prob(x, self.actions, particles, seed)

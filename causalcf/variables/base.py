@@ -1,0 +1,149 @@
+"""What every variable of a causal model is: a support, a bijector, a unit, and how raw data are read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Transform, constraints
+from torch.distributions.transforms import identity_transform
+
+from causalcf.core.errors import DataError, SupportError
+
+__all__ = ["Variable", "as_array", "as_tensor"]
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Raw values as an array; raises `DataError` if rows differ in length."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"'{name}' is not an array: {error} Give every row the same shape.") from None
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor, without torch's warning for read-only memory, which data frames give."""
+    native = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return torch.from_numpy(native if native.flags.writeable else native.copy())
+
+
+@dataclass(frozen=True)
+class Variable(ABC):
+    """What a node of the graph can be: its kind, shape, support and unit."""
+
+    unit: str = field(default="", kw_only=True)
+
+    discrete: ClassVar[bool] = False
+    """Whether the values are codes (long or bool) rather than numbers."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the class, as written in graph files."""
+        return type(self).__name__
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one value: `()`, `(d,)` or `(c, h, w)`."""
+        return ()
+
+    @property
+    def numel(self) -> int:
+        """How many numbers one value has."""
+        return prod(self.event_shape)
+
+    @property
+    @abstractmethod
+    def support(self) -> str:
+        """The support in words, for error messages."""
+
+    @property
+    def constraint(self) -> constraints.Constraint:
+        """The support as torch knows it."""
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
+    def bijector(self) -> Transform:
+        """Element-wise bijection from the real line onto the support."""
+        return identity_transform
+
+    @property
+    def num_features(self) -> int:
+        """Width of `features`: how many numbers represent the value to a network."""
+        return self.numel
+
+    def features(self, x: Tensor) -> Tensor:
+        """The value as network input, (*batch, num_features), not yet standardised."""
+        return x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
+
+    def outside(self, x: Tensor) -> Tensor:
+        """Which rows lie outside the support, shape (N,), bool."""
+        return torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest value inside the support."""
+        return x
+
+    def read(self, name: str, values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Raw values as a checked tensor of shape (N, *event_shape).
+
+        Args:
+            name: The node, for error messages.
+            values: Tensor, array, series or sequence with rows first.
+            dtype: Floating type for numbers; codes become long, booleans bool.
+            device: Where the tensor goes.
+
+        Raises:
+            DataError: Wrong shape or type, or missing values.
+            SupportError: Values outside the support.
+        """
+        x = self._as_tensor(name, values).to(device)
+        if x.shape[1:] != self.event_shape or x.ndim == 0:
+            expected = ", ".join(["N", *map(str, self.event_shape)])
+            raise DataError(f"'{name}' is {self.article}: expected shape ({expected}), got {tuple(x.shape)}.")
+        x = self._cast(name, x, dtype)
+        self.check(name, x)
+        return x
+
+    def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:
+        """Raise if any row is not finite or lies outside the support."""
+        if x.is_floating_point() and not torch.isfinite(x).all():
+            rows = int((~torch.isfinite(x)).reshape(x.shape[0], -1).any(1).sum())
+            raise DataError(
+                f"'{name}' has NaN or infinite values in {rows} of {x.shape[0]} rows. Drop or impute these rows first."
+            )
+        outside = self.outside(x)
+        if outside.any():
+            worst = x[outside].reshape(int(outside.sum()), -1)[0]
+            shown = worst[(worst - self.project(worst)).abs().argmax()] if worst.numel() > 1 else worst[0]
+            raise SupportError(
+                f"'{name}' must be {self.support}: {int(outside.sum())} of {x.shape[0]} rows are not"
+                f" (for example {shown.item():g}). {remedy}"
+            )
+
+    @property
+    def article(self) -> str:
+        """The kind with its article, as in 'an Image'."""
+        return f"{'an' if self.kind[0] in 'AEIOU' else 'a'} {self.kind}"
+
+    def _as_tensor(self, name: str, values: Any) -> Tensor:
+        if isinstance(values, Tensor):
+            return values
+        array = as_array(name, values)
+        if array.dtype.kind not in "fiub":
+            raise DataError(
+                f"'{name}' is {self.article}: expected numbers, got {array.dtype} values."
+                " Convert them, and drop or impute missing ones first."
+            )
+        return as_tensor(array)
+
+    def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.to(dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields a graph file holds for this variable."""
+        return {"kind": self.kind, **({"unit": self.unit} if self.unit else {})}

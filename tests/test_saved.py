@@ -1,0 +1,66 @@
+"""Files written by the layout before (a model, an explainer, the checkpoint of a killed fit) load and give the same."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from explainers.models import images, linear_classifier, linear_scm
+from safetensors.torch import load_file
+from torch import Tensor
+
+import causalcf as ccf
+
+SAVED = Path(__file__).parent / "saved"
+
+
+def _data(n: int = 200) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    t = torch.rand(n, generator=g, dtype=torch.float32) * 3 + 1
+    c = (torch.rand(n, generator=g, dtype=torch.float32) < 0.5).long()
+    y = 2 * t + c + 0.3 * torch.randn(n, generator=g, dtype=torch.float32)
+    noise = torch.rand(n, 1, 8, 8, generator=g, dtype=torch.float32)
+    return {"t": t, "c": c, "y": y, "image": (noise * 0.3 + t[:, None, None, None] / 8).clamp(0, 1)}
+
+
+def _scm() -> ccf.SCM:
+    variables = {"t": ccf.Positive(unit="px"), "c": ccf.Categorical(["a", "b"]), "y": ccf.Real()}
+    mechanisms = {
+        "image": ccf.mechanisms.VAE(latent=2, widths=(4, 4, 4)),
+        "t": ccf.mechanisms.Flow(),
+        "y": ccf.mechanisms.LinearGaussian(),
+    }
+    edges = [("t", "y"), ("c", "y"), ("t", "image"), ("c", "image")]
+    return ccf.SCM(edges, variables={**variables, "image": ccf.Image(1, 8, 8)}, mechanisms=mechanisms)
+
+
+def test_a_model_gives_the_answers_that_it_gave() -> None:
+    expected = load_file(SAVED / "answer.safetensors")
+    cf = ccf.SCM.load(SAVED / "model.safetensors").counterfactual(_data(5), do={"t": 2.0}, seed=0)
+    assert cf.keys() == expected.keys()
+    for node, value in expected.items():
+        assert torch.allclose(cf[node], value, atol=1e-5), node
+
+
+def test_an_explainer_gives_the_explanations_that_it_gave() -> None:
+    f = linear_classifier()
+    explainer = ccf.explainers.Explainer.load(SAVED / "explainer.safetensors", linear_scm(), classifier=f)
+    x = images(linear_scm(), 12)
+    found = explainer.explain(x[f(x).argmax(1) == 0][:2], target=1, seed=0)
+    expected = load_file(SAVED / "explained.safetensors")["counterfactual"]
+    assert torch.allclose(found.counterfactual, expected, atol=1e-5)
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """The checkpoint of a fit that was killed after six writes."""
+    return Path(shutil.copy(SAVED / "fit.safetensors", tmp_path / "fit.safetensors"))
+
+
+def test_a_killed_fit_goes_on(killed: Path) -> None:
+    torch.set_default_dtype(torch.float32)
+    settings = {"epochs": 3, "seed": 0, "progress": False}
+    resumed = _scm().fit(_data(), checkpoint=killed, resume=True, **settings)
+    whole = _scm().fit(_data(), **settings)
+    for (name, one), (_, other) in zip(resumed.state_dict().items(), whole.state_dict().items(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5), name
