@@ -76,7 +76,7 @@ def known(name: str) -> bool:
         >>> known("morphomnist"), known("adult")
         (True, False)
     """
-    return any(FOLDER.glob(f"{name}.*.safetensors"))
+    return any(path.name.startswith(f"{name}.") for path in FOLDER.glob("*.safetensors"))
 
 
 def pretrained(
@@ -99,9 +99,9 @@ def pretrained(
     """
     folder = FOLDER if folder is None else Path(folder)
     found = []
-    for path in sorted(folder.glob(f"{name}.*.safetensors")):
-        _, *middle, _ = path.name.split(".")
-        if middle[1:] == ([] if which == "judge" else [which]):
+    for path in sorted(folder.glob("*.safetensors")):
+        of, *middle, _ = path.name.split(".")
+        if of == name and len(middle) > 0 and middle[1:] == ([] if which == "judge" else [which]):
             found.append(Predictor.load(path, device=device))
     if not found:
         known = sorted({path.name.split(".")[0] for path in folder.glob("*.safetensors")})
