@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
+from causalcf.cli.folder import draft
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.questions import effect, mediation, necessity, quantiles
@@ -34,6 +35,12 @@ class Command:
 COMMANDS = (
     Command("demo", demo),
     Command("graphs", graphs, "Example: causalcf graphs front-door --out front-door.png --do smoking"),
+    Command(
+        "draft",
+        draft,
+        "Example: causalcf draft faces --edge age:image --edge glasses:image --out faces.json; then: causalcf fit "
+        "faces.json --data faces --mechanism image=VAE --out faces.safetensors",
+    ),
     Command(
         "fit",
         fit,

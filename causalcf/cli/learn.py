@@ -62,7 +62,7 @@ def fit(
     _prepare_training(out, threads)
     scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
     _check_half(scm, half)
-    table = load_data(data, root, "train", scm.variables)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
         table[:rows],
@@ -160,7 +160,7 @@ def finetune(
     _check_half(scm, half)
     given = predictors or data
     folder = given if Path(given).is_dir() else None
-    table = load_data(data, root, "train", scm.variables)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes)
     checkpoint = out.with_suffix(".checkpoint")
     options: dict[str, Any] = {} if slack is None else {"slack": slack}
     scm.finetune(

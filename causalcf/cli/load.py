@@ -5,7 +5,7 @@ As in `causalcf.cli`, torch is imported inside the functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from causalcf.catalogue import DATASETS
+from causalcf.cli.folder import is_folder, load_folder, test_split
 from causalcf.cli.parse import named, parse_residual
 from causalcf.core.errors import DataError
 
@@ -82,18 +83,24 @@ def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Var
 
 
 def load_data(
-    name: str, root: Path | None, split: str, variables: Mapping[str, Variable] = MappingProxyType({})
+    name: str,
+    root: Path | None,
+    split: str,
+    variables: Mapping[str, Variable] = MappingProxyType({}),
+    *,
+    nodes: Collection[str] | None = None,
 ) -> Any:
-    """A data set by its name, or the columns of a CSV file as they are written.
+    """A data set by its name, the columns of a CSV file as they are written, or a folder of pictures with a table.
 
     Args:
-        name: A data set, or the path of a CSV file, which has no splits.
+        name: A data set, or the path of a CSV file, which has no splits, or of a folder.
         root: The folder of the data set.
         split: Its split.
         variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
+        nodes: The model's nodes, which are what is read of a folder; by default those of `variables`, or all columns.
 
     Raises:
-        DataError: There is no such data set, or a root for a CSV file.
+        DataError: There is no such data set, or a root for a file or folder.
     """
     from causalcf import datasets
     from causalcf.data import Batch, read_csv
@@ -102,8 +109,15 @@ def load_data(
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
         return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
+    if is_folder(name):
+        if root is not None:
+            raise DataError(f"--root {root}: {name} is a folder by itself. Leave the option out.")
+        return load_folder(name, split, variables, variables if nodes is None else nodes)
     if name not in DATASETS:
-        raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
+        raise DataError(
+            f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file, or of a folder of"
+            " pictures with metadata.csv."
+        )
     return datasets.load(name, root, split)
 
 
@@ -113,6 +127,9 @@ def load_split(name: str, root: Path | None, split: str | None, variables: Mappi
     Raises:
         DataError: A split of a CSV file is asked for.
     """
+    if is_folder(name):
+        split = test_split(name) if split is None else split
+        return load_data(name, root, split or "", variables), f"{name}:{split}" if split else name
     if not name.endswith(".csv"):
         return load_data(name, root, split or "test", variables), f"{name}:{split or 'test'}"
     if split is not None:

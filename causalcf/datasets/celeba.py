@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from causalcf.core.errors import DataError, MissingFileError
-from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables.image import Image
@@ -80,20 +79,6 @@ class CelebA(Dataset):
             else:
                 values[node] = _attribute(node, attributes)
         super().__init__(values, graph)
-
-    @overload
-    def __getitem__(self, key: str) -> Tensor: ...
-    @overload
-    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
-    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
-        if isinstance(key, str):
-            return _as_floats(super().__getitem__(key))
-        rows = Batch(self._values)[key]
-        return Batch({name: _as_floats(value) for name, value in rows.items()}, rows.index)
-
-
-def _as_floats(value: Tensor) -> Tensor:
-    return value.float() / 255 if value.dtype == torch.uint8 else value
 
 
 def _names_of_split(path: Path, split: str) -> list[str]:
