@@ -174,7 +174,7 @@ def all_scores(
         table,
         wanted,
         predictors=_judges(judges, data, scm),
-        reference=load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
+        reference=_training_rows(scm, data, root) if compared else None,
         latents=latent_space(data, device=scm.device),
         perception=_perception(vgg),
         residuals=[parse_residual(text) for text in residuals or ("1", "0")],
@@ -182,6 +182,13 @@ def all_scores(
         progress=lambda text: typer.echo(text, err=True),
         **options,
     )
+
+
+def _training_rows(scm: StructuralCausalModel, data: str, root: Path | None) -> Any:
+    """The rows of a data set to compare with; none if it has no split of them."""
+    if data.endswith(".csv") or (is_folder(data) and test_split(data) is None):
+        return None
+    return load_data(data, root, "train", scm.variables)
 
 
 def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predictors | None:

@@ -78,8 +78,8 @@ def from_folder(
         DataError: A picture is damaged or does not fit, a row has none, or a column is not there; each is named.
 
     Example:
-        >>> faces = from_folder("faces", size=(64, 64), fit="crop")  # doctest: +SKIP
-        >>> faces[:8]["image"].shape  # doctest: +SKIP
+        >>> portraits = from_folder("portraits", size=(64, 64), fit="crop")  # doctest: +SKIP
+        >>> portraits[:8]["image"].shape  # doctest: +SKIP
         torch.Size([8, 3, 64, 64])
     """
     folder, values = folder_table(root, table, variables or _variables_of(graph), split)
