@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 
@@ -17,7 +17,7 @@ from causalcf.variables import Variable, variable_from_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SCHEMA", "CausalGraph", "graph_names", "load_graph"]
+__all__ = ["SCHEMA", "CausalGraph", "Description", "graph_names", "load_graph"]
 
 SCHEMA = 1
 """Version of the graph file format."""
@@ -25,6 +25,24 @@ SCHEMA = 1
 _INSIDE = Path(__file__).parent / "graphs"
 GRAPHS = _INSIDE if _INSIDE.is_dir() else Path(__file__).parent.parent / "graphs"
 """The graph files: inside the package when installed from a wheel, else the checkout's folder."""
+
+
+class Description(NamedTuple):
+    """A graph in a table: one line a node.
+
+    Args:
+        lines: (node, variable, values it can take, causes, why) of each node, causes before effects.
+    """
+
+    lines: tuple[tuple[str, str, str, str, str], ...]
+
+    def __str__(self) -> str:
+        rows = [("node", "variable", "values", "causes", "why"), *self.lines]
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        return "\n".join("  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class CausalGraph:
@@ -36,6 +54,7 @@ class CausalGraph:
         name: Short name, as in `graphs/<name>.json`.
         title: One line for people.
         reference: Where the hypothesis comes from.
+        inferred: node -> what in the data its variable was told from, for those that were not declared.
 
     Raises:
         GraphError: A cycle, a self-loop, an undirected or multi-edge graph, or a bad node name.
@@ -55,6 +74,7 @@ class CausalGraph:
         name: str = "",
         title: str = "",
         reference: str = "",
+        inferred: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         given: Any = graph if isinstance(graph, nx.Graph) else nx.DiGraph(list(graph))
         variables = dict(variables or {})
@@ -71,6 +91,9 @@ class CausalGraph:
             {node: variables[node] for node in self.nodes if node in variables}
         )
         self.name, self.title, self.reference = name, title, reference
+        self.inferred: Mapping[str, str] = MappingProxyType(
+            {node: why for node, why in inferred.items() if node in self.variables}
+        )
 
     # ------------------------------------------------------------------ relations
 
@@ -128,9 +151,17 @@ class CausalGraph:
         graph.remove_edges_from([edge for edge in self.edges if edge[1] in cut])
         return self._like(graph, self.variables)
 
-    def with_variables(self, variables: Mapping[str, Variable]) -> CausalGraph:
-        """The same graph with more variables declared; new ones replace old ones."""
-        return self._like(self._graph, {**self.variables, **variables})
+    def with_variables(
+        self, variables: Mapping[str, Variable], inferred: Mapping[str, str] = MappingProxyType({})
+    ) -> CausalGraph:
+        """The same graph with more variables declared; new ones replace old ones.
+
+        Args:
+            variables: node -> Variable.
+            inferred: Of those that were told from data, node -> why.
+        """
+        kept = {node: why for node, why in self.inferred.items() if node not in variables}
+        return self._like(self._graph, {**self.variables, **variables}, {**kept, **inferred})
 
     def with_node(self, node: str, variable: Variable, parents: Iterable[str]) -> CausalGraph:
         """The graph with one more node below the given parents.
@@ -145,8 +176,29 @@ class CausalGraph:
         graph.add_edges_from((self.require(parent), node) for parent in parents)
         return self._like(graph, {**self.variables, node: variable})
 
-    def _like(self, graph: nx.DiGraph, variables: Mapping[str, Variable]) -> CausalGraph:
-        return CausalGraph(graph, variables, name=self.name, title=self.title, reference=self.reference)
+    def _like(
+        self, graph: nx.DiGraph, variables: Mapping[str, Variable], inferred: Mapping[str, str] | None = None
+    ) -> CausalGraph:
+        facts = {"name": self.name, "title": self.title, "reference": self.reference}
+        return CausalGraph(graph, variables, **facts, inferred=self.inferred if inferred is None else inferred)
+
+    def describe(self) -> Description:
+        """What each node is taken for, and why: a table that prints.
+
+        Example:
+            >>> from causalcf.variables import Real
+            >>> print(CausalGraph([("age", "smoker")], {"age": Real(unit="years")}).describe())
+            node    variable  values                causes  why
+            age     Real      a real number, years          declared
+            smoker  ?                               age     told from the data by fit
+        """
+        lines = []
+        for node in self.nodes:
+            variable = self.variables.get(node)
+            why = "told from the data by fit" if variable is None else self.inferred.get(node, "declared")
+            kind, values = ("?", "") if variable is None else (variable.kind, variable.words)
+            lines.append((node, kind, values, ", ".join(self.parents(node)), why))
+        return Description(tuple(lines))
 
     # ------------------------------------------------------------------ files and pictures
 
@@ -155,7 +207,13 @@ class CausalGraph:
         return {
             "directed": True,
             "multigraph": False,
-            "graph": {"schema": SCHEMA, "name": self.name, "title": self.title, "reference": self.reference},
+            "graph": {
+                "schema": SCHEMA,
+                "name": self.name,
+                "title": self.title,
+                "reference": self.reference,
+                **({"inferred": dict(self.inferred)} if self.inferred else {}),
+            },
             "nodes": [
                 {"id": node, **(self.variables[node].to_json() if node in self.variables else {})}
                 for node in self.nodes
@@ -182,7 +240,11 @@ class CausalGraph:
         graph.add_nodes_from(nodes)
         graph.add_edges_from((edge["source"], edge["target"]) for edge in document["edges"])
         variables = {node: variable_from_json(node, fields) for node, fields in nodes.items() if fields}
-        return cls(graph, variables, **{key: header.get(key, "") for key in ("name", "title", "reference")})
+        told = header.get("inferred", {})
+        if not isinstance(told, Mapping) or not all(isinstance(why, str) for why in told.values()):
+            raise GraphError(f'"inferred" in the header must be an object of texts, got {told!r:.80}.')
+        facts = {key: header.get(key, "") for key in ("name", "title", "reference")}
+        return cls(graph, variables, **facts, inferred=told)
 
     def draw(
         self,
@@ -213,7 +275,8 @@ class CausalGraph:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: what the graph was made from."""
-        facts = {"name": self.name, "title": self.title, "reference": self.reference}
+        facts: dict[str, Any] = {"name": self.name, "title": self.title, "reference": self.reference}
+        facts["inferred"] = dict(self.inferred)
         return partial(CausalGraph, **facts), (nx.DiGraph(self._graph), dict(self.variables))
 
     def __hash__(self) -> int:

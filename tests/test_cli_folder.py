@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+import causalcf as ccf
 from causalcf import cli
 from causalcf.graph import load_graph
 
@@ -44,6 +45,12 @@ def folder(tmp_path):
     return root
 
 
+SHADE = """,
+   "kind": "Categorical",
+   "categories": [
+    "dark",
+    "light"
+   ]"""
 EDGES = ("--edge", "width:image", "--edge", "shade:image")
 VAE = ("--mechanism", "image=VAE(latent=2, widths=(8, 8, 8))", "--epochs", 2, "--quiet")
 
@@ -52,7 +59,8 @@ def test_from_a_folder_to_a_counterfactual_picture(run, folder, tmp_path):
     graph, model, out = tmp_path / "bars.json", tmp_path / "bars.safetensors", tmp_path / "out"
     code, said, error = run("draft", folder, *EDGES, "--out", graph)
     assert code == 0, error
-    assert "text, 2 different: dark, light" in said
+    assert "Categorical" in said
+    assert load_graph(graph).variables["shade"].categories == ("dark", "light")
     assert "grey, 16 x 16 px" in said
     assert f"causalcf fit {graph} --data {folder} --mechanism image=VAE" in said
     assert load_graph(graph).variables["image"].event_shape == (1, 16, 16)
@@ -63,6 +71,11 @@ def test_from_a_folder_to_a_counterfactual_picture(run, folder, tmp_path):
     assert code == 0, error
     shown = np.asarray(Pillow.open(out / "counterfactual.png").convert("L"))
     assert shown.std() > 10
+    graph.write_text(graph.read_text().replace(SHADE, ""))
+    code, said, error = run("fit", graph, "--data", folder, *VAE, "--out", model)
+    assert code == 0, error
+    assert "shade" in said, "what the graph does not declare is told from the names, not from their codes"
+    assert ccf.SCM.load(model).variables["shade"] == ccf.Categorical(["dark", "light"])
     code, said, error = run("evaluate", model, "--data", folder, "--metric", "composition", "--n", 10)
     assert code == 0, error
     assert "composition" in said
@@ -104,11 +117,10 @@ def test_a_draft_says_what_it_guessed(run, folder, tmp_path):
         "width": "Real",
         "shade": "Categorical",
         "seen": "Boolean",
-        "name": "Categorical",
         "image": "Image",
     }
     assert "only 0 and 1" in said
-    assert "60 different: bar 0, bar 1" in said
+    assert "Left out: 'name' is text with another value in each of 60 rows" in error
     assert "No edges yet" in said
     code, said, error = run("draft", folder / "metadata.csv", "--edge", "seen:width", "--out", tmp_path / "table.json")
     assert code == 0, error

@@ -27,8 +27,8 @@ FLOORS = (
     ("The command line.", {"cli"}),
 )
 FLOOR = {room: floor for floor, (_, rooms) in enumerate(FLOORS) for room in rooms}
-FACES = {"__init__", "__main__", "errors"}
-"""Files at the top that only hand on names: of the package, of the command line, of `causalcf.core.errors`."""
+FACES = {"__init__", "__main__", "errors", "arguments"}
+"""Files at the top that only hand on names: of the package, of the command line, of `core.errors` and `cli.parse`."""
 HEAVY = ("matplotlib", "lightning", "lightning_fabric", "torchmetrics", "typer", "rich", "skimage", "sklearn", "pandas")
 LONGEST = 450
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from causalcf.cli.load import acted_values, load_classifier, load_data, load_model, load_split, truth_of
-from causalcf.cli.options import DataName, Device, Out, Quiet, Root, Seed, Split
+from causalcf.cli.load import acted_values, load_classifier, load_data, load_model, load_split, of_sheet, truth_of
+from causalcf.cli.options import DataName, Device, Encoding, Key, Missing, Out, Quiet, Root, Seed, Split
 from causalcf.cli.parse import parse_do, parse_explainer, parse_residual, parse_target, slice_rows
 from causalcf.core.errors import DataError
 
@@ -135,6 +135,9 @@ def counterfactual(
     abduction: Annotated[str, typer.Option(help="mean or sample of amortised posteriors.")] = "mean",
     clip: Annotated[bool, typer.Option(help="Clip generated actions to the support instead of refusing.")] = False,
     truth: Annotated[bool, typer.Option(help="Show the true counterfactual too, where the data set knows it.")] = False,
+    encoding: Encoding = None,
+    missing: Missing = None,
+    key: Key = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -142,7 +145,8 @@ def counterfactual(
     from causalcf.report import print_counterfactual, write_counterfactual
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables)
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
+    table, source = load_split(data, root, split, scm.variables, **sheet)
     x = slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
     cf = scm.counterfactual(
@@ -188,6 +192,9 @@ def explain(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Keep and show every step.")] = False,
     out: Out = Path("explanation"),
+    encoding: Encoding = None,
+    missing: Missing = None,
+    key: Key = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -212,10 +219,11 @@ def explain(
     asked, variable = load_classifier(classifier, data, device)
     explainer = parse_explainer(method, scm, node=node or "image", classifier=asked, variable=variable)
     wanted = parse_target(target, variable)
-    table, source = load_split(data, root, split, scm.variables)
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
+    table, source = load_split(data, root, split, scm.variables, **sheet)
     x = slice_rows(table, rows)
     if not explainer.fitted:
-        explainer.fit(load_data(data, root, "train", scm.variables)[:train_rows], seed=seed)
+        explainer.fit(load_data(data, root, "train", scm.variables, **sheet)[:train_rows], seed=seed)
     if save is not None:
         explainer.save(save)
     away = torch.nonzero(explainer.predict(x) != wanted)[:, 0].cpu()

@@ -125,32 +125,27 @@ def _guesses(data: str, wanted: list[str], size: int | None, grey: bool | None) 
     unknown = [node for node in nodes if node not in there]
     if unknown:
         raise DataError(f"--edge: {data} has no column {unknown[0]!r}. It has {there}.")
-    guesses = {node: _guess(node, columns[node]) for node in nodes if node in columns}
-    if folder and "image" in nodes:
-        guesses["image"] = _guess_image(files, size, grey)
-    return {node: guesses[node] for node in nodes}
+    guesses: dict[str, tuple[Variable, str]] = {}
+    for node in nodes:
+        try:
+            image = folder and node == "image"
+            guesses[node] = _guess_image(files, size, grey) if image else _guess(node, columns[node])
+        except DataError as error:
+            if node in wanted or node == "image":
+                raise
+            typer.echo(f"Left out: {error}", err=True)
+    return guesses
 
 
 def _guess(node: str, values: Any) -> tuple[Variable, str]:
     """A column's variable: as a model would tell it, but 0 and 1 are false and true."""
-    import numpy as np
+    from causalcf.data import infer
+    from causalcf.variables.codes import Boolean
 
-    from causalcf.data import infer_variables
-    from causalcf.variables.codes import Boolean, Categorical
-
-    variable = infer_variables({node: values}, [node])[node]
-    if isinstance(variable, Categorical):
-        return (
-            variable,
-            f"text, {variable.k} different: {', '.join(variable.categories[:8])}{' ...' * (variable.k > 8)}",
-        )
-    if isinstance(variable, Boolean):
-        return variable, "true or false"
-    if {float(value) for value in values} == {0.0, 1.0}:
+    found = infer({node: values}, [node])[node]
+    if not found.variable.discrete and {float(value) for value in values} == {0.0, 1.0}:
         return Boolean(), "only 0 and 1"
-    missing = sum(value != value for value in values.tolist())  # NaN is not itself
-    lacking = f"; {missing} rows have none: drop or impute them" if missing else ""
-    return variable, f"numbers, {np.nanmin(values):g} to {np.nanmax(values):g}{lacking}"
+    return found.variable, f"{found.why}. {found.doubt}" if found.doubt else found.why
 
 
 def _guess_image(files: list[Path], size: int | None, grey: bool | None) -> tuple[Variable, str]:

@@ -9,13 +9,16 @@ import typer
 
 from causalcf.catalogue import DATASETS
 from causalcf.cli.folder import is_folder
-from causalcf.cli.load import load_data, load_model
+from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
     DataName,
     Device,
+    Encoding,
     Epochs,
     FirstRows,
     Half,
+    Key,
+    Missing,
     Precision,
     Quiet,
     Resume,
@@ -55,15 +58,26 @@ def fit(
     threads: Threads = None,
     resume: Resume = False,
     half: Half = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
+    key: Key = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a causal model to data and write it to a file, with its training curves beside it."""
+    from causalcf.datasets import Dataset
+    from causalcf.scm.learning import declare
     from causalcf.scm.model import StructuralCausalModel
 
     _prepare_training(out, threads)
-    scm = StructuralCausalModel(graph, mechanisms=parse_mechanisms(mechanism or []))
+    mechanisms = parse_mechanisms(mechanism or [])
+    scm = StructuralCausalModel(graph, mechanisms=mechanisms)
     _check_half(scm, half)
-    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes)
+    sheet = of_sheet(encoding=encoding, missing=missing, key=key)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, **sheet)
+    if len(scm.variables) < len(scm.graph.nodes):
+        declared = declare(scm.graph, table if isinstance(table, Dataset) else table[:rows])
+        typer.echo(declared.describe())
+        scm = StructuralCausalModel(declared, mechanisms=mechanisms)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
         table[:rows],
@@ -218,7 +232,7 @@ def train_predictors(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if data.endswith(".csv"):
+    if is_sheet(data):
         raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
     train, test = _train_and_test(data, root, graph)
     for predictor in predictors.planned(data, train.graph, target):

@@ -14,11 +14,14 @@ __all__ = [
     "Again",
     "DataName",
     "Device",
+    "Encoding",
     "Epochs",
     "FirstRows",
     "Half",
     "Judges",
+    "Key",
     "Latents",
+    "Missing",
     "Models",
     "Out",
     "OwnFiles",
@@ -48,6 +51,26 @@ DataName = Annotated[
     typer.Option(
         help=f"A data set ({', '.join(DATASETS)}), or the path of a CSV file, or of a folder of pictures with"
         " metadata.csv."
+    ),
+]
+
+
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a CSV file, such as cp1252 (Windows); by default UTF-8 or as it says.")
+]
+
+
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(help="What a CSV file writes where there is no value, such as -9999; again for more."),
+]
+
+
+Key = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column of a CSV file that names its rows and is carried to every output; by default one that is no node"
+        " and has another value in every row."
     ),
 ]
 

@@ -6,6 +6,7 @@ All derive from `CausalCFError`, and from the built-in error a caller would expe
 
 __all__ = [
     "CausalCFError",
+    "CausalCFWarning",
     "CheckpointError",
     "DataError",
     "DensityError",
@@ -15,6 +16,7 @@ __all__ = [
     "MechanismError",
     "MissingFileError",
     "NotFittedError",
+    "SeedError",
     "SupportError",
     "TrainingError",
     "UnknownNodeError",
@@ -23,6 +25,10 @@ __all__ = [
 
 class CausalCFError(Exception):
     """Base of all errors raised by causalcf."""
+
+
+class CausalCFWarning(UserWarning):
+    """What was done is allowed, and may not be what was meant: it names the column and the line that settles it."""
 
 
 class GraphError(CausalCFError, ValueError):
@@ -38,6 +44,10 @@ class UnknownNodeError(CausalCFError, KeyError):
 
 class DataError(CausalCFError, ValueError):
     """Data of the wrong shape, length or type, or with missing values."""
+
+
+class SeedError(CausalCFError, TypeError):
+    """A seed that is no whole number."""
 
 
 class SupportError(DataError):

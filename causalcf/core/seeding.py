@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
+
+from causalcf.core.errors import SeedError
 
 __all__ = ["Seed", "derive", "resolve", "seeded"]
 
@@ -15,12 +18,17 @@ Seed = int | torch.Generator | None
 def resolve(seed: Seed) -> int:
     """A definite seed: the number itself, or one drawn from the generator or from torch's global state.
 
+    Raises:
+        SeedError: It is neither a whole number, NumPy's included, nor a generator.
+
     Example:
         >>> resolve(7)
         7
     """
-    if isinstance(seed, int):
-        return seed
+    if isinstance(seed, Integral) and not isinstance(seed, bool):
+        return int(seed)
+    if seed is not None and not isinstance(seed, torch.Generator):
+        raise SeedError(f"seed must be a whole number, a torch.Generator or None, got {type(seed).__name__} {seed!r}.")
     return int(torch.randint(2**31 - 1, (), generator=seed))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalcf.core.errors import DataError, MissingFileError
+from causalcf.core.errors import CausalCFWarning, DataError, MissingFileError
 from causalcf.data import columns, infer_variables, read, read_csv
 from causalcf.datasets.base import Dataset
 from causalcf.datasets.pictures import CHANNELS, Fit, as_pixels
@@ -64,7 +65,8 @@ def from_folder(
         graph: The causal graph: which columns are read. Without one all columns are, and the data set's own graph has
             no edges: name your hypothesis when you build the model.
         variables: column -> variable, where the graph declares none. What is declared nowhere is told from the values:
-            text is a Categorical, true/false a Boolean, numbers are Real.
+            text is a Categorical, true/false a Boolean, numbers are Real. Without a graph, a column that suggests no
+            variable, such as one of names, is left out with a warning.
         split: The rows whose column `split` says so, or the folder `root/<split>` with a table of its own; by default
             all rows of `root`'s table.
         mode: "RGB", or "L" for grey; by default that of the graph's image, or "RGB".
@@ -249,6 +251,7 @@ class _Plan:
     variables: Mapping[str, Variable]
     names: list[str]
     fit: Fit
+    asked: bool  # whether somebody gave the graph; without one, columns that are no variable are left out
 
     @classmethod
     def of(
@@ -270,6 +273,7 @@ class _Plan:
         given = load_graph(graph) if isinstance(graph, str | Path) else graph
         if given is None and "image" in names:
             raise DataError("A column is called 'image', as the node of the pictures is. Rename or drop it.")
+        asked = given is not None
         given = _without_edges([*names, "image"]) if given is None else given
         declared = {**given.variables, **(variables or {})}
         node = _image_node(given, declared)
@@ -278,7 +282,7 @@ class _Plan:
         strange = [name for name in variables or {} if name not in given]
         if strange:
             raise DataError(f"variables= declares {strange}, which are not among {list(given.nodes)}.")
-        return cls(given, node, _image(node, declared.get(node), size, mode), declared, others, fit)
+        return cls(given, node, _image(node, declared.get(node), size, mode), declared, others, fit, asked)
 
     def pixels(self, picture: Any, name: str) -> np.ndarray:
         """One picture as bytes of the image's shape."""
@@ -287,11 +291,20 @@ class _Plan:
 
     def gather(self, values: Mapping[str, Any], pixels: Tensor) -> Pictures:
         """The data set of a table's columns and all its pictures."""
-        told = infer_variables(values, [name for name in self.names if name not in self.variables])
-        variables = {name: (told | dict(self.variables))[name] for name in self.names}
-        attributes = read({name: values[name] for name in self.names}, variables)
+        told: dict[str, Variable] = {}
+        for name in [name for name in self.names if name not in self.variables]:
+            try:
+                told |= infer_variables(values, [name])
+            except DataError as error:
+                if self.asked:
+                    raise
+                warnings.warn(f"Left out: {error}", CausalCFWarning, stacklevel=3)
+        variables = {**told, **self.variables}
+        names = [name for name in self.names if name in variables]
+        attributes = read({name: values[name] for name in names}, {name: variables[name] for name in names})
         rows = {**attributes, self.node: pixels}
-        graph = self.graph.with_variables({**variables, self.node: self.variable})
+        graph = self.graph if self.asked else _without_edges([*names, self.node])
+        graph = graph.with_variables({**variables, self.node: self.variable})
         return Pictures({name: rows[name] for name in graph.nodes}, graph)
 
 

@@ -32,6 +32,7 @@ from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.datasets.mnist import to_unit
 from causalcf.datasets.morphology import MAX_THICKNESS, Mode, render
+from causalcf.variables.raw import read_raw
 from causalcf.variables.scalar import Interval, Positive
 
 __all__ = ["GlyphSCM", "intensity_from_noise", "noise_from_intensity", "sample_attributes", "worker_pool"]
@@ -162,10 +163,10 @@ def _action(name: str, value: float | Tensor, rows: int) -> Floats:
             f"No true counterfactual is known for do({name}): the drawing of another {name} is not determined"
             f" by this one. The truth is known for {list(_SUPPORTS)}."
         )
-    try:
-        given = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
-    except (TypeError, ValueError):
-        raise InterventionError(f"do({name}) takes a number or one number per row, got {value!r}.") from None
+    raw = read_raw(f"do({name})", value)
+    if raw.kind != "numbers":
+        raise InterventionError(f"do({name}) takes a number or one number per row, got {value!r}.")
+    given = raw.numbers(name, "an action").detach().to("cpu", torch.float64)
     if given.ndim > 1 or (given.ndim == 1 and len(given) != rows):
         raise DataError(f"do({name}) takes a number or one per row, shape ({rows},), got {tuple(given.shape)}.")
     values = given.expand(rows)

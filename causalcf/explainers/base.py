@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -21,6 +21,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.core.provenance import provenance
+from causalcf.core.settings import plain
 from causalcf.data import Batch
 from causalcf.explainers import saved
 from causalcf.explainers.classifier import Explained
@@ -89,6 +90,8 @@ class Explainer(ABC):
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            setattr(self, setting.name, plain(getattr(self, setting.name)))
         require_types(self)
         self.scm.graph.require(self.node)
         if self.acts_on == "latents" and not self.sites:

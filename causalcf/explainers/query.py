@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import ExplanationError
-from causalcf.data import Batch
+from causalcf.data import Batch, align
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.protocol import Explaining
 from causalcf.mechanisms import Mechanism
 from causalcf.scm.abduction import Noise
-from causalcf.variables import as_array
 from causalcf.variables.codes import Categorical
+from causalcf.variables.raw import as_tensor, read_raw
 
 __all__ = ["Outputs", "Query", "make_query", "parted", "read_target"]
 
@@ -215,11 +215,12 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         raise ExplanationError("The classifier's variable is not known before it was asked: call check(node, x) first.")
     if target is None:
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
-    if not isinstance(target, Tensor):
-        array = as_array("target", target)
-        target = array if isinstance(variable, Categorical) and array.dtype.kind in "US" else torch.as_tensor(array)
-    single = target.ndim == 0
-    wanted = variable.read("target", target.reshape(-1) if single else target, members.dtype, device)
+    raw = read_raw("target", target)
+    single = raw.shape == ()
+    raw = replace(raw, values=raw.values.reshape(-1)) if single else raw
+    # A number is a class's code, even where the class's name is another number.
+    codes = raw.kind == "numbers" and not isinstance(raw.values, Tensor)
+    wanted = variable.read("target", as_tensor(raw.array) if codes else raw, members.dtype, device)
     if not single and len(wanted) != rows:
         raise ExplanationError(f"There are {len(wanted)} targets for {rows} rows. Give one, or one per row.")
     wanted = wanted.expand(rows) if single else wanted
@@ -263,7 +264,7 @@ def make_query(explainer: Explaining, noise: Noise, factual: Batch, target: Any)
     members = explained.check(explainer.node, classified, explainer.batch_size)
     if explainer.gradients:
         explained.check_gradient(classified)
-    wanted, side = read_target(explained, target, members)
+    wanted, side = read_target(explained, align("target", target, factual.labels), members)
     if latent:
         _warn_of_meaning(explainer, factual, members)
     return Query(

@@ -7,6 +7,7 @@ To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the c
 from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism
 from causalcf.mechanisms.categorical import Boolean, Categorical
+from causalcf.mechanisms.count import Count
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.diffusion import Diffusion
 from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
@@ -15,6 +16,7 @@ from causalcf.mechanisms.generator import Generator
 from causalcf.mechanisms.hvae import HVAE
 from causalcf.mechanisms.learning import Recipe, Stage, Trainable, Turn
 from causalcf.mechanisms.mixture import MixtureAE
+from causalcf.mechanisms.ordinal import Ordinal
 from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
 
@@ -27,6 +29,7 @@ __all__ = [
     "Boolean",
     "Categorical",
     "Classifier",
+    "Count",
     "Deterministic",
     "Diffusion",
     "Flow",
@@ -34,6 +37,7 @@ __all__ = [
     "LinearGaussian",
     "Mechanism",
     "MixtureAE",
+    "Ordinal",
     "Recipe",
     "Stage",
     "Trainable",
@@ -47,6 +51,8 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "AdditiveNoise": AdditiveNoise,
     "Categorical": Categorical,
     "Boolean": Boolean,
+    "Ordinal": Ordinal,
+    "Count": Count,
     "Deterministic": Deterministic,
     "Classifier": Classifier,
     "VAE": VAE,
@@ -65,6 +71,8 @@ _DEFAULTS: dict[str, type[Mechanism]] = {
     "Vector": Flow,
     "Categorical": Categorical,
     "Boolean": Boolean,
+    "Ordinal": Ordinal,
+    "Count": Count,
 }
 
 

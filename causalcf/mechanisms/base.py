@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from causalcf.core.errors import DensityError, MechanismError
 from causalcf.core.nn import column
-from causalcf.core.settings import Range, require_settings
+from causalcf.core.settings import Range, plain, require_settings
 from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
 from causalcf.variables import Variable
 
@@ -66,6 +67,9 @@ class Mechanism(Trainable, ABC):
         return mechanism
 
     def __post_init__(self) -> None:
+        for name, value in self.config.items():
+            if isinstance(value, np.generic | tuple | list):
+                setattr(self, name, plain(value))
         self.node: str = ""
         self.parents: Mapping[str, Variable] = {}
         self.fitted: bool = False

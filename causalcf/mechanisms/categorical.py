@@ -25,7 +25,7 @@ from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.mechanisms.parents import ParentEncoder
 
-__all__ = ["Boolean", "Categorical"]
+__all__ = ["MARGIN", "Boolean", "Categorical", "DiscreteMechanism", "open_uniform"]
 
 MARGIN = 1e-4
 """Abducted noise keeps the observed value ahead of the threshold by at least this much, and by a
@@ -199,12 +199,12 @@ class Boolean(DiscreteMechanism):
         return BooleanDistribution(logits=self.logits(pa))
 
     def prior_noise(self, n: int) -> Tensor:
-        return torch.logit(_open_uniform(torch.empty(n, device=self.device, dtype=self.dtype)))
+        return torch.logit(open_uniform(torch.empty(n, device=self.device, dtype=self.dtype)))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
         sign = torch.where(x, 1.0, -1.0).to(logits.dtype)
         # Seen from the observed side: P(side) w is uniform below P(side); invert the logistic.
-        tail = logsigmoid(sign * logits) + _open_uniform(torch.empty_like(logits)).log()
+        tail = logsigmoid(sign * logits) + open_uniform(torch.empty_like(logits)).log()
         beyond = torch.log(-torch.expm1(tail)) - tail
         return sign * torch.maximum(beyond, _margin(logits) - sign * logits)
 
@@ -229,7 +229,7 @@ def _margin(logits: Tensor) -> Tensor:
     return MARGIN * (1 + 0.1 * logits.abs())
 
 
-def _open_uniform(empty: Tensor) -> Tensor:
+def open_uniform(empty: Tensor) -> Tensor:
     """Uniform draws in the open interval (0, 1), in place."""
     tiny = torch.finfo(empty.dtype).tiny
     return empty.uniform_().clamp_(tiny, 1 - torch.finfo(empty.dtype).eps)
@@ -237,4 +237,4 @@ def _open_uniform(empty: Tensor) -> Tensor:
 
 def _gumbel(empty: Tensor) -> Tensor:
     """Standard Gumbel draws, in place."""
-    return -torch.log(-torch.log(_open_uniform(empty)))
+    return -torch.log(-torch.log(open_uniform(empty)))

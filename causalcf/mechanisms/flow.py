@@ -33,6 +33,7 @@ from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.mechanisms.spline import AffineSpline
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.count import Count
 from causalcf.variables.image import Image
 from causalcf.variables.scalar import Interval, Real
 
@@ -151,7 +152,7 @@ class InvertibleMechanism(Mechanism):
     kind: ClassVar[Kind] = "invertible"
 
     def validate(self) -> None:
-        if isinstance(self.variable, Boolean | Categorical | Image):
+        if isinstance(self.variable, Boolean | Categorical | Count | Image):
             raise self.reject("a Real, Positive, Interval or Vector")
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from causalcf.core.errors import TrainingError
-from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
+from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, plain, require_settings
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 
@@ -56,6 +56,8 @@ class Recipe:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
         whole = {"batch_size": COUNT, "accumulate": COUNT, "patience": COUNT}
         whole |= dict.fromkeys(("epochs", "min_steps", "warmup"), NATURAL)
         share = Range(0, 1, below=True)

@@ -22,6 +22,7 @@ from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
 from causalcf.variables import Variable, variable_from_json
 from causalcf.variables.image import Image
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
@@ -312,7 +313,7 @@ class Predictor(Trainable):
 
     def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
-        rows = Batch({name: torch.as_tensor(data[name]) for name in self.parents})
+        rows = Batch({name: read_raw(name, data[name]).numbers(name, "a column") for name in self.parents})
 
         def answer(part: Batch) -> Tensor:
             given = {name: part[name].to(self.device) for name in self.given}
@@ -329,7 +330,7 @@ class Predictor(Trainable):
             data: Rows with the image, the target and the given nodes.
             name: What the rows are, for the record.
         """
-        data = {name: torch.as_tensor(data[name]) for name in (self.target, *self.parents)}
+        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
         read, true = self.read(data), data[self.target]
         if not self.classes:
             error = (read - true).double()

@@ -98,7 +98,7 @@ def abduct(
             pa = {parent: x[parent] for parent in graph.parents(node)}
             for suffix, u in mechanism.abduct(x[node], pa, sample=sample).items():
                 noise[site(node, suffix)] = u
-    factual = Batch({node: x[node] for node in graph.nodes}, x.index)
+    factual = x.like({node: x[node] for node in graph.nodes})
     drawn = [node for node in graph.nodes if sample and mechanisms[node].is_random(sample=True)]
     return Noise(
         noise,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.settings import COUNT
 from causalcf.data import Batch, to_frame
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
@@ -115,6 +116,11 @@ class Counterfactual(Mapping[str, Tensor]):
         return torch.arange(self.rows) if self.factual is None else self.factual.index
 
     @property
+    def labels(self) -> Any:
+        """The same as the data frame had them, with names and levels; None for rows that came without labels."""
+        return None if self.factual is None else self.factual.labels
+
+    @property
     def abduction(self) -> str:
         """How amortised latents were abducted: "mean", "sample", or "prior"."""
         return self.flat_noise.abduction
@@ -186,7 +192,7 @@ class Counterfactual(Mapping[str, Tensor]):
             return _concatenate({i: self.world(i).to_frame() for i in range(len(self.worlds))}, "world")
         if self.num_samples is not None:
             return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
-        return to_frame(self, self.graph.variables, self.index)
+        return to_frame(self, self.graph.variables, self.index, self.labels)
 
     def plot(self, rows: int = 6, **options: Any) -> Figure:
         """Factual, counterfactual and signed difference, one row per unit, a column per world.
@@ -234,6 +240,7 @@ def counterfactual(
     random = is_random(mechanisms, sample=sample) or worlds.random
     if num_samples is not None:
         _check_samples(num_samples, random=random)
+        num_samples = int(num_samples)
         x = x[torch.arange(x.rows).repeat(num_samples)]
     seed = seeding.resolve(seed) if random else None
     noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
@@ -255,9 +262,11 @@ def predict_worlds(
     Worlds run one after the other, so memory grows with what they give back and no faster.
     """
     rules.check(graph, mechanisms)
-    answers = []
+    answers, samples = [], num_samples or 1
+    labels = None if noise.factual is None else noise.factual.labels
+    units = None if labels is None else labels[: noise.rows // samples]
     for do in worlds.each:
-        actions = read_actions(graph, mechanisms, do, noise.rows, samples=num_samples or 1, seed=seed)
+        actions = read_actions(graph, mechanisms, do, noise.rows, samples=samples, seed=seed, labels=units)
         answers.append(predict(graph, mechanisms, noise, actions, rules))
     return Counterfactual(
         graph,
@@ -273,8 +282,10 @@ def predict_worlds(
 
 
 def _check_samples(num_samples: int, *, random: bool) -> None:
-    if num_samples < 1:
-        raise InterventionError(f"num_samples must be at least 1, got {num_samples}.")
+    if num_samples not in COUNT:
+        raise InterventionError(
+            f"num_samples must be at least 1, got {num_samples!r}: it is how many draws, a whole number."
+        )
     if not random:
         raise InterventionError(
             "num_samples was given, but nothing in this query is random: every sample would be the same."

@@ -66,7 +66,7 @@ def log_density(
         InterventionError: An action on a latent site, which leaves no density in closed form.
         DensityError: A node has no density.
     """
-    actions = read_actions(graph, mechanisms, do, x.rows)
+    actions = read_actions(graph, mechanisms, do, x.rows, labels=x.labels)
     latent = [target for target in actions if target not in graph]
     if latent:
         raise InterventionError(f"log_prob cannot act on the latent sites {latent}. Act on the nodes themselves.")

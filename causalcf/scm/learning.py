@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
+from numbers import Real
 from typing import Any
 
 import torch
 
 from causalcf import training
 from causalcf.core import seeding
-from causalcf.core.errors import DataError
-from causalcf.data import Batch, infer_variables
+from causalcf.core.errors import CausalCFWarning, DataError
+from causalcf.data import Batch, columns, infer
+from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Stage
 from causalcf.scm.rows import read_rows
@@ -19,18 +22,35 @@ __all__ = ["choose", "declare", "initialise", "plan_stages", "read_split"]
 
 
 def declare(graph: CausalGraph, data: Any) -> CausalGraph:
-    """The graph with the variables that were not declared told from the data.
+    """The graph with the variables that were not declared told from the data; `graph.describe()` says what they are.
 
     Raises:
-        DataError: The data lack a node.
+        DataError: The data lack a node, or a column suggests no variable.
+
+    Warns:
+        CausalCFWarning: A column may be something else than it is taken for, or a mark for "missing" hides in it.
     """
+    # A data set knows its variables; its codes of categories could be told from no numbers.
+    known = getattr(data, "variables", {})
+    given = {node: known[node] for node in graph.nodes if node in known and node not in graph.variables}
+    graph = graph.with_variables(given, dict.fromkeys(given, "as the data set says"))
     undeclared = [node for node in graph.nodes if node not in graph.variables]
-    if not undeclared:
-        return graph
-    graph = graph.with_variables(infer_variables(data, undeclared))
-    missing = [node for node in undeclared if node not in graph.variables]
-    if missing:
-        raise DataError(f"The data lack {missing}. The graph's nodes are {list(graph.nodes)}.")
+    table = columns(data)[0]
+    if undeclared:
+        missing = [node for node in undeclared if node not in table]
+        if missing:
+            raise DataError(
+                f"The data lack {missing}. The graph's nodes are {list(graph.nodes)}; the data have {list(table)}."
+            )
+        found = infer(table, undeclared)
+        for inferred in found.values():
+            if inferred.doubt:
+                warnings.warn(inferred.doubt, CausalCFWarning, stacklevel=3)
+        graph = graph.with_variables(
+            {node: inferred.variable for node, inferred in found.items()},
+            {node: inferred.why for node, inferred in found.items()},
+        )
+    warn_of(table, graph.variables)
     return graph
 
 
@@ -78,8 +98,8 @@ def read_split(
 ) -> tuple[Batch, Batch]:
     """Training and validation rows: a share of the data, or other data."""
     train = read_rows(graph, mechanisms, data, dtype, device)
-    if isinstance(validation, float | int):
-        return training.split(train, validation, seed)
+    if isinstance(validation, Real):
+        return training.split(train, float(validation), seed)
     return train, read_rows(graph, mechanisms, validation, dtype, device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, NotFittedError
+from causalcf.core.settings import COUNT
 from causalcf.data import Batch
 from causalcf.do import Do
 from causalcf.graph import CausalGraph
@@ -23,7 +24,7 @@ from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.residual import Residual
-from causalcf.scm.rows import fill_noiseless, read_rows
+from causalcf.scm.rows import fill_noiseless, read_rows, unneeded
 from causalcf.scm.rules import Abduction, OutOfSupport, Recompute, Rules, is_sampled
 from causalcf.variables import Variable
 
@@ -78,17 +79,18 @@ class Questions(nn.Module):
             )
         return mechanisms
 
-    def read(self, x: Any) -> Batch:
+    def read(self, x: Any, *, gaps: Collection[str] = ()) -> Batch:
         """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
 
         Args:
             x: Mapping of arrays or tensors, data set or data frame, in data units.
+            gaps: Nodes of numbers that may have no value in some rows; these are NaN.
 
         Raises:
             DataError: A node is missing, a value is not of its kind, or there are no rows.
         """
         mechanisms = self.require_fitted()
-        rows = read_rows(self.graph, mechanisms, x, self.dtype, self.device)
+        rows = read_rows(self.graph, mechanisms, x, self.dtype, self.device, gaps)
         return fill_noiseless(self.graph, mechanisms, rows)
 
     # ------------------------------------------------------------------ association and intervention
@@ -113,10 +115,10 @@ class Questions(nn.Module):
         """
         mechanisms = self.require_fitted()
         rules = Rules(residual=residual, out_of_support=out_of_support)
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}.")
+        if n not in COUNT:
+            raise DataError(f"n must be at least 1, got {n!r}: it is how many rows, a whole number.")
         seed = seeding.resolve(seed)
-        noise = sample_noise(self.graph, mechanisms, n, seed=seed)
+        noise = sample_noise(self.graph, mechanisms, int(n), seed=seed)
         drawn = predict_worlds(self.graph, mechanisms, noise, read_worlds(read_one(do)), rules=rules, seed=seed)
         return Batch(dict(drawn))
 
@@ -196,7 +198,8 @@ class Questions(nn.Module):
         Abduction, action, prediction: `predict(abduct(x), do)` in one call.
 
         Args:
-            x: Observed rows of every node, in data units; noiseless nodes may be missing.
+            x: Observed rows of every node, in data units; noiseless nodes may be missing, and so may numbers that no
+                answer depends on, which stay NaN.
             do: node (or latent site) -> number, per-row values, category name, `ccf.shift`,
                 `ccf.scale`, distribution, function of the acted parents, or `ccf.given_factual`.
                 A list of such mappings asks for several worlds from one abduction.
@@ -218,10 +221,11 @@ class Questions(nn.Module):
             InterventionError: An action cannot be carried out.
             NotFittedError: The model is not fitted.
         """
+        mechanisms, worlds = self.require_fitted(), read_worlds(do)
         answer = counterfactual(
             self.graph,
-            self.require_fitted(),
-            self.read(x),
+            mechanisms,
+            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()),
             do,
             rules=Rules(recompute, residual, out_of_support),
             num_samples=num_samples,

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from causalcf.core.errors import GraphError
-from causalcf.variables.base import Variable, as_array, as_tensor
+from causalcf.variables.base import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.count import Count
 from causalcf.variables.image import Image
+from causalcf.variables.ordinal import Ordinal
+from causalcf.variables.raw import as_array, as_tensor
 from causalcf.variables.scalar import Interval, Positive, Real, Vector
 from causalcf.variables.table import Table
 
@@ -21,8 +24,10 @@ __all__ = [
     "VARIABLES",
     "Boolean",
     "Categorical",
+    "Count",
     "Image",
     "Interval",
+    "Ordinal",
     "Positive",
     "Real",
     "Table",
@@ -34,7 +39,19 @@ __all__ = [
 ]
 
 VARIABLES: dict[str, type[Variable]] = {
-    kind.__name__: kind for kind in (Real, Positive, Interval, Boolean, Categorical, Vector, Image, Table)
+    kind.__name__: kind
+    for kind in (
+        Real,
+        Positive,
+        Interval,
+        Count,
+        Boolean,
+        Categorical,
+        Ordinal,
+        Vector,
+        Image,
+        Table,
+    )
 }
 """The kinds a graph file may name."""
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as Pillow
 
 import causalcf as ccf
-from causalcf.core.errors import DataError, MissingFileError, SupportError
+from causalcf.core.errors import CausalCFWarning, DataError, MissingFileError, SupportError
 from causalcf.data import Batch
 from causalcf.datasets import from_folder, from_frame, from_items
 
@@ -92,6 +92,16 @@ def test_splits_are_a_column_or_folders(folder, tmp_path_factory):
     assert from_folder(root, size=8, split="train").rows == 6
     with pytest.raises(DataError, match=r"no metadata.csv of its own.*split='train'"):
         from_folder(root, size=8)
+
+
+def test_a_column_of_names_is_left_out_unless_a_graph_asks_for_it(folder):
+    lines = [f"{i % 6}.png,{20.5 + i * i},person {i}" for i in range(30)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,age,name", *lines]))
+    with pytest.warns(CausalCFWarning, match=r"Left out: 'name' is text with another value in each of 30 rows"):
+        data = from_folder(folder, size=8)
+    assert list(data) == ["age", "image"]
+    with pytest.raises(DataError, match="it names the rows"):
+        from_folder(folder, graph=ccf.CausalGraph([("name", "image")]))
 
 
 def test_a_category_that_looks_like_a_number_is_a_name(folder):
@@ -248,7 +258,7 @@ def test_folders_without_a_table_or_rows(folder):
     with pytest.raises(MissingFileError, match=r"There is no faces.csv in .*a column 'file_name'"):
         from_folder(folder, "faces.csv")
     (folder / "metadata.csv").write_text("file_name,age\n")
-    with pytest.raises(DataError, match=r"has no rows\. Add one for each picture"):
+    with pytest.raises(DataError, match=r"metadata.csv has a header and no rows"):
         from_folder(folder)
 
 
