@@ -8,7 +8,7 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from causalcf.core.errors import DataError, MissingFileError
-from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables.image import Image
@@ -91,20 +90,6 @@ class CelebA(Dataset):
             else:
                 values[node] = _attribute(node, attributes)
         super().__init__(values, graph)
-
-    @overload
-    def __getitem__(self, key: str) -> Tensor: ...
-    @overload
-    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
-    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
-        if isinstance(key, str):
-            return _as_floats(super().__getitem__(key))
-        rows = Batch(self._values)[key]
-        return Batch({name: _as_floats(value) for name, value in rows.items()}, rows.index)
-
-
-def _as_floats(value: Tensor) -> Tensor:
-    return value.float() / 255 if value.dtype == torch.uint8 else value
 
 
 def _find(root: str | Path | None) -> tuple[Path, list[Path]]:

@@ -65,6 +65,10 @@ def declare(graph: CausalGraph, data: Any) -> CausalGraph:
     Warns:
         CausalCFWarning: A column may be something else than it is taken for, or a mark for "missing" hides in it.
     """
+    # A data set knows its variables; its codes of categories could be told from no numbers.
+    known = getattr(data, "variables", {})
+    given = {node: known[node] for node in graph.nodes if node in known and node not in graph.variables}
+    graph = graph.with_variables(given, dict.fromkeys(given, "as the data set says"))
     undeclared = [node for node in graph.nodes if node not in graph.variables]
     table = columns(data)[0]
     if undeclared:
