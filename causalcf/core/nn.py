@@ -76,7 +76,11 @@ class Growing(nn.Module):
         """Have the optional buffers that a state has, and no others."""
         for name in self.optional:
             found = tensors.get(prefix + name)
-            setattr(self, name, None if found is None else found.detach().clone())
+            setattr(self, name, None if found is None else self.room(name).to(found.device))
+
+    def room(self, name: str) -> Tensor:
+        """A tensor of the type and shape of an optional buffer, for a state to fill."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how large its '{name}' is.")
 
     def _load_from_state_dict(
         self,
@@ -129,6 +133,9 @@ class RobustStandardiser(Growing, Standardiser):
     def __init__(self, width: int) -> None:
         super().__init__(width)
         self.register_buffer("bent", None)
+
+    def room(self, name: str) -> Tensor:
+        return torch.zeros_like(self.scale, dtype=torch.bool)
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:

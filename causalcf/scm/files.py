@@ -143,7 +143,7 @@ def read_model(path: str | Path, given: Mapping[str, Mechanism]) -> Saved:
             mechanisms,
             [dict(record) for record in header["history"]],
             dict(header["provenance"]),
-            {node: dict(of_node) for node, of_node in header.get("seen", {}).items()},
+            {node: _seen(graph, node, of_node) for node, of_node in header.get("seen", {}).items()},
         )
 
 
@@ -168,6 +168,26 @@ def _require_weights(
                 raise CheckpointError(f"{path}: '{node}' is {variable.article} larger than all weights. Take another.")
         else:
             require_sizes({"size": variable.num_features}, tensors, f"{path}: '{node}', {variable.article},")
+
+
+def _seen(graph: CausalGraph, node: str, of_node: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model has seen of a node: finite numbers, as many as its variable has.
+
+    Raises:
+        ValueError: It is something else, or of another node.
+    """
+    numel = graph.variables[graph.require(node)].numel
+    for name, numbers in of_node.items():
+        parts = numbers.values() if isinstance(numbers, Mapping) else [numbers]
+        shapes = []
+        for part in parts:
+            values = torch.tensor(part, dtype=torch.float64)
+            shapes.append(values.shape)
+            if not torch.isfinite(values).all():
+                raise ValueError(f"'{name}' of '{node}' is not finite")
+        if name == "quantiles" and (len(shapes[0]) != 2 or shapes[0][0] != numel or shapes[0][1] < 2):
+            raise ValueError(f"'{name}' of '{node}' has the shape {tuple(shapes[0])}")
+    return dict(of_node)
 
 
 def _require_settings(path: str | Path, node: str, record: Mapping[str, Any], given: Mechanism) -> None:

@@ -125,7 +125,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one == other
-    return len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    whole = all(isinstance(value, Tensor) for value in one) and len(one) == len(other)
+    return whole and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _outcome(kind: str, path: Path, expected: Any, *, may_differ: bool) -> str:
