@@ -94,7 +94,8 @@ class Questions(nn.Module):
         waiting = [node for node, mechanism in mechanisms.items() if not mechanism.fitted] if mechanisms else ["all"]
         if waiting:
             raise NotFittedError(
-                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model."
+                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model. (A state"
+                " dict says that its weights are fitted by its metadata, which torch.save keeps.)"
             )
         return mechanisms
 
