@@ -35,7 +35,7 @@ def pretrained(name: str, *, device: torch.device | str = "cpu") -> StructuralCa
         torch.Size([2, 1, 32, 32])
     """
     path = FOLDER / f"{name}.safetensors"
-    if not path.is_file():
+    if name not in pretrained_names():
         raise UnknownNodeError(f"There is no reference model '{name}'. There are: {list(pretrained_names())}.")
     return StructuralCausalModel.load(path, device=device)
 

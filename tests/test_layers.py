@@ -23,7 +23,10 @@ FLOORS = (
         "Verbs above the model: explain, evaluate, ask, fine-tune, load.",
         {"explainers", "evaluation", "finetuning", "queries", "reference"},
     ),
-    ("What was found, as tables and files: reports, the papers' tables, costs.", {"report", "benchmark", "costs"}),
+    (
+        "What was found, as tables, files and a page: reports, the papers' tables, costs, the app.",
+        {"report", "benchmark", "costs", "app"},
+    ),
     ("The command line.", {"cli"}),
 )
 FLOOR = {room: floor for floor, (_, rooms) in enumerate(FLOORS) for room in rooms}

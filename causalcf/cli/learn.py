@@ -11,6 +11,7 @@ from causalcf.catalogue import DATASETS
 from causalcf.cli.folder import is_folder
 from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
+    Compile,
     DataName,
     Device,
     Encoding,
@@ -57,6 +58,7 @@ def fit(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     encoding: Encoding = None,
     missing: Missing = None,
@@ -88,6 +90,7 @@ def fit(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
     )
     _write_model(scm, out, data, half)
@@ -160,6 +163,7 @@ def finetune(
     precision: Precision = "32-true",
     threads: Threads = None,
     resume: Resume = False,
+    compile: Compile = False,
     half: Half = None,
     quiet: Quiet = False,
 ) -> None:
@@ -191,6 +195,7 @@ def finetune(
         precision=precision,
         checkpoint=checkpoint,
         resume=resume,
+        compile=compile,
         progress=not quiet,
         **options,
     )

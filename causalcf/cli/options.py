@@ -12,6 +12,7 @@ from causalcf.cli.parse import parse_device
 
 __all__ = [
     "Again",
+    "Compile",
     "DataName",
     "Device",
     "Encoding",
@@ -113,6 +114,9 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", min=0)
 
 
 Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")]
+
+
+Compile = Annotated[bool, typer.Option("--compile", help="Cheaper steps: CUDA graphs on a GPU, else torch.compile.")]
 
 
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for readers of types; whatever has a row of the catalogue i
     from causalcf.datasets.base import Dataset as Dataset
     from causalcf.datasets.celeba import CelebA as CelebA
     from causalcf.datasets.digits import Digits as Digits
+    from causalcf.datasets.faces import Faces as Faces
     from causalcf.datasets.folder import from_folder as from_folder
     from causalcf.datasets.folder import from_frame as from_frame
     from causalcf.datasets.folder import from_items as from_items

@@ -89,6 +89,7 @@ class Explainer(ABC):
     reads_codes: ClassVar[bool] = False
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
+    @torch.inference_mode(False)
     def __post_init__(self) -> None:
         for setting in fields(self):
             setattr(self, setting.name, plain(getattr(self, setting.name)))
@@ -172,12 +173,13 @@ class Explainer(ABC):
 
     def decode(self, code: Tensor, pa: Parents) -> Tensor:
         """Values of the node for codes (N, D), without residual; not projected onto the support."""
-        drawn = self.mechanism.sample_noise(1)
-        u = {suffix: torch.zeros_like(drawn[suffix]).expand(len(code), *drawn[suffix].shape[1:]) for suffix in drawn}
+        zero = code.new_zeros(())
+        u = {site: zero.expand(len(code), *one.shape[1:]) for site, one in self.mechanism.sample_noise(1).items()}
         return self.mechanism.predict(u | parted(code, u, self.sites), pa)
 
     # ------------------------------------------------------------------ the verbs
 
+    @torch.inference_mode(False)
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
         """Train what the method needs; methods that only search have nothing to do.
 
@@ -220,6 +222,7 @@ class Explainer(ABC):
         saved.save(self, path)
 
     @classmethod
+    @torch.inference_mode(False)
     def load(cls, path: str | Path, scm: StructuralCausalModel, *, classifier: Any = None, **code: Any) -> Self:
         """Read an explainer written by `save`, for the model and the classifier that it was fitted on.
 
@@ -245,6 +248,7 @@ class Explainer(ABC):
         """
         return saved.load(cls, path, scm, classifier, code)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
         """The explained classifier's classes of observed rows, (N,), or the values of a regression.
@@ -256,6 +260,7 @@ class Explainer(ABC):
         _, factual = self.abduct(x)
         return self.explained.predicted(self.explained.check(self.node, self._classified(factual), self.batch_size))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:
         """Explanations of some rows.

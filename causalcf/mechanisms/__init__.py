@@ -10,11 +10,12 @@ from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.count import Count
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.diffusion import Diffusion
-from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
+from causalcf.mechanisms.flow import AdditiveNoise, Flow
 from causalcf.mechanisms.gan import GAN
 from causalcf.mechanisms.generator import Generator
 from causalcf.mechanisms.hvae import HVAE
 from causalcf.mechanisms.learning import Recipe, Stage, Trainable, Turn
+from causalcf.mechanisms.linear import LinearGaussian
 from causalcf.mechanisms.mixture import MixtureAE
 from causalcf.mechanisms.ordinal import Ordinal
 from causalcf.mechanisms.vae import VAE

@@ -57,6 +57,9 @@ class Mechanism(Trainable, ABC):
     """Standard deviation of drawn latents as a share of the model's own."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Children that only training needs, such as a discriminator: a saved model leaves them out."""
+    draws_by_row: ClassVar[bool] = False
+    """Whether all its draws are those of `causalcf.core.draws`, which belong to their rows. Those of others come from
+    torch's own state, borrowed under a seed by one thread at a time, and follow from a row's place in its batch."""
     holds_code: ClassVar[bool] = False
     """Whether it is made with functions or networks of the caller's, which a file cannot hold."""
 
@@ -211,6 +214,10 @@ class Mechanism(Trainable, ABC):
             pa: Observed parents.
             sample: Draw amortised latents from their posterior instead of taking its mean.
         """
+
+    def abduct_known(self, x: Tensor, pa: Parents) -> dict[str, Tensor]:
+        """`abduct` for rows that the mechanism has seen before: nothing is checked again, so the host need not wait."""
+        return self.abduct(x, pa)
 
     @abstractmethod
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -14,10 +12,11 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
 from causalcf import variables
+from causalcf.core import draws
 from causalcf.core.nn import Standardiser
 from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Parents
-from causalcf.mechanisms.categorical import DiscreteMechanism, open_uniform
+from causalcf.mechanisms.categorical import DiscreteMechanism
 from causalcf.mechanisms.ordinal import logistic_between
 
 __all__ = ["Count", "CountDistribution"]
@@ -85,7 +84,7 @@ class CountDistribution(TorchDistribution):
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  # type: ignore[override]
         shape = self._extended_shape(sample_shape)
-        u = torch.logit(open_uniform(torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device)))
+        u = torch.logit(draws.uniform(shape, self.loc))
         return self.expand(shape).quantile(u)
 
 
@@ -133,7 +132,7 @@ class Count(DiscreteMechanism):
         self.standardise.calibrate(x[:, None])
         self.standardise.scale.clamp_min_(0.5)  # of counts that are nearly all the same
 
-    def law(self, logits: Tensor) -> CountDistribution:
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> CountDistribution:
         """p(x | pa) from what the network gives, (*batch, 3 J)."""
         weight, place, width = logits.unflatten(-1, (3, self.components)).unbind(-2)
         # Components start apart, within a standard deviation of the mean.
@@ -141,11 +140,8 @@ class Count(DiscreteMechanism):
         scale = self.standardise.scale * (softplus(width) + NARROWEST)
         return CountDistribution(weight.log_softmax(-1), self.standardise.inverse(place + apart), scale)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> CountDistribution:
-        return self.law(self.logits(pa))
-
     def prior_noise(self, n: int) -> Tensor:
-        return torch.logit(open_uniform(torch.empty(n, device=self.device, dtype=self.dtype)))
+        return torch.logit(draws.uniform((n,), self._anchor))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
         law = self.law(logits)

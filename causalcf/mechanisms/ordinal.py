@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from pyro import distributions as dist
@@ -12,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from causalcf import variables
+from causalcf.core import draws
 from causalcf.mechanisms.base import Parents
-from causalcf.mechanisms.categorical import MARGIN, DiscreteMechanism, open_uniform
+from causalcf.mechanisms.categorical import MARGIN, DiscreteMechanism
 
 __all__ = ["Ordinal", "logistic_between"]
 
@@ -31,7 +30,7 @@ def logistic_between(low: Tensor, high: Tensor) -> Tensor:
     # Seen from the side on which the interval lies, where its probabilities are small, and their logarithms exact.
     flipped = low + high > 0
     a, b = torch.where(flipped, -high, low), torch.where(flipped, -low, high)
-    w = open_uniform(torch.empty_like(a))
+    w = draws.uniform(a.shape, a)
     log_p = torch.logaddexp(torch.log1p(-w) + logsigmoid(a), w.log() + logsigmoid(b))
     u = log_p - torch.log(-torch.expm1(log_p))
     u = torch.where(flipped, -u, u)
@@ -90,14 +89,14 @@ class Ordinal(DiscreteMechanism):
         raw = super().logits(pa)
         return torch.cat([raw[..., :1], softplus(raw[..., 1:])], -1).cumsum(-1)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> dist.Categorical:
-        low, high = _around(self.logits(pa))
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.Categorical:
+        low, high = _around(logits)
         # log(sigma(high) - sigma(low)), without a difference of numbers that are close.
         log_p = logsigmoid(high) + logsigmoid(-low) + torch.log(-torch.expm1(low - high))
-        return dist.Categorical(logits=log_p)
+        return dist.Categorical(logits=log_p, validate_args=validate_args)
 
     def prior_noise(self, n: int) -> Tensor:
-        return torch.logit(open_uniform(torch.empty(n, device=self.device, dtype=self.dtype)))
+        return torch.logit(draws.uniform((n,), self._anchor))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
         low, high = _around(logits)

@@ -106,10 +106,8 @@ def pretrained(
     folder = FOLDER if folder is None else Path(folder)
     found = []
     for path in sorted(folder.glob("*.safetensors")):
-        if not path.name.startswith(f"{stem}."):
-            continue
-        _, *middle, _ = path.name.split(".")
-        if middle[1:] == ([] if which == "judge" else [which]):
+        of, *middle, _ = path.name.split(".")
+        if of == stem and len(middle) > 0 and middle[1:] == ([] if which == "judge" else [which]):
             found.append(Predictor.load(path, device=device))
     if not found:
         known = sorted({path.name.split(".")[0] for path in folder.glob("*.safetensors")})

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.core import seeding
+from causalcf.core import draws, laws, seeding
 from causalcf.core.errors import DataError, InterventionError, UnknownNodeError
 from causalcf.data import Batch, align
+from causalcf.data.batch import Index
 from causalcf.do import Do, GivenFactual, Scale, Shift, is_stochastic
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
@@ -198,6 +199,7 @@ def read_actions(
     *,
     samples: int = 1,
     seed: int | None = None,
+    index: Index | None = None,
     labels: pd.Index | None = None,
 ) -> Actions:
     """Check a `do` mapping and make it ready for a number of rows; distributions are drawn here.
@@ -211,6 +213,7 @@ def read_actions(
         samples: How many of them each unit has; values per row are one per unit.
         seed: What distributions are drawn with, each target by itself: the order of targets does not
             matter, and worlds asked for together draw what each would draw alone.
+        index: Labels of the rows, which draws follow from; 0, 1, 2, ... by default.
         labels: The units' own, by which values that have labels are put in order.
 
     Raises:
@@ -221,11 +224,12 @@ def read_actions(
     """
     do = {} if do is None else do
     nodes = check_targets(graph, mechanisms, do)
+    draw = _Draw(rows, samples, seed, torch.arange(rows) if index is None else index)
     actions: dict[str, Action] = {}
     for target, action in do.items():
         mechanism = mechanisms[nodes[target]]
         variable = mechanism.variable if target in graph else _site_variable(mechanism, target)
-        actions[target] = _read_action(target, variable, mechanism, action, rows, samples, seed, labels)
+        actions[target] = _read_action(target, variable, mechanism, action, rows, samples, draw, labels)
     return Actions(actions)
 
 
@@ -249,7 +253,8 @@ def check_targets(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: D
 def _site_variable(mechanism: Mechanism, target: str) -> Variable:
     """A latent site seen as an unconstrained variable of the right shape."""
     suffix = target.split(".")[1]
-    value = mechanism.sample_noise(1)[suffix]
+    with draws.by_row(torch.zeros(1, dtype=torch.int64, device=mechanism.device)):
+        value = mechanism.sample_noise(1)[suffix]
     if not value.is_floating_point():
         return mechanism.variable
     return _Site(tuple(value.shape[1:]))
@@ -273,7 +278,7 @@ def _read_action(
     action: Any,
     rows: int,
     samples: int,
-    seed: int | None,
+    draw: _Draw,
     labels: pd.Index | None,
 ) -> Action:
     like = mechanism._anchor
@@ -288,8 +293,7 @@ def _read_action(
             _check_arity(target, fn, "two arguments, the mapping of acted parents and the observed row", None, None)
             return Function(target, variable, fn, True, rows, samples, like, labels)
         case Distribution():
-            with seeding.seeded(None if seed is None else seeding.derive(seed, target, "do"), like.device):
-                return SetTo(target, variable, _draw(target, variable, action, rows, samples, like), drawn=True)
+            return SetTo(target, variable, draw(target, variable, action, like), drawn=True)
         case _ if callable(action):
             _check_arity(
                 target,
@@ -343,19 +347,30 @@ def _number(target: str, variable: Variable, value: Any, rows: int, samples: int
     return amount.repeat(samples, *[1] * len(event)) if amount.ndim > len(event) and len(amount) > 1 else amount
 
 
-def _draw(target: str, variable: Variable, law: Distribution, rows: int, samples: int, like: Tensor) -> Tensor:
-    units = rows // samples
-    shape = tuple(law.batch_shape + law.event_shape)
-    if shape == variable.event_shape:
-        value = law.sample(torch.Size([rows]))
-    elif shape == (units, *variable.event_shape):
-        value = law.sample(torch.Size([samples])).flatten(0, 1)
-    else:
-        raise InterventionError(
-            f"The distribution for '{target}' gives values of shape {shape}:"
-            f" expected {variable.event_shape}, or {(units, *variable.event_shape)} for one a row."
-        )
-    return _cast(target, variable, value, like)
+@dataclass(frozen=True)
+class _Draw:
+    """What distributions are drawn with: a seed, or torch's own state, and the labels of the rows."""
+
+    rows: int
+    samples: int
+    seed: int | None
+    index: Index
+
+    def __call__(self, target: str, variable: Variable, law: Distribution, like: Tensor) -> Tensor:
+        """A draw for every row, (rows, *event), each from its own random numbers."""
+        units, shape = self.rows // self.samples, tuple(law.batch_shape + law.event_shape)
+        if shape not in (variable.event_shape, (units, *variable.event_shape)):
+            raise InterventionError(
+                f"The distribution for '{target}' gives values of shape {shape}:"
+                f" expected {variable.event_shape}, or {(units, *variable.event_shape)} for one a row."
+            )
+        seed = seeding.resolve(self.seed)
+        keys = draws.row_keys(self.index, seed, target, "do", device=like.device)
+        if shape == variable.event_shape:
+            value = laws.sampled(law, keys)
+        else:
+            value = torch.cat([laws.sampled(law, some, shared=False) for some in keys.split(units)])
+        return _cast(target, variable, value, like)
 
 
 def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: int, like: Tensor) -> Tensor:
@@ -365,7 +380,7 @@ def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: in
     if value.ndim == 0 or tuple(value.shape) == event:
         value = value.expand(rows, *event)
     elif tuple(value.shape) == (units, *event):
-        value = value.repeat(samples, *[1] * len(event)) if samples > 1 else value
+        value = value.repeat(samples, *[1] * len(event))  # a copy: the answer is not the caller's tensor
     elif tuple(value.shape) != (rows, *event):
         wanted = f"one value of shape {event}" if event else "a number"
         raise DataError(
