@@ -137,7 +137,7 @@ def test_a_target_is_a_name_where_there_are_names() -> None:
         explainer.explain(x, "cow", seed=0)
     with pytest.raises(ExplanationError, match="the classifier says cat of the factual"):
         explainer.explain(x, "cat", seed=0)
-    with pytest.raises(CausalCFError, match="'target' is a Boolean: expected numbers"):
+    with pytest.raises(CausalCFError, match="'target' is a Boolean: expected"):
         REVISE(scm, classifier=margin, max_steps=3).explain(x, "maybe", seed=0)
 
 
