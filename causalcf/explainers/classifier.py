@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -132,8 +133,16 @@ def _named(f: Any) -> Variable | None:
 def _members(f: Any) -> Callable[[Tensor], Tensor]:
     """x -> outputs of all members, stacked first."""
     if isinstance(f, list):
-        asked = [_members(member) for member in f]
-        return lambda x: torch.cat([ask(x) for ask in asked])
+        return partial(_one_after_another, [_members(member) for member in f])
     if isinstance(f, ClassifierEnsemble):
         return f.members
-    return lambda x: as_rows(f(x), [x])[None]
+    return partial(_alone, f)
+
+
+# Functions with names, so that an explanation can be sent to another process.
+def _one_after_another(asked: list[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+    return torch.cat([ask(x) for ask in asked])
+
+
+def _alone(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return as_rows(f(x), [x])[None]

@@ -99,7 +99,6 @@ ROWS: dict[str, Row] = {
     "celeba-complex": Row(write_celeba, says=("list_attr_celeba.txt", "https://")),
     "adult": Row(write_adult, says=("adult.csv", "https://")),
     "faces": Row(),
-    "faces": Row(),
     "bars": Row(),
 }
 
