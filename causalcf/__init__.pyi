@@ -7,6 +7,7 @@ from . import metrics as metrics
 from . import predictors as predictors
 from . import queries as queries
 from .core.errors import CausalCFError as CausalCFError
+from .core.errors import CausalCFWarning as CausalCFWarning
 from .data import Batch as Batch
 from .do import given_factual as given_factual
 from .do import scale as scale
@@ -27,8 +28,10 @@ from .scm.counterfactual import Counterfactual as Counterfactual
 from .scm.residual import Fading as Fading
 from .variables import Boolean as Boolean
 from .variables import Categorical as Categorical
+from .variables import Count as Count
 from .variables import Image as Image
 from .variables import Interval as Interval
+from .variables import Ordinal as Ordinal
 from .variables import Positive as Positive
 from .variables import Real as Real
 from .variables import Table as Table

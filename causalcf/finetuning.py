@@ -105,6 +105,7 @@ class Tuning(Trainable):
     )
     level: Tensor
     sums: Tensor
+    chances: Tensor
 
     def __init__(
         self,
@@ -129,6 +130,8 @@ class Tuning(Trainable):
         self.settings = settings
         actions = dict.fromkeys(predictors, 1.0) if settings.actions is None else settings.actions
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
+        chances = torch.tensor([*self.actions.values()], device=mechanism.device)
+        self.register_buffer("chances", chances, persistent=False)
         self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
 
     @property
@@ -170,12 +173,11 @@ class Tuning(Trainable):
             known: ancestor -> observed values, shape (N, ...).
         """
         first = next(iter(known.values()))
-        chances = torch.tensor(list(self.actions.values()), device=first.device)
-        acted = torch.multinomial(chances, len(first), replacement=True)
+        acted = torch.multinomial(self.chances, len(first), replacement=True)
         other = torch.randperm(len(first), device=first.device)
         values: dict[str, Tensor] = {}
         for i, (node, (mechanism, parents)) in enumerate(self._ancestors.items()):
-            u = mechanism.abduct(known[node], {parent: known[parent] for parent in parents})
+            u = mechanism.abduct_known(known[node], {parent: known[parent] for parent in parents})
             natural = mechanism.variable.project(mechanism.predict(u, {parent: values[parent] for parent in parents}))
             here = column(acted == i, natural)
             values[node] = torch.where(here, known[node][other], natural)
@@ -244,6 +246,7 @@ def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
     return images[0] if node is None else node
 
 
+@torch.inference_mode(False)
 def finetune(
     scm: StructuralCausalModel,
     data: Any,
@@ -263,6 +266,7 @@ def finetune(
     precision: str = "32-true",
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    compile: bool = False,
     progress: bool = True,
 ) -> StructuralCausalModel:
     """Teach an image's fitted mechanism to obey actions that it ignores.
@@ -296,6 +300,7 @@ def finetune(
         precision: "32-true", "bf16-mixed" or "64-true".
         checkpoint: File written after every epoch, from which a killed run can resume.
         resume: Go on from `checkpoint` if it exists.
+        compile: Make steps cheaper, as `fit` does.
         progress: Show a progress bar.
 
     Returns:
@@ -334,6 +339,7 @@ def finetune(
         seed,
         precision=precision,
         checkpoint=None if checkpoint is None else Path(checkpoint),
+        compile=compile,
         progress=progress,
     )
     facts = _run(job, tuning, train, held_out, node, resume=resume)

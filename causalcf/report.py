@@ -130,8 +130,10 @@ def print_counterfactual(cf: Counterfactual, *, rows: int = 6) -> None:
     for view, do in zip(_worlds(cf), read_worlds(cf.do).each, strict=True):
         first = view.sample(0) if cf.num_samples else view
         columns.append((describe_actions(do, cf.graph), scalar_columns(first, cf.graph.variables)))
-    index = [str(label) for label in cf.index.tolist()][:rows]
-    table = Table("row", "node", *(title for title, _ in columns))
+    named = keys(cf.labels)
+    index = list(map(", ".join, zip(*named.values(), strict=True))) if named else _labels(cf.index)
+    index = index[:rows]
+    table = Table(", ".join(named) or "row", "node", *(title for title, _ in columns))
     for i, label in enumerate(index):
         for k, node in enumerate(columns[0][1]):
             cells = [_cell(values[node][i]) for _, values in columns]
@@ -189,7 +191,8 @@ def write_counterfactual(
     if cf.factual is not None:
         tensors |= {f"factual.{node}": value for node, value in cf.factual.items()}
     tensors |= {f"truth.{i}.{node}": value for i, world in enumerate(truth) for node, value in world.items()}
-    write_file(out / "counterfactual.safetensors", {"kind": "counterfactual", "provenance": record}, tensors)
+    header = {"kind": "counterfactual", "provenance": record, "key": keys(cf.labels)}
+    write_file(out / "counterfactual.safetensors", header, tensors)
     return [
         out / "counterfactual.png",
         write_csv(out / "counterfactual.csv", _table(cf)),
@@ -246,9 +249,12 @@ def write_explanation(
     tensors[f"counterfactual.{explanation.node}"] = explanation.counterfactual
     if explanation.stream is not None:
         tensors |= {"stream.image": explanation.stream.image, "stream.lengths": explanation.stream.lengths}
-    write_file(out / "explanation.safetensors", {"kind": "explanation", "provenance": record}, tensors)
-    table = {"row": _labels(explanation.factual.index), **explanation.columns()}
+    named = keys(explanation.factual.labels)
+    header = {"kind": "explanation", "provenance": record, "key": named}
+    write_file(out / "explanation.safetensors", header, tensors)
+    table = dict(explanation.columns())
     table |= {name: values.tolist() for name, values in scores.items() if name not in table}
+    table = beside(table, {"row": _labels(explanation.factual.index), **named})
     return [
         out / "explanation.png",
         write_csv(out / "explanation.csv", table),
@@ -261,17 +267,43 @@ def _labels(index: Any) -> list[str]:
     return [str(label) for label in (index.tolist() if hasattr(index, "tolist") else index)]
 
 
+def keys(labels: Any) -> dict[str, list[str]]:
+    """The columns that name the rows, as they were in the data; none where the labels have no names."""
+    if labels is None:
+        return {}
+    names = [(i, str(name)) for i, name in enumerate(labels.names) if name is not None]
+    return {name: [str(value) for value in labels.get_level_values(i)] for i, name in names}
+
+
+def beside(columns: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns with others before them, under another heading where theirs is taken.
+
+    Example:
+        >>> beside({"row": [1.5]}, {"row": [0], "sample": [0]})
+        {'row (label)': [0], 'sample': [0], 'row': [1.5]}
+    """
+    found: dict[str, Any] = {}
+    for name, values in added.items():
+        heading = name
+        while heading in columns or heading in found:
+            heading += " (label)"
+        found[heading] = values
+    return {**found, **columns}
+
+
 def _table(cf: Counterfactual) -> dict[str, list[Any]]:
     """Factual and counterfactual scalars side by side, a line per world, sample and row."""
     lines: dict[str, list[Any]] = {}
+    named = keys(cf.labels)
     for i, world in enumerate(_worlds(cf)):
         for j in range(cf.num_samples or 1):
             answer = world.sample(j) if cf.num_samples else world
-            part: dict[str, Any] = {"world": [i] * cf.rows, "sample": [j] * cf.rows}
-            part["row"] = [str(label) for label in answer.index.tolist()]
+            labels: dict[str, Any] = {"world": [i] * cf.rows, "sample": [j] * cf.rows}
+            labels |= {"row": [str(label) for label in answer.index.tolist()], **named}
+            part: dict[str, Any] = dict(scalar_columns(answer, cf.graph.variables))
             if answer.factual is not None:
-                part |= {f"{k} (factual)": v for k, v in scalar_columns(answer.factual, cf.graph.variables).items()}
-            part |= scalar_columns(answer, cf.graph.variables)
-            for name, values in part.items():
+                before = scalar_columns(answer.factual, cf.graph.variables)
+                part = beside(part, {f"{name} (factual)": values for name, values in before.items()})
+            for name, values in beside(part, labels).items():
                 lines.setdefault(name, []).extend(values)
     return lines

@@ -18,7 +18,18 @@ HERE = Path(__file__).parent
 GROUPS = {
     "Models and answers": ("SCM", "StructuralCausalModel", "Counterfactual", "Batch", "pretrained", "pretrained_names"),
     "Graphs": ("CausalGraph", "load_graph", "graph_names"),
-    "Variables": ("Real", "Positive", "Interval", "Boolean", "Categorical", "Vector", "Image", "Table"),
+    "Variables": (
+        "Real",
+        "Positive",
+        "Interval",
+        "Count",
+        "Boolean",
+        "Categorical",
+        "Ordinal",
+        "Vector",
+        "Image",
+        "Table",
+    ),
     "Actions": ("shift", "scale", "given_factual"),
 }
 """Names of the top level, in the order of reading; names in no group are listed under the last heading."""

@@ -40,6 +40,7 @@ def test_an_ordinary_question_passes(scm: ccf.SCM) -> None:
         "brightness",
         "width.u",
         "brightness.u",
+        "image",
         "image.z",
         "image.eps",
     }
@@ -159,3 +160,37 @@ def test_noise_of_one_draw_in_a_thousand_is_where_extrapolation_begins() -> None
     acted = {"a": 0.0, "y": torch.tensor([0.0, 2.9, 3.8])}
     (joint,) = [f for f in scm.counterfactual(x, acted, seed=0).check().of("y") if f.what.startswith("tail")]
     assert joint.unusual.tolist() == [False, False, True]
+
+
+def _linear(data: dict[str, torch.Tensor], edges: list[tuple[str, str]]) -> ccf.SCM:
+    linear = {node: ccf.mechanisms.LinearGaussian() for node in data}
+    return ccf.SCM(edges, dict.fromkeys(data, ccf.Real()), linear).fit(data, seed=0, progress=False)
+
+
+def test_causes_that_go_together_and_are_acted_on_apart_are_named() -> None:
+    a, e, f = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
+    data = {"a": a, "b": a + 0.01 * e, "y": 2 * a + 0.3 * f}
+    scm = _linear(data, [("a", "b"), ("a", "y"), ("b", "y")])
+    x = {node: value[:20] for node, value in data.items()}
+    (apart,) = [f for f in scm.counterfactual(x, {"b": ccf.shift(1.0)}).check().of("y") if "together" in f.what]
+    assert bool(apart.unusual.all()), "each is in its range, the pair of them was never seen"
+    (both,) = [f for f in scm.counterfactual(x, {"a": ccf.shift(0.2)}).check().of("y") if "together" in f.what]
+    assert not bool(both.unusual.any()), "b follows a"
+
+
+@pytest.mark.parametrize(("value", "unseen"), [(30.0, True), (20.0, False), (10.0, False), (5.0, True)])
+def test_a_value_between_the_steps_of_a_coarse_grid_is_named(value: float, unseen: bool) -> None:
+    dose = torch.tensor([0.0, 10.0, 20.0, 40.0])[torch.arange(400) % 4]
+    scm = _linear({"dose": dose, "y": dose + torch.randn(400)}, [("dose", "y")])
+    check = scm.counterfactual({"dose": dose[:5], "y": dose[:5]}, {"dose": value}).check()
+    assert bool(check.extrapolates.all()) == unseen
+
+
+def test_a_value_between_the_data_and_a_mark_for_missing_is_named() -> None:
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    data = {"x": torch.where(torch.arange(1000) % 50 == 0, -9999.0, x), "y": x}
+    with pytest.warns(UserWarning, match="'x' is -9999 in 20 of 1000 rows"):
+        scm = _linear(data, [("x", "y")])
+    rows = {node: value[1:6] for node, value in data.items()}
+    assert bool(scm.counterfactual(rows, {"x": -50.0}).check().of("x")[1].unusual.all())
+    assert not bool(scm.counterfactual(rows, {"x": 1.0}).check().extrapolates.any())

@@ -23,12 +23,15 @@ FLOORS = (
         "Verbs above the model: explain, evaluate, ask, fine-tune, load.",
         {"explainers", "evaluation", "finetuning", "queries", "reference"},
     ),
-    ("What was found, as tables and files: reports, the papers' tables, costs.", {"report", "benchmark", "costs"}),
+    (
+        "What was found, as tables, files and a page: reports, the papers' tables, costs, the app.",
+        {"report", "benchmark", "costs", "app"},
+    ),
     ("The command line.", {"cli"}),
 )
 FLOOR = {room: floor for floor, (_, rooms) in enumerate(FLOORS) for room in rooms}
-FACES = {"__init__", "__main__", "errors"}
-"""Files at the top that only hand on names: of the package, of the command line, of `causalcf.core.errors`."""
+FACES = {"__init__", "__main__", "errors", "arguments"}
+"""Files at the top that only hand on names: of the package, of the command line, of `core.errors` and `cli.parse`."""
 HEAVY = ("matplotlib", "lightning", "lightning_fabric", "torchmetrics", "typer", "rich", "skimage", "sklearn", "pandas")
 LONGEST = 450
 

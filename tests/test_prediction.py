@@ -8,12 +8,16 @@ from causalcf.core.errors import DataError, InterventionError
 from causalcf.scm.abduction import Noise
 
 
-def test_what_is_not_reached_is_the_factual_tensor_itself(mixed: ccf.SCM, rows: ccf.Batch) -> None:
+def test_what_is_not_reached_is_the_observation_in_memory_of_its_own(mixed: ccf.SCM, rows: ccf.Batch) -> None:
     noise = mixed.abduct(rows, seed=0)
     cf = mixed.predict(noise, {"p": 1.0})
     assert noise.factual is not None
     for node in ("x", "y", "i", "b", "c", "d"):
-        assert cf[node] is noise.factual[node]
+        assert torch.equal(cf[node], rows[node])
+        assert cf[node] is cf[node]
+        cf[node].zero_()
+        noise.factual[node].zero_()
+        assert rows[node].bool().any(), "the caller's tensor is not written to"
     assert not torch.equal(cf["v"], rows["v"])
 
 
@@ -38,7 +42,7 @@ def test_noise_without_a_factual_runs_every_mechanism(mixed: ccf.SCM, rows: ccf.
 def test_a_noise_is_replaced_not_changed(mixed: ccf.SCM, rows: ccf.Batch) -> None:
     noise = mixed.abduct(rows, seed=0)
     other = noise.replace({"x.u": torch.zeros(rows.rows)})
-    assert other.factual is noise.factual
+    assert other.observed is noise.observed
     assert not torch.equal(noise["x.u"], other["x.u"])
     assert "x.u: (64,)" in repr(noise)
     assert len(noise) == 7

@@ -9,13 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from causalcf.catalogue import DATASETS
-from causalcf.cli.load import all_scores, knowing_truth, load_data, load_model, load_split
+from causalcf.cli.load import all_scores, knowing_truth, load_data, load_model, load_split, of_sheet
 from causalcf.cli.options import (
     Again,
     DataName,
     Device,
+    Encoding,
     Judges,
     Latents,
+    Missing,
     Models,
     Out,
     OwnFiles,
@@ -57,6 +59,8 @@ def evaluate(
     ] = None,
     residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
+    encoding: Encoding = None,
+    missing: Missing = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -70,7 +74,7 @@ def evaluate(
     from causalcf.report import print_records
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables)
+    table, source = load_split(data, root, split, scm.variables, **of_sheet(encoding=encoding, missing=missing))
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(

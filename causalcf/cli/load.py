@@ -5,7 +5,7 @@ As in `causalcf.cli`, torch is imported inside the functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from causalcf.catalogue import DATASETS
+from causalcf.cli.folder import is_folder, load_folder, test_split
 from causalcf.cli.parse import named, parse_residual
 from causalcf.core.errors import DataError
 
 if TYPE_CHECKING:
     from causalcf.benchmark import Benchmark
+    from causalcf.data import Batch
     from causalcf.evaluation.records import Records
     from causalcf.predictors import Predictors
     from causalcf.scm.counterfactual import Counterfactual
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "acted_values",
     "all_scores",
+    "is_sheet",
     "knowing_truth",
     "load_benchmark",
     "load_classifier",
@@ -36,6 +39,8 @@ __all__ = [
     "load_model",
     "load_split",
     "named",
+    "naming",
+    "of_sheet",
     "parse_residual",
     "truth_of",
 ]
@@ -81,43 +86,134 @@ def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Var
     return classes[0], classes[0].variable
 
 
+def of_sheet(**options: Any) -> dict[str, Any]:
+    """The options of a CSV file that are given."""
+    return {name: value for name, value in options.items() if value}
+
+
+def is_sheet(name: str) -> bool:
+    """Whether a name is that of a CSV file rather than of a data set."""
+    return Path(name).suffix.lower() in (".csv", ".tsv", ".txt")
+
+
 def load_data(
-    name: str, root: Path | None, split: str, variables: Mapping[str, Variable] = MappingProxyType({})
+    name: str,
+    root: Path | None,
+    split: str,
+    variables: Mapping[str, Variable] = MappingProxyType({}),
+    *,
+    nodes: Collection[str] | None = None,
+    **options: Any,
 ) -> Any:
-    """A data set by its name, or the columns of a CSV file as they are written.
+    """A data set by its name, the columns of a CSV file as they are written, or a folder of pictures with a table.
 
     Args:
-        name: A data set, or the path of a CSV file, which has no splits.
+        name: A data set, or the path of a CSV file, which has no splits, or of a folder.
         root: The folder of the data set.
         split: Its split.
         variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
+        nodes: The model's nodes, which are what is read of a folder; by default those of `variables`, or all columns.
+        options: `encoding`, `missing` and `key` of a CSV file.
 
     Raises:
-        DataError: There is no such data set, or a root for a CSV file.
+        DataError: There is no such data set, a root for a file or folder, or options of a CSV file for anything else.
     """
     from causalcf import datasets
-    from causalcf.data import Batch, read_csv
 
-    if name.endswith(".csv"):
+    if is_sheet(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
-        return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
+        return _load_sheet(name, variables, variables if nodes is None else nodes, **options)
+    if options:
+        raise DataError(f"--{next(iter(options))} is for CSV files, and '{name}' is a data set. Leave the option out.")
+    if is_folder(name):
+        if root is not None:
+            raise DataError(f"--root {root}: {name} is a folder by itself. Leave the option out.")
+        return load_folder(name, split, variables, variables if nodes is None else nodes)
     if name not in DATASETS:
-        raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
+        raise DataError(
+            f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file, or of a folder of"
+            " pictures with metadata.csv."
+        )
     return datasets.load(name, root, split)
 
 
-def load_split(name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable]) -> tuple[Any, str]:
+def _load_sheet(
+    path: str,
+    variables: Mapping[str, Variable],
+    nodes: Collection[str],
+    encoding: str | None = None,
+    missing: Sequence[str] | None = None,
+    key: Sequence[str] | None = None,
+) -> Batch:
+    """The columns of a CSV file, yet to be read as variables, with the columns that name the rows as labels."""
+    import pandas as pd
+
+    from causalcf.data import Batch, read_csv
+
+    columns = read_csv(path, variables, values=nodes or None, encoding=encoding, missing=missing or ())
+    unknown = [name for name in key or () if name not in columns]
+    if unknown:
+        raise DataError(f"--key {unknown[0]}: {path} has no such column. It has {list(columns)}.")
+    others = {name: values for name, values in columns.items() if name not in nodes} if nodes else {}
+    names = list(key or naming(others))
+    labels = None
+    if names:
+        labels = pd.MultiIndex.from_arrays([columns[name] for name in names], names=names)
+        labels = labels.get_level_values(0) if len(names) == 1 else labels
+    values: Any = {name: column for name, column in columns.items() if name not in names or name in nodes}
+    return Batch(values, labels=labels)
+
+
+def naming(columns: Mapping[str, Any]) -> list[str]:
+    """Columns that name the rows: one with another text in each, or several whose names say that they do so together.
+
+    A column of numbers names the rows if its own name says so, or if it counts them.
+
+    Example:
+        >>> import numpy as np
+        >>> naming({"sex": np.array(["f", "m", "f"]), "patient": np.array(["p1", "p2", "p3"])})
+        ['patient']
+    """
+    import pandas as pd
+
+    from causalcf.data.inference import NAMED_ID
+
+    whole = {name: values for name, values in columns.items() if not (values == "").any()}
+    called = [name for name in whole if NAMED_ID.search(name)]
+    for name in [*called, *whole]:
+        texts = whole[name].tolist()
+        if len(set(texts)) == len(texts) and (name in called or _counts(texts)):
+            return [name]
+    together = pd.MultiIndex.from_arrays([whole[name] for name in called]) if len(called) > 1 else None
+    return called if together is not None and together.is_unique else []
+
+
+def _counts(texts: Sequence[str]) -> bool:
+    """Whether different texts are no numbers, or are numbers that count on from the first."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return not any(text.replace(",", ".").replace(".", "").lstrip("+-").isdigit() for text in texts)
+    return numbers == [numbers[0] + i for i in range(len(numbers))]
+
+
+def load_split(
+    name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable], **options: Any
+) -> tuple[Any, str]:
     """The rows to ask about, by default of the test split, and what they are in a record, such as `digits:test`.
 
     Raises:
         DataError: A split of a CSV file is asked for.
     """
-    if not name.endswith(".csv"):
-        return load_data(name, root, split or "test", variables), f"{name}:{split or 'test'}"
+    if is_folder(name):
+        split = test_split(name) if split is None else split
+        return load_data(name, root, split or "", variables, **options), f"{name}:{split}" if split else name
+    if not is_sheet(name):
+        return load_data(name, root, split or "test", variables, **options), f"{name}:{split or 'test'}"
     if split is not None:
         raise DataError(f"--split {split}: a CSV file has no splits. Name the file that holds these rows: --data.")
-    return load_data(name, root, "test", variables), name
+    return load_data(name, root, "test", variables, **options), name
 
 
 def load_model(name: str, device: str) -> StructuralCausalModel:
@@ -149,6 +245,8 @@ def all_scores(
     from causalcf.evaluation.scores import SCORES
     from causalcf.reference import latent_space
 
+    if is_sheet(data):
+        table = scm.read(table)
     table = table if hasattr(table, "rows") else Batch(dict(table))
     wanted = None if "all" in names else list(names)
     compared = wanted is None or any("reference" in SCORES[name].needs for name in wanted if name in SCORES)
@@ -157,7 +255,7 @@ def all_scores(
         table,
         wanted,
         predictors=_judges(judges, data, scm),
-        reference=load_data(data, root, "train") if compared and not data.endswith(".csv") else None,
+        reference=_training_rows(scm, data, root) if compared else None,
         latents=latent_space(data, device=scm.device),
         perception=_perception(vgg),
         residuals=[parse_residual(text) for text in residuals or ("1", "0")],
@@ -165,6 +263,13 @@ def all_scores(
         progress=lambda text: typer.echo(text, err=True),
         **options,
     )
+
+
+def _training_rows(scm: StructuralCausalModel, data: str, root: Path | None) -> Any:
+    """The rows of a data set to compare with; none if it has no split of them."""
+    if is_sheet(data) or (is_folder(data) and test_split(data) is None):
+        return None
+    return load_data(data, root, "train", scm.variables)
 
 
 def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predictors | None:
@@ -176,6 +281,8 @@ def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predict
     if given is not None and Path(given).is_dir():
         return predictors.pretrained(data, folder=given, device=device)
     if given is not None:
+        if Path(given).name != given or is_sheet(given):
+            raise DataError(f"--predictors {given}: there is no such folder. Give one, or a data set's name.")
         return predictors.pretrained(given, device=device)
     judges = predictors.pretrained(data, device=device) if known(data) else {}
     return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]

@@ -12,13 +12,17 @@ from causalcf.cli.parse import parse_device
 
 __all__ = [
     "Again",
+    "Compile",
     "DataName",
     "Device",
+    "Encoding",
     "Epochs",
     "FirstRows",
     "Half",
     "Judges",
+    "Key",
     "Latents",
+    "Missing",
     "Models",
     "Out",
     "OwnFiles",
@@ -43,7 +47,33 @@ Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does
 Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
 
 
-DataName = Annotated[str, typer.Option(help=f"A data set ({', '.join(DATASETS)}) or the path of a CSV file.")]
+DataName = Annotated[
+    str,
+    typer.Option(
+        help=f"A data set ({', '.join(DATASETS)}), or the path of a CSV file, or of a folder of pictures with"
+        " metadata.csv."
+    ),
+]
+
+
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a CSV file, such as cp1252 (Windows); by default UTF-8 or as it says.")
+]
+
+
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(help="What a CSV file writes where there is no value, such as -9999; again for more."),
+]
+
+
+Key = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Column of a CSV file that names its rows and is carried to every output; by default one that is no node"
+        " and has another value in every row."
+    ),
+]
 
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; by default $CAUSALCF_DATA.")]
@@ -84,6 +114,9 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the data.", min=0)
 
 
 Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint (OUT.checkpoint).")]
+
+
+Compile = Annotated[bool, typer.Option("--compile", help="Cheaper steps: CUDA graphs on a GPU, else torch.compile.")]
 
 
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]

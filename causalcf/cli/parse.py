@@ -37,9 +37,12 @@ Value = TypeVar("Value")
 def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
     """The actions of one world from text: `a=1,b+=2,c-=2,d*=0.5,e=name`.
 
+    Names and values may stand in quotes, which those with commas or equals signs need unless they are names that the
+    model has: the longest of these that fits is taken.
+
     Args:
         text: Actions, separated by commas.
-        variables: node -> variable; a Categorical takes names, a Boolean true or false.
+        variables: node -> variable; a Categorical takes names, a Boolean true or false, yes or no.
 
     Raises:
         InterventionError: The text is not a list of actions.
@@ -48,17 +51,17 @@ def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
         >>> from causalcf.variables import Categorical, Positive
         >>> parse_do("thickness+=4, digit=7", {"thickness": Positive(), "digit": Categorical(10)})
         {'thickness': Shift(amount=4.0), 'digit': '7'}
+        >>> parse_do('"yield, kg"=40', {"yield, kg": Positive()})
+        {'yield, kg': 40.0}
     """
     from causalcf.do import scale, shift
 
-    if not text.strip():
+    if not text.strip(", "):
         raise InterventionError("An action is empty. Write node=4, node+=1, node*=0.8 or node=name.")
     actions: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        match = re.fullmatch(r"([^=]+?)\s*([-+*]?=)\s*(\S.*)", part)
-        if match is None:
-            raise InterventionError(f"Cannot read the action '{part}'. Write node=4, node+=1, node*=0.8 or node=name.")
-        target, operator, value = match.groups()
+    rest = text.lstrip(", ")
+    while rest:
+        target, operator, value, part, rest = _first_action(rest, variables)
         if target in actions:
             raise InterventionError(f"Two actions on '{target}' in one world. Give --do twice for two worlds.")
         if operator == "=":
@@ -67,19 +70,56 @@ def parse_do(text: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
             actions[target] = scale(_number(part, value))
         else:
             actions[target] = shift(_number(part, value) * (-1 if operator == "-=" else 1))
+        rest = rest.lstrip(", ")
     return actions
 
 
+OPERATOR = r"\s*(?P<operator>[-+*]?=)\s*"
+PIECE = r"(?:[^,\\]|\\.)"
+"""A character of a name or value without quotes; a backslash keeps a comma in it."""
+
+
+def _first_action(text: str, variables: Mapping[str, Variable]) -> tuple[str, str, str, str, str]:
+    """(target, operator, value, the action as written, what is left) of the first action in a text."""
+    known = "|".join(re.escape(name) for name in sorted(variables, key=len, reverse=True))
+    targets = [rf"(?P<name>{known})" if known else None, QUOTED.replace("#", "name"), rf"(?P<name>(?:(?!=){PIECE})+?)"]
+    for target in filter(None, targets):
+        match = re.match(target + OPERATOR, text)
+        if match is None:
+            continue
+        name, after = _unquoted(match["name"]), text[match.end() :]
+        categories = getattr(variables.get(name), "categories", ())
+        named = "|".join(re.escape(category) for category in sorted(categories, key=len, reverse=True))
+        values = [rf"(?P<value>{named})" if named else None, QUOTED.replace("#", "value"), rf"(?P<value>{PIECE}+)"]
+        for value in filter(None, values):
+            found = re.match(value + r"\s*(?:,|$)", after)
+            if found is not None and found["value"].strip():
+                end = match.end() + found.end()
+                part = text[:end].strip(", ")
+                return name, match["operator"], _unquoted(found["value"].strip()), part, text[end:]
+    part = re.match(rf"{PIECE}*", text)
+    shown = text if part is None else part[0].strip()
+    raise InterventionError(f"Cannot read the action '{shown}'. Write node=4, node+=1, node*=0.8 or node=name.")
+
+
+QUOTED = r"""(?P<#>"[^"]+"|'[^']+')"""
+
+
+def _unquoted(text: str) -> str:
+    """A name or value without its quotes, or without the backslashes that kept its commas."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if quoted else re.sub(r"\\(.)", r"\1", text).strip()
+
+
 def _value(part: str, value: str, variable: Variable | None) -> Any:
-    from causalcf.variables.codes import Boolean, Categorical
+    from causalcf.variables.codes import WORDS, Boolean, Categorical
 
     if isinstance(variable, Categorical):
         return value
     if isinstance(variable, Boolean):
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if value.lower() not in words:
-            raise InterventionError(f"Cannot read the action '{part}': expected true or false.")
-        return words[value.lower()]
+        if value.lower() not in WORDS:
+            raise InterventionError(f"Cannot read the action '{part}': expected true or false, yes or no.")
+        return WORDS[value.lower()]
     return _number(part, value)
 
 
@@ -118,7 +158,7 @@ def parse_epochs(options: Sequence[str], nodes: Sequence[str]) -> int | dict[str
     pairs = []
     for option in options:
         node, _, number = option.rpartition("=")
-        if not number.isdigit():
+        if not _is_count(number):
             raise DataError(f"--epochs {option}: expected a number, or node=number.")
         pairs.append((node or "all nodes", int(number)))
     by_node = named("--epochs", pairs)
@@ -237,16 +277,12 @@ def parse_device(text: str) -> str:
         >>> parse_device("cpu")
         'cpu'
     """
-    import torch
+    from causalcf.core.devices import as_device
 
     try:
-        device = torch.device(text)
-        there = torch.get_device_module(device).device_count()
-    except RuntimeError:
-        device, there = torch.device("cpu"), 0
-    if (device.index or 0) >= there:
-        raise DataError(f"--device {text}: this machine has no such device. Name one it has: cpu, cuda, cuda:1, mps.")
-    return text
+        return str(as_device(text))
+    except DataError as error:
+        raise DataError(f"--device {error}") from None
 
 
 def parse_target(text: str, variable: Variable | None) -> float:
@@ -269,9 +305,14 @@ def parse_target(text: str, variable: Variable | None) -> float:
     return int(value) if variable is None else value
 
 
+def _is_count(text: str) -> bool:
+    """Whether a text is a whole number, in the digits that Python reads."""
+    return text.isascii() and text.isdigit()
+
+
 def slice_rows(table: Batch, rows: str) -> Batch:
     """Rows `6` (the first six) or `10:20` of a table, with their row numbers."""
     start, _, stop = rows.rpartition(":")
-    if not stop.isdigit() or (start and not start.isdigit()):
+    if not _is_count(stop) or (start and not _is_count(start)):
         raise DataError(f"--rows {rows}: expected a number, or start:stop.")
     return table[int(start or 0) : int(stop)]

@@ -66,4 +66,7 @@ def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
 
 def _bytes(tensor: Tensor) -> bytes:
     """The values of a tensor as they lie in memory, row by row."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    if flat.stride(0) != 1:  # one value, made by `expand`: torch calls it contiguous all the same
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy().tobytes()

@@ -6,15 +6,18 @@ All derive from `CausalCFError`, and from the built-in error a caller would expe
 
 __all__ = [
     "CausalCFError",
+    "CausalCFWarning",
     "CheckpointError",
     "DataError",
     "DensityError",
     "ExplanationError",
+    "FileError",
     "GraphError",
     "InterventionError",
     "MechanismError",
     "MissingFileError",
     "NotFittedError",
+    "SeedError",
     "SupportError",
     "TrainingError",
     "UnknownNodeError",
@@ -23,6 +26,10 @@ __all__ = [
 
 class CausalCFError(Exception):
     """Base of all errors raised by causalcf."""
+
+
+class CausalCFWarning(UserWarning):
+    """What was done is allowed, and may not be what was meant: it names the column and the line that settles it."""
 
 
 class GraphError(CausalCFError, ValueError):
@@ -38,6 +45,10 @@ class UnknownNodeError(CausalCFError, KeyError):
 
 class DataError(CausalCFError, ValueError):
     """Data of the wrong shape, length or type, or with missing values."""
+
+
+class SeedError(CausalCFError, TypeError):
+    """A seed that is no whole number."""
 
 
 class SupportError(DataError):
@@ -70,6 +81,10 @@ class TrainingError(CausalCFError, RuntimeError):
 
 class CheckpointError(CausalCFError, ValueError):
     """A checkpoint that is damaged, or belongs to something else."""
+
+
+class FileError(CausalCFError, OSError):
+    """A file that cannot be written, or read."""
 
 
 class MissingFileError(CausalCFError, FileNotFoundError):

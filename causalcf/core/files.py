@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from causalcf.core.checkpoint import write_atomically
+from causalcf.core.settings import plain
 
 __all__ = ["write_csv", "write_json"]
 
@@ -27,7 +28,8 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
+    value = plain(value)
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def write_csv(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> Path:

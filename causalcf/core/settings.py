@@ -7,9 +7,11 @@ from math import inf
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from causalcf.core.errors import CausalCFError
 
-__all__ = ["COUNT", "NATURAL", "POSITIVE", "WEIGHT", "Range", "require_settings"]
+__all__ = ["COUNT", "NATURAL", "POSITIVE", "WEIGHT", "Range", "plain", "require_settings"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,22 @@ COUNT = Range(1, whole=True)
 NATURAL = Range(0, whole=True)
 POSITIVE = Range(0, above=True)
 WEIGHT = Range(0)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own number or text, in tuples and lists too; anything else as it is.
+
+    So that what is computed from data serves as a setting, and a file can hold it.
+
+    Example:
+        >>> plain((np.int64(3), 0.5))
+        (3, 0.5)
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (tuple, list):
+        return type(value)(plain(item) for item in value)
+    return value
 
 
 def require_settings(thing: object, name: str, error: type[CausalCFError], **ranges: Range) -> None:

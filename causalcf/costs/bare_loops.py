@@ -39,11 +39,13 @@ class Setting:
         rows: How many images.
         steps: Steps of every search.
         widths: Of the VAE.
+        device: Where all of them are.
     """
 
     rows: int = 64
     steps: int = 10
     widths: tuple[int, int, int] = (32, 64, 96)
+    device: str = "cpu"
 
     @cached_property
     def scm(self) -> StructuralCausalModel:
@@ -53,7 +55,7 @@ class Setting:
         mechanism = VAE(latent=LATENT, widths=self.widths)
         scm = StructuralCausalModel(CausalGraph(graph), {"image": Image(1, SIDE, SIDE)}, {"image": mechanism})
         scm.mechanisms["image"].fitted = True
-        return scm
+        return scm.to(self.device)
 
     @cached_property
     def f(self) -> nn.Module:
@@ -65,12 +67,12 @@ class Setting:
             ).requires_grad_(False)
         for parameter in f[-1].parameters():
             parameter.mul_(10)
-        return f
+        return f.to(self.device)
 
     @cached_property
     def x(self) -> Tensor:
         """Images."""
-        return torch.rand(self.rows, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        return torch.rand(self.rows, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(self.device)
 
     @cached_property
     def target(self) -> Tensor:
@@ -216,7 +218,7 @@ def cem(s: Setting) -> Tensor:
 def path(s: Setting) -> Tensor:
     """The best of eight points of a line, by the rows' eight images in one batch."""
     end = s.z.roll(1, 0)
-    shares = torch.linspace(0, 1, 8)
+    shares = torch.linspace(0, 1, 8, device=s.z.device)
     codes = torch.lerp(s.z[:, None], end[:, None], shares[:, None]).flatten(0, 1)
     with torch.no_grad():
         logits = s.f(s.decode(codes))

@@ -11,6 +11,7 @@ from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split
 from causalcf.graph import load_graph
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Bars"]
 
@@ -107,4 +108,5 @@ def _brightness(width: Tensor, noise: Tensor) -> Tensor:
 def _acted(do: Mapping[str, float | Tensor], node: str, natural: Tensor) -> Tensor:
     if node not in do:
         return natural
-    return torch.as_tensor(do[node], dtype=natural.dtype).expand(natural.shape).clone()
+    value = read_raw(f"do({node})", do[node]).numbers(f"do({node})", "an action")
+    return value.to(natural.dtype).expand(natural.shape).clone()

@@ -22,6 +22,7 @@ from causalcf.data import Batch
 from causalcf.graph import CausalGraph
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.raw import read_raw
 from causalcf.variables.scalar import Real
 
 __all__ = ["AdditiveNoise", "Discrete", "Heteroscedastic", "LinearGaussian", "gumbel_max_counterfactual"]
@@ -69,7 +70,8 @@ class Oracle(ABC):
         unknown = [node for node in do or {} if node not in self.graph]
         if unknown:
             raise InterventionError(f"do names {unknown}; the nodes are {list(self.graph.nodes)}.")
-        return {node: torch.as_tensor(value, dtype=torch.float64).expand(rows) for node, value in (do or {}).items()}
+        values = {node: read_raw(f"do({node})", value).numbers(node, "an action") for node, value in (do or {}).items()}
+        return {node: value.to(torch.float64).expand(rows) for node, value in values.items()}
 
 
 class LinearGaussian(Oracle):

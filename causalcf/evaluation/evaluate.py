@@ -257,7 +257,8 @@ def _truth_of(
     """The data's true counterfactuals of some rows, kept in a folder if one is given."""
 
     def asked(values: Tensor) -> str:
-        return digest(torch.as_tensor(x.index), values, *named(x), digits=16)
+        labels = x.index if isinstance(x.index, Tensor) else str(x.index.tolist())
+        return digest(labels, values, *named(x), digits=16)
 
     def truth(node: str, values: Tensor) -> Mapping[str, Tensor] | None:
         path = None if cache is None else Path(cache) / f"truth-{node}-{asked(values)}.safetensors"

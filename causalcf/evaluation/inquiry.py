@@ -167,7 +167,7 @@ class Inquiry:
             (node, residual): [] for node in self.nodes for residual in self.residuals
         }
         for start, rows in blocks(self.x):
-            noise = self.abduct(rows, "rows", start)
+            noise = self.abduct(rows, "rows")
             for node, residual in parts:
                 do = {node: self.actions[node][start : start + rows.rows]}
                 parts[node, residual].append(dict(self.scm.predict(noise, do, residual=residual)))
@@ -185,8 +185,8 @@ class Inquiry:
         current: Mapping[str, Tensor] = self.x
         for cycle in range(cycles):
             parts = []
-            for start, rows in blocks(Batch(current)):
-                noise = self.abduct(rows, "cycle", cycle, start)
+            for _, rows in blocks(Batch(current, self.x.index)):
+                noise = self.abduct(rows, "cycle", cycle)
                 parts.append(dict(self.scm.predict(noise, {}, recompute="all", residual=residual)))
             current = self._joined(parts)
             yield dict(current)
@@ -194,8 +194,8 @@ class Inquiry:
     def undone(self, node: str, residual: Residual) -> dict[str, Tensor]:
         """The rows after acting on a node, and acting back."""
         parts = []
-        for start, rows in blocks(Batch(self.answers[node, residual])):
-            noise = self.abduct(rows, "back", node, start)
+        for start, rows in blocks(Batch(self.answers[node, residual], self.x.index)):
+            noise = self.abduct(rows, "back", node)
             back = {node: self.x[node][start : start + rows.rows]}
             parts.append(dict(self.scm.predict(noise, back, residual=residual)))
         return self._joined(parts)

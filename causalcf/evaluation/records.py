@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from causalcf.core.errors import CausalCFError, DataError
+from causalcf.core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,10 +115,8 @@ class Records(Sequence[Record]):
 
     def to_frame(self) -> pd.DataFrame:
         """The records as a data frame, a column per field."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise CausalCFError("to_frame() needs pandas: pip install 'causalcf[pandas]'.") from None
+        import pandas as pd
+
         return pd.DataFrame([asdict(record) for record in self.records], columns=list(Record.__dataclass_fields__))
 
     def to_json(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -21,6 +21,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.core.provenance import provenance
+from causalcf.core.settings import plain
 from causalcf.data import Batch
 from causalcf.explainers import saved
 from causalcf.explainers.classifier import Explained
@@ -88,7 +89,10 @@ class Explainer(ABC):
     reads_codes: ClassVar[bool] = False
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
+    @torch.inference_mode(False)
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            setattr(self, setting.name, plain(getattr(self, setting.name)))
         require_types(self)
         self.scm.graph.require(self.node)
         if self.acts_on == "latents" and not self.sites:
@@ -169,12 +173,13 @@ class Explainer(ABC):
 
     def decode(self, code: Tensor, pa: Parents) -> Tensor:
         """Values of the node for codes (N, D), without residual; not projected onto the support."""
-        drawn = self.mechanism.sample_noise(1)
-        u = {suffix: torch.zeros_like(drawn[suffix]).expand(len(code), *drawn[suffix].shape[1:]) for suffix in drawn}
+        zero = code.new_zeros(())
+        u = {site: zero.expand(len(code), *one.shape[1:]) for site, one in self.mechanism.sample_noise(1).items()}
         return self.mechanism.predict(u | parted(code, u, self.sites), pa)
 
     # ------------------------------------------------------------------ the verbs
 
+    @torch.inference_mode(False)
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
         """Train what the method needs; methods that only search have nothing to do.
 
@@ -217,6 +222,7 @@ class Explainer(ABC):
         saved.save(self, path)
 
     @classmethod
+    @torch.inference_mode(False)
     def load(cls, path: str | Path, scm: StructuralCausalModel, *, classifier: Any = None, **code: Any) -> Self:
         """Read an explainer written by `save`, for the model and the classifier that it was fitted on.
 
@@ -242,6 +248,7 @@ class Explainer(ABC):
         """
         return saved.load(cls, path, scm, classifier, code)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
         """The explained classifier's classes of observed rows, (N,), or the values of a regression.
@@ -253,6 +260,7 @@ class Explainer(ABC):
         _, factual = self.abduct(x)
         return self.explained.predicted(self.explained.check(self.node, self._classified(factual), self.batch_size))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:
         """Explanations of some rows.

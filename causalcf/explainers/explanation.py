@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from causalcf.core.errors import CausalCFError, ExplanationError
+from causalcf.core.errors import ExplanationError
 from causalcf.data import Batch
 from causalcf.explainers.found import REASONS, Found, Reason, padded
 from causalcf.explainers.query import Query
@@ -141,15 +141,14 @@ class Explanation:
 
     def to_frame(self) -> pd.DataFrame:
         """One line a row: classes by name, probability, whether and why it ended."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise CausalCFError("to_frame() needs pandas: pip install 'causalcf[pandas]'.") from None
-        index = self.factual.index
-        return pd.DataFrame(self.columns(), index=index.cpu().numpy() if isinstance(index, Tensor) else index)
+        import pandas as pd
+
+        index, labels = self.factual.index, self.factual.labels
+        labels = (index.cpu().numpy() if isinstance(index, Tensor) else index) if labels is None else labels
+        return pd.DataFrame(self.columns(), index=labels)
 
     def columns(self) -> dict[str, Any]:
-        """The columns of `to_frame`, for those who have no pandas."""
+        """The columns of `to_frame`."""
         return {
             "factual": self._named(self.factual_predicted),
             "target": self._named(self.target),

@@ -13,6 +13,7 @@ from torch import Tensor
 from causalcf.core.errors import DataError, ExplanationError, MechanismError
 from causalcf.data import Batch, columns
 from causalcf.explainers.protocol import Explaining
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Pairs", "Rows", "coded", "paired"]
 
@@ -132,7 +133,7 @@ class Pairs:
             warnings.warn(
                 f"The classifier puts no training row into the classes {empty}: it may never have seen them. Do not"
                 " expect explanations towards them to be reached, or to look like anything.",
-                stacklevel=5,
+                stacklevel=6,
             )
         return rows[torch.nonzero(paired[rows.label])[:, 0]]
 
@@ -194,10 +195,8 @@ def _class_codes(explainer: Explaining, label: str, values: Any) -> Tensor:
     scm = explainer.scm
     if explainer.variable is not None:
         return explainer.variable.read(label, values, scm.dtype, scm.device).long()
-    try:
-        codes = torch.as_tensor(values, device=scm.device)
-    except (TypeError, ValueError):  # text is no tensor
-        codes = torch.full((1,), -1)
+    raw = read_raw(label, values)
+    codes = raw.numbers(label, "a column").to(scm.device) if raw.kind == "numbers" else torch.full((1,), -1)
     if bool(((codes == codes.long()) & (codes >= 0)).all()):
         return codes.long()
     raise DataError(

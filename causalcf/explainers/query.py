@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import ExplanationError
-from causalcf.data import Batch
+from causalcf.data import Batch, align
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.protocol import Explaining
 from causalcf.mechanisms import Mechanism
 from causalcf.scm.abduction import Noise
-from causalcf.variables import as_array
+from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
+from causalcf.variables.raw import as_tensor, read_raw
 
 __all__ = ["Outputs", "Query", "make_query", "parted", "read_target"]
 
@@ -185,6 +186,11 @@ class _Projected(torch.autograd.Function):
         return gradient, None
 
 
+def _name(variable: Variable, value: Tensor) -> str:
+    """A class by its name, where it has one; a number as it is."""
+    return variable.categories[int(value)] if isinstance(variable, Categorical) else str(value.item())
+
+
 def parted(code: Tensor, u: Mapping[str, Tensor], sites: Sequence[str]) -> dict[str, Tensor]:
     """The sites whose flattened values a code (N, D) joins, in the shapes that they have in `u`.
 
@@ -215,11 +221,12 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         raise ExplanationError("The classifier's variable is not known before it was asked: call check(node, x) first.")
     if target is None:
         return explained.predicted(members), -torch.ones(rows, dtype=members.dtype, device=device)
-    if not isinstance(target, Tensor):
-        array = as_array("target", target)
-        target = array if isinstance(variable, Categorical) and array.dtype.kind in "US" else torch.as_tensor(array)
-    single = target.ndim == 0
-    wanted = variable.read("target", target.reshape(-1) if single else target, members.dtype, device)
+    raw = read_raw("target", target)
+    single = raw.shape == ()
+    raw = replace(raw, values=raw.values.reshape(-1)) if single else raw
+    # A number is a class's code, even where the class's name is another number.
+    codes = raw.kind == "numbers" and not isinstance(raw.values, Tensor)
+    wanted = variable.read("target", as_tensor(raw.array) if codes else raw, members.dtype, device)
     if not single and len(wanted) != rows:
         raise ExplanationError(f"There are {len(wanted)} targets for {rows} rows. Give one, or one per row.")
     wanted = wanted.expand(rows) if single else wanted
@@ -233,8 +240,8 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         where = torch.nonzero(there)[:5, 0].tolist()
         raise ExplanationError(
             f"{int(there.sum())} of {rows} rows (for example {where}) are in their target already: the classifier says"
-            f" {wanted[there][0].item()} of the factual. Ask for another target, or leave these rows out, where"
-            " explainer.predict(x) is the target."
+            f" {_name(variable, wanted[there][0])} of the factual. Ask for another target, or leave these rows out,"
+            " where explainer.predict(x) is the target."
         )
     return wanted, side
 
@@ -263,7 +270,7 @@ def make_query(explainer: Explaining, noise: Noise, factual: Batch, target: Any)
     members = explained.check(explainer.node, classified, explainer.batch_size)
     if explainer.gradients:
         explained.check_gradient(classified)
-    wanted, side = read_target(explained, target, members)
+    wanted, side = read_target(explained, align("target", target, factual.labels), members)
     if latent:
         _warn_of_meaning(explainer, factual, members)
     return Query(
@@ -298,5 +305,5 @@ def _warn_of_meaning(explainer: Explaining, factual: Batch, members: Tensor) -> 
                 f" {agreement:.0%} of the rows), and an explanation holds it at its factual value: the latents can"
                 f" hardly reach the target. Use a generator without that parent, or ask the causal question,"
                 f" scm.counterfactual(x, do={{'{parent}': target}}).",
-                stacklevel=5,
+                stacklevel=6,
             )

@@ -7,14 +7,17 @@ To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the c
 from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism
 from causalcf.mechanisms.categorical import Boolean, Categorical
+from causalcf.mechanisms.count import Count
 from causalcf.mechanisms.deterministic import Classifier, Deterministic
 from causalcf.mechanisms.diffusion import Diffusion
-from causalcf.mechanisms.flow import AdditiveNoise, Flow, LinearGaussian
+from causalcf.mechanisms.flow import AdditiveNoise, Flow
 from causalcf.mechanisms.gan import GAN
 from causalcf.mechanisms.generator import Generator
 from causalcf.mechanisms.hvae import HVAE
 from causalcf.mechanisms.learning import Recipe, Stage, Trainable, Turn
+from causalcf.mechanisms.linear import LinearGaussian
 from causalcf.mechanisms.mixture import MixtureAE
+from causalcf.mechanisms.ordinal import Ordinal
 from causalcf.mechanisms.vae import VAE
 from causalcf.variables import Variable
 
@@ -27,6 +30,7 @@ __all__ = [
     "Boolean",
     "Categorical",
     "Classifier",
+    "Count",
     "Deterministic",
     "Diffusion",
     "Flow",
@@ -34,6 +38,7 @@ __all__ = [
     "LinearGaussian",
     "Mechanism",
     "MixtureAE",
+    "Ordinal",
     "Recipe",
     "Stage",
     "Trainable",
@@ -47,6 +52,8 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "AdditiveNoise": AdditiveNoise,
     "Categorical": Categorical,
     "Boolean": Boolean,
+    "Ordinal": Ordinal,
+    "Count": Count,
     "Deterministic": Deterministic,
     "Classifier": Classifier,
     "VAE": VAE,
@@ -65,6 +72,8 @@ _DEFAULTS: dict[str, type[Mechanism]] = {
     "Vector": Flow,
     "Categorical": Categorical,
     "Boolean": Boolean,
+    "Ordinal": Ordinal,
+    "Count": Count,
 }
 
 

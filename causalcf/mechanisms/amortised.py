@@ -27,6 +27,7 @@ class AmortisedMechanism(Mechanism):
     """
 
     kind: ClassVar[Kind] = "amortised"
+    draws_by_row: ClassVar[bool] = True
     latent_dims: ClassVar[int] = 1
     """Dimensions of one latent: 1 of a vector, 3 of a map (channels, height, width)."""
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from causalcf.core.errors import DensityError, MechanismError
 from causalcf.core.nn import column
-from causalcf.core.settings import Range, require_settings
+from causalcf.core.settings import Range, plain, require_settings
 from causalcf.mechanisms.learning import Parents, Recipe, Stage, Trainable, Turn
 from causalcf.variables import Variable
 
@@ -56,6 +57,9 @@ class Mechanism(Trainable, ABC):
     """Standard deviation of drawn latents as a share of the model's own."""
     training_only: ClassVar[tuple[str, ...]] = ()
     """Children that only training needs, such as a discriminator: a saved model leaves them out."""
+    draws_by_row: ClassVar[bool] = False
+    """Whether all its draws are those of `causalcf.core.draws`, which belong to their rows. Those of others come from
+    torch's own state, borrowed under a seed by one thread at a time, and follow from a row's place in its batch."""
     holds_code: ClassVar[bool] = False
     """Whether it is made with functions or networks of the caller's, which a file cannot hold."""
 
@@ -66,6 +70,9 @@ class Mechanism(Trainable, ABC):
         return mechanism
 
     def __post_init__(self) -> None:
+        for name, value in self.config.items():
+            if isinstance(value, np.generic | tuple | list):
+                setattr(self, name, plain(value))
         self.node: str = ""
         self.parents: Mapping[str, Variable] = {}
         self.fitted: bool = False
@@ -207,6 +214,10 @@ class Mechanism(Trainable, ABC):
             pa: Observed parents.
             sample: Draw amortised latents from their posterior instead of taking its mean.
         """
+
+    def abduct_known(self, x: Tensor, pa: Parents) -> dict[str, Tensor]:
+        """`abduct` for rows that the mechanism has seen before: nothing is checked again, so the host need not wait."""
+        return self.abduct(x, pa)
 
     @abstractmethod
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:

@@ -15,17 +15,19 @@ from typing import ClassVar
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, one_hot
 
 from causalcf import variables
+from causalcf.core import draws
 from causalcf.core.errors import MechanismError
 from causalcf.core.nn import mlp
 from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.mechanisms.parents import ParentEncoder
 
-__all__ = ["Boolean", "Categorical"]
+__all__ = ["MARGIN", "Boolean", "Categorical", "DiscreteMechanism"]
 
 MARGIN = 1e-4
 """Abducted noise keeps the observed value ahead of the threshold by at least this much, and by a
@@ -42,6 +44,7 @@ class DiscreteMechanism(Mechanism):
     hidden: tuple[int, ...] = (64, 64)
 
     kind: ClassVar[Kind] = "invertible"
+    draws_by_row: ClassVar[bool] = True
     default_recipe: ClassVar[Recipe] = Recipe(epochs=20, min_steps=2000, batch_size=512, lr=5e-3)
 
     @property
@@ -76,16 +79,27 @@ class DiscreteMechanism(Mechanism):
     def is_random(self, *, sample: bool) -> bool:
         return bool(self.parents)
 
+    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> TorchDistribution:
+        return self.law(self.logits(pa))
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        # Data were checked when they were read; a look at each batch would make the host wait for the device.
+        return -self.law(self.logits(pa), validate_args=False).log_prob(x).mean()
+
+    @abstractmethod
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> TorchDistribution:
+        """The distribution of the value."""
+
     def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
-        return {"u": self.posterior_noise(x, self.logits(pa)) if self.parents else x}
+        # A root's noise is its value: a copy, since x may be the caller's own.
+        return {"u": self.posterior_noise(x, self.logits(pa)) if self.parents else x.clone()}
 
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
         return self.decide(self.logits(pa), u["u"]) if self.parents else u["u"]
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        if not self.parents:
-            return {"u": self.dist({}).expand([n]).sample()}
-        return {"u": self.prior_noise(n)}
+        u = self.prior_noise(n)
+        return {"u": u if self.parents else self.decide(self.logits({}), u)}
 
     @abstractmethod
     def prior_noise(self, n: int) -> Tensor:
@@ -140,17 +154,17 @@ class Categorical(DiscreteMechanism):
         self.bias.copy_((counts / counts.sum()).clamp_min(torch.finfo(self.dtype).tiny).log())
         return True
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> dist.Categorical:
-        return dist.Categorical(logits=self.logits(pa))
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.Categorical:
+        return dist.Categorical(logits=logits, validate_args=validate_args)
 
     def prior_noise(self, n: int) -> Tensor:
-        return _gumbel(torch.empty(n, self.num_logits, device=self.device, dtype=self.dtype))
+        return draws.gumbel((n, self.num_logits), self._anchor)
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
         logits = logits.log_softmax(-1)  # so that the maximum is a standard Gumbel
         observed = one_hot(x, self.num_logits).bool()
-        top = _gumbel(torch.empty_like(logits[..., :1]))
-        free = logits + _gumbel(torch.empty_like(logits))
+        drawn = draws.gumbel((*logits.shape[:-1], self.num_logits + 1), logits)
+        top, free = drawn[..., :1], logits + drawn[..., 1:]
         # Gumbel truncated at `top`, by inverting its distribution function.
         below = -torch.logaddexp(-top, -free)
         below = torch.minimum(below, top - _margin(logits).amax(-1, keepdim=True))
@@ -195,16 +209,16 @@ class Boolean(DiscreteMechanism):
         """The logit of True, (*batch,)."""
         return super().logits(pa).squeeze(-1)
 
-    def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> BooleanDistribution:
-        return BooleanDistribution(logits=self.logits(pa))
+    def law(self, logits: Tensor, validate_args: bool | None = None) -> BooleanDistribution:
+        return BooleanDistribution(logits=logits, validate_args=validate_args)
 
     def prior_noise(self, n: int) -> Tensor:
-        return torch.logit(_open_uniform(torch.empty(n, device=self.device, dtype=self.dtype)))
+        return torch.logit(draws.uniform((n,), self._anchor))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
         sign = torch.where(x, 1.0, -1.0).to(logits.dtype)
         # Seen from the observed side: P(side) w is uniform below P(side); invert the logistic.
-        tail = logsigmoid(sign * logits) + _open_uniform(torch.empty_like(logits)).log()
+        tail = logsigmoid(sign * logits) + draws.uniform(logits.shape, logits).log()
         beyond = torch.log(-torch.expm1(tail)) - tail
         return sign * torch.maximum(beyond, _margin(logits) - sign * logits)
 
@@ -227,14 +241,3 @@ class BooleanDistribution(dist.Bernoulli):
 
 def _margin(logits: Tensor) -> Tensor:
     return MARGIN * (1 + 0.1 * logits.abs())
-
-
-def _open_uniform(empty: Tensor) -> Tensor:
-    """Uniform draws in the open interval (0, 1), in place."""
-    tiny = torch.finfo(empty.dtype).tiny
-    return empty.uniform_().clamp_(tiny, 1 - torch.finfo(empty.dtype).eps)
-
-
-def _gumbel(empty: Tensor) -> Tensor:
-    """Standard Gumbel draws, in place."""
-    return -torch.log(-torch.log(_open_uniform(empty)))

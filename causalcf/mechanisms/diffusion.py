@@ -82,6 +82,7 @@ class Diffusion(ImageMechanism):
     gain_only: tuple[str, ...] = ()
 
     kind: ClassVar[Kind] = "implicit"
+    draws_by_row: ClassVar[bool] = True
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     latents: ClassVar[tuple[str, ...]] = ("u",)
     default_recipe: ClassVar[Recipe] = Recipe(

@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 import torch
 from pyro.distributions import Normal, TransformedDistribution
 from torch import Tensor, nn
-from torch.distributions import AffineTransform, Transform, constraints
+from torch.distributions import Transform, constraints
 
+from causalcf.core import draws
 from causalcf.core._zuko import (
     ComposedTransform,
     DependentTransform,
@@ -26,17 +27,19 @@ from causalcf.core._zuko import (
     MonotonicAffineTransform,
 )
 from causalcf.core.errors import MechanismError
-from causalcf.core.nn import Standardiser, mlp
+from causalcf.core.nn import Growing, RobustStandardiser, mlp
 from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.mechanisms.spline import AffineSpline
+from causalcf.mechanisms.tails import TamedExp, upper_tail
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.count import Count
 from causalcf.variables.image import Image
-from causalcf.variables.scalar import Interval, Real
+from causalcf.variables.scalar import Interval, Positive, Real
 
-__all__ = ["AdditiveNoise", "Flow", "InvertibleMechanism", "LinearGaussian"]
+__all__ = ["AdditiveNoise", "Flow", "InvertibleMechanism"]
 
 EDGE = 1e-6
 """Values nearer than this share of an Interval's width to its edge count as lying there.
@@ -54,16 +57,19 @@ class Pushforward(Transform):
     Args:
         flow: zuko transform from standardised unconstrained values to noise, event dimension 1.
         standardise: Location and scale of the unconstrained values, width d.
-        variable: The support, its bijector and its shape.
+        variable: The support and its shape.
+        bijector: From the real line onto the support.
     """
 
     bijective = True
     sign = +1
 
-    def __init__(self, flow: Transform, standardise: Standardiser, variable: Variable) -> None:
+    def __init__(
+        self, flow: Transform, standardise: RobustStandardiser, variable: Variable, bijector: Transform
+    ) -> None:
         super().__init__()
         self.flow: Any = flow  # torch's type does not know call_and_ladj
-        self.standardise, self.variable = standardise, variable
+        self.standardise, self.variable, self.bijector = standardise, variable, bijector
         self._is_vector = bool(variable.event_shape)
 
     @property
@@ -86,10 +92,10 @@ class Pushforward(Transform):
 
     def _call(self, u: Tensor) -> Tensor:  # type: ignore[override]
         y = self.standardise.inverse(self.flow.inv(self._column(u)))
-        return self._uncolumn(self.variable.bijector(y))  # type: ignore[arg-type]
+        return self._uncolumn(self.bijector(y))  # type: ignore[arg-type]
 
     def _standardised(self, x: Tensor) -> Tensor:
-        return self.standardise(self.variable.bijector.inv(self._column(within_edges(x, self.variable))))
+        return self.standardise(self.bijector.inv(self._column(within_edges(x, self.variable))))
 
     def _inverse(self, x: Tensor) -> Tensor:  # type: ignore[override]
         return self._uncolumn(self.flow(self._standardised(x)))
@@ -97,10 +103,11 @@ class Pushforward(Transform):
     def inverse_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The noise of x and log |du/dx|, each transform run once."""
         x = self._column(within_edges(x, self.variable))
-        y = self.variable.bijector.inv(x)
-        u, ladj = self.flow.call_and_ladj(self.standardise(y))
-        bijector = self.variable.bijector.log_abs_det_jacobian(y, x).expand_as(y).sum(-1)
-        return self._uncolumn(u), ladj - self.standardise.scale.log().sum() - bijector
+        y = self.bijector.inv(x)
+        standard = self.standardise(y)
+        u, ladj = self.flow.call_and_ladj(standard)
+        bijector = self.bijector.log_abs_det_jacobian(y, x).expand_as(y).sum(-1)
+        return self._uncolumn(u), ladj + self.standardise.log_slope(standard) - bijector
 
     def log_abs_det_jacobian(self, u: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
         return -self.inverse_and_ladj(x)[1]
@@ -113,14 +120,15 @@ class FlowDistribution(TransformedDistribution):
     for the Jacobian; here both come from one pass.
     """
 
-    def __init__(self, transform: Pushforward, batch_shape: torch.Size) -> None:
+    def __init__(self, transform: Pushforward, batch_shape: torch.Size, validate_args: bool | None = None) -> None:
         event, like = transform.variable.event_shape, transform.standardise.loc
-        base = Normal(like.new_zeros(()), like.new_ones(())).expand(batch_shape + event).to_event(len(event))
-        super().__init__(base, [transform])
+        # Zero and one need no look, which would make the host wait for the device.
+        base = Normal(like.new_zeros(()), like.new_ones(()), validate_args=False)
+        super().__init__(base.expand(batch_shape + event).to_event(len(event)), [transform], validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: None = None) -> FlowDistribution:
         """The same law for more rows."""
-        return FlowDistribution(self.transforms[0], torch.Size(batch_shape))
+        return FlowDistribution(self.transforms[0], torch.Size(batch_shape), self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in data units, shape (N,)."""
@@ -145,13 +153,14 @@ def within_edges(x: Tensor, variable: Variable) -> Tensor:
     return x.clamp(variable.low + margin, variable.high - margin)
 
 
-class InvertibleMechanism(Mechanism):
+class InvertibleMechanism(Growing, Mechanism):
     """x := f(pa, u) with a bijection f(pa, .); subclasses choose the bijection."""
 
     kind: ClassVar[Kind] = "invertible"
+    draws_by_row: ClassVar[bool] = True
 
     def validate(self) -> None:
-        if isinstance(self.variable, Boolean | Categorical | Image):
+        if isinstance(self.variable, Boolean | Categorical | Count | Image):
             raise self.reject("a Real, Positive, Interval or Vector")
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
@@ -160,9 +169,16 @@ class InvertibleMechanism(Mechanism):
                 " Put a Deterministic feature between them, or remove the edges."
             )
 
+    linear: ClassVar[bool] = False
+    """Whether the parents enter as they are, only centred."""
+    optional: ClassVar[tuple[str, ...]] = ("tail",)
+    tail: Tensor | None
+    """Of a Positive: where the data end, and how fast it may grow beyond; see `TamedExp`."""
+
     def build(self) -> None:
-        self.encoder = ParentEncoder(self.parents)
-        self.standardise = Standardiser(self.variable.numel)
+        self.encoder = ParentEncoder(self.parents, linear=self.linear)
+        self.standardise = RobustStandardiser(self.variable.numel)
+        self.register_buffer("tail", None)
         self.build_flow(self.variable.numel, self.encoder.width)
 
     @abstractmethod
@@ -178,25 +194,42 @@ class InvertibleMechanism(Mechanism):
         self._warn_on_edges(x)
         y = self.variable.bijector.inv(within_edges(x, self.variable))
         self.standardise.calibrate(y.reshape(x.shape[0], -1))  # type: ignore[union-attr]
+        if isinstance(self.variable, Positive):
+            self.tail = upper_tail(x).to(x)
+
+    @property
+    def bijector(self) -> Transform:
+        """From the real line onto the support; beyond the data it does not run away."""
+        return self.variable.bijector if self.tail is None else TamedExp(self.tail)
 
     def transform(self, pa: Parents) -> Pushforward:
         """The bijection from noise to data units given the parents."""
-        return Pushforward(self.flow(self.encoder(pa)), self.standardise, self.variable)
+        return Pushforward(self.flow(self.encoder(pa)), self.standardise, self.variable, self.bijector)
 
     def dist(self, pa: Parents, latents: Mapping[str, Tensor] = MappingProxyType({})) -> FlowDistribution:
+        return self._law(pa)
+
+    def loss(self, x: Tensor, pa: Parents) -> Tensor:
+        return -self._law(pa, validate_args=False).log_prob(x).mean()
+
+    def _law(self, pa: Parents, validate_args: bool | None = None) -> FlowDistribution:
         c = self.encoder(pa)
         batch = torch.Size() if c is None else c.shape[:-1]
-        return FlowDistribution(Pushforward(self.flow(c), self.standardise, self.variable), batch)
+        pushforward = Pushforward(self.flow(c), self.standardise, self.variable, self.bijector)
+        return FlowDistribution(pushforward, batch, validate_args)
 
     def abduct(self, x: Tensor, pa: Parents, *, sample: bool = False) -> dict[str, Tensor]:
         self._warn_on_edges(x)
+        return self.abduct_known(x, pa)
+
+    def abduct_known(self, x: Tensor, pa: Parents) -> dict[str, Tensor]:
         return {"u": self.transform(pa)._inverse(x)}
 
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
         return self.transform(pa)._call(u["u"])
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        return {"u": torch.randn(n, *self.variable.event_shape, device=self.device, dtype=self.dtype)}
+        return {"u": draws.normal((n, *self.variable.event_shape), self._anchor)}
 
     def _warn_on_edges(self, x: Tensor) -> None:
         if not isinstance(self.variable, Interval):
@@ -309,53 +342,3 @@ class AdditiveNoise(InvertibleMechanism):
             return self.noise()
         location = self.location(c)
         return ComposedTransform(MonotonicAffineTransform(-location, torch.zeros_like(location)), self.noise())
-
-
-@dataclass(eq=False, repr=False)
-class LinearGaussian(InvertibleMechanism):
-    """x := intercept + sum of coefficient * parent + scale * u, fitted by least squares.
-
-    The oldest structural equation (Wright 1921); its counterfactuals have a closed form, which makes
-    it the mechanism to learn and to test with. Categories enter as one coefficient each, relative
-    to the first.
-
-    Example:
-        >>> from causalcf.variables import Real
-        >>> x = torch.linspace(-1, 1, 50)
-        >>> mechanism = LinearGaussian().bind("y", Real(), {"x": Real()})
-        >>> mechanism.calibrate(3 * x + 1, {"x": x})
-        >>> mechanism.solve(3 * x + 1 + 0.1 * torch.sin(40 * x), {"x": x})
-        True
-        >>> round(mechanism.weight.item(), 1)
-        3.0
-    """
-
-    def validate(self) -> None:
-        super().validate()
-        if not isinstance(self.variable, Real):
-            raise self.reject("a Real")
-
-    def build_flow(self, features: int, context: int) -> None:
-        self.weight = nn.Parameter(torch.zeros(context))
-        self.intercept = nn.Parameter(torch.zeros(()))
-        self.log_scale = nn.Parameter(torch.zeros(()))
-
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
-        """Nothing: the coefficients are in data units."""
-
-    @torch.no_grad()
-    def solve(self, x: Tensor, pa: Parents) -> bool:
-        ones = torch.ones(x.shape[0], 1, dtype=torch.float64, device=x.device)
-        design = torch.cat([ones, self.encoder.raw(pa).double()], 1) if pa else ones
-        # One-hot columns sum to the intercept's column: the pseudo-inverse takes the smallest solution.
-        beta = torch.linalg.pinv(design) @ x.double()
-        residual = x.double() - design @ beta
-        self.intercept.copy_(beta[0])
-        self.weight.copy_(beta[1:])
-        self.log_scale.copy_(residual.square().mean().sqrt().clamp_min(1e-12).log())
-        return True
-
-    def flow(self, c: Tensor | None) -> Transform:
-        location = self.intercept if c is None else self.intercept + c @ self.weight
-        # torch's affine map, not zuko's, which bounds the scale and would bend the closed form.
-        return AffineTransform(location.unsqueeze(-1), self.log_scale.exp(), event_dim=1).inv

@@ -177,7 +177,7 @@ class Generator(ImplicitImage):
     def _starts(self) -> Tensor:
         """Where descent begins, (starts, latent): the same points in every call."""
         drawn = torch.randn(self.starts - 1, self.latent, generator=torch.Generator().manual_seed(0))
-        return torch.cat([torch.zeros(1, self.latent), drawn])
+        return torch.cat([drawn.new_zeros(1, self.latent), drawn])
 
     def _invert(self, x: Tensor, pa: Parents, starts: Tensor, steps: int) -> Tensor:
         """The best latent a row, (N, latent), of descents from starts (S, N, latent), side by side in one batch."""

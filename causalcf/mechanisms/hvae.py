@@ -11,6 +11,7 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor
 
+from causalcf.core import draws
 from causalcf.core.errors import MechanismError
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
 from causalcf.mechanisms.amortised import AmortisedImage, divergence
@@ -252,7 +253,7 @@ class HVAE(AmortisedImage):
         u: dict[str, Tensor] = {}
 
         def chosen(k: int, mean: Tensor, log_std: Tensor) -> Tensor:
-            noise = self.temperature * log_std.exp() * torch.randn_like(mean) if sample else 0.0
+            noise = self.temperature * log_std.exp() * draws.normal(mean.shape, mean) if sample else 0.0
             u[f"z{k}"] = mean + noise
             return u[f"z{k}"]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core import draws
 from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism, Parents
 from causalcf.mechanisms.parents import ParentEncoder
@@ -91,7 +92,7 @@ class ImageMechanism(Mechanism):
 
     def standard_noise(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """Standard normal noise: site -> tensor of that shape."""
-        return {site: torch.randn(shape, device=self.device, dtype=self.dtype) for site, shape in shapes.items()}
+        return {site: draws.normal(shape, self._anchor) for site, shape in shapes.items()}
 
 
 class Gain(nn.Module):
@@ -248,4 +249,4 @@ def quiet(layer: nn.Conv2d | nn.Linear) -> nn.Module:
 
 def draw_normal(mean: Tensor, log_std: Tensor) -> Tensor:
     """A draw that gradients pass through (Kingma and Welling 2014)."""
-    return mean + log_std.exp() * torch.randn_like(mean)
+    return mean + log_std.exp() * draws.normal(mean.shape, mean)

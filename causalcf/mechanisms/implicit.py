@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import Delta, Independent, Normal
 from torch import Tensor
 
+from causalcf.core import draws
 from causalcf.mechanisms.base import Kind, Mechanism, Parents
 
 __all__ = ["ImplicitImage", "invert"]
@@ -34,6 +35,7 @@ class ImplicitImage(Mechanism):
     carry: bool
 
     kind: ClassVar[Kind] = "implicit"
+    draws_by_row: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z",)
 
     @abstractmethod
@@ -72,7 +74,7 @@ class ImplicitImage(Mechanism):
         return x + self.brightness(pa) * u["eps"] if "eps" in u else x
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        z = torch.randn(n, self.latent, device=self.device, dtype=self.dtype)
+        z = draws.normal((n, self.latent), self._anchor)
         return {"z": z, "eps": z.new_zeros(n, *self.variable.event_shape)} if self.carry else {"z": z}
 
 

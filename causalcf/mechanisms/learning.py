@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from causalcf.core.errors import TrainingError
-from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, require_settings
+from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, plain, require_settings
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 
@@ -56,6 +56,8 @@ class Recipe:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
         whole = {"batch_size": COUNT, "accumulate": COUNT, "patience": COUNT}
         whole |= dict.fromkeys(("epochs", "min_steps", "warmup"), NATURAL)
         share = Range(0, 1, below=True)
@@ -114,6 +116,18 @@ class Trainable(nn.Module):
     default_recipe: ClassVar[Recipe] = Recipe()
     mixed_precision: ClassVar[bool] = False
     """Whether training may run in half precision where `fit` is asked to; a spline needs all its digits."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """A state dict says of its weights whether they are fitted, beside them, where torch keeps versions."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]]["fitted"] = self.fitted
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: Any, local_metadata: Any, *rest: Any, **named: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest, **named)
+        self.fitted = bool(local_metadata.get("fitted", self.fitted))
 
     @property
     def device(self) -> torch.device:

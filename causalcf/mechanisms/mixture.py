@@ -20,6 +20,7 @@ from pyro.distributions import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core import draws, laws
 from causalcf.core.errors import MechanismError
 from causalcf.core.nn import Standardiser, mlp
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT
@@ -275,7 +276,7 @@ class MixtureAE(AmortisedMechanism):
         return self.encoder_u(self._scaled(x), self.context(pa))
 
     def _noisy(self, code: Tensor) -> Tensor:
-        return code + self.noise * torch.randn_like(code)
+        return code + self.noise * draws.normal(code.shape, code)
 
     def decode(self, z: Tensor, u: Tensor, pa: Parents) -> Tensor:
         """G(z, u, pa), (N, *event_shape), in data units."""
@@ -313,8 +314,8 @@ class MixtureAE(AmortisedMechanism):
         return codes, *self.location_scale(codes, pa)
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
-        drawn = {suffix: law.sample(torch.Size([n])) for suffix, law in self.prior({}).items()}
-        eps = torch.randn(n, *self.variable.event_shape, device=self.device, dtype=self.dtype)
+        drawn = {suffix: laws.drawn(law.expand((n,))) for suffix, law in self.prior({}).items()}
+        eps = draws.normal((n, *self.variable.event_shape), self._anchor)
         return {**drawn, "eps": eps}
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from causalcf.core.nn import Standardiser
+from causalcf.core.nn import RobustStandardiser, Standardiser
 from causalcf.variables import Variable
 from causalcf.variables.image import Image
 
 __all__ = ["ParentEncoder"]
+
+FAR = 1e4
+"""Standard deviations beyond which a parent moves nothing further: networks stay finite whatever they are shown."""
 
 
 class ParentEncoder(nn.Module):
@@ -22,13 +25,15 @@ class ParentEncoder(nn.Module):
 
     Args:
         parents: parent -> variable, in the order of the features.
+        linear: Whether features are only centred, at the means of the data: no scale, nothing bent or limited.
     """
 
-    def __init__(self, parents: Mapping[str, Variable]) -> None:
+    def __init__(self, parents: Mapping[str, Variable], *, linear: bool = False) -> None:
         super().__init__()
         self.parents = dict(parents)
         self.width = sum(variable.num_features for variable in parents.values())
-        self.standardise = Standardiser(self.width)
+        self.linear = linear
+        self.standardise = Standardiser(self.width) if linear else RobustStandardiser(self.width)
 
     @staticmethod
     def unfit(parents: Mapping[str, Variable]) -> list[str]:
@@ -54,8 +59,13 @@ class ParentEncoder(nn.Module):
             [torch.full((v.num_features,), v.discrete, dtype=torch.bool) for v in self.parents.values()]
         ).to(self.standardise.loc.device)
         self.standardise.loc.masked_fill_(discrete, 0.0)
-        self.standardise.scale.masked_fill_(discrete, 1.0)
+        self.standardise.scale.masked_fill_(discrete | self.linear, 1.0)
+        if isinstance(self.standardise, RobustStandardiser) and self.standardise.bent is not None:
+            self.standardise.bend(self.standardise.bent & ~discrete)
 
     def forward(self, pa: Mapping[str, Tensor]) -> Tensor | None:
         """Standardised features, or None where there are no parents."""
-        return self.standardise(self.raw(pa)) if self.width else None
+        if not self.width:
+            return None
+        features = self.standardise(self.raw(pa))
+        return features if self.linear else features.clamp(-FAR, FAR)

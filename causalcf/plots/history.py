@@ -82,13 +82,14 @@ def _draw_curves(ax: Axes, name: str, records: Sequence[Mapping[str, Any]], *, f
         )
     _limit(ax, train, validation)
     skipped = records[-1].get("skipped", 0)
-    ax.set_title(name + (f" ({skipped} steps skipped)" if skipped else ""), loc="left")
+    ax.set_title(name + (f" ({skipped} steps skipped)" if skipped else ""), loc="left", pad=15)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if first:
         ax.set_ylabel("loss")
     if first or several:
-        ax.legend(loc="best" if several else "upper right")
+        # Between title and axes, so that it never lies on a curve, wherever that runs.
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0, borderpad=0, columnspacing=1.2)
 
 
 def _limit(ax: Axes, train: NDArray[np.float64], validation: NDArray[np.float64]) -> None:

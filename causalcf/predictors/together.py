@@ -12,6 +12,7 @@ from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.metrics.features import evaluating
 from causalcf.predictors.network import Predictor, Score
 from causalcf.variables import Variable
+from causalcf.variables.raw import read_raw
 
 __all__ = ["Ensemble", "Predictors"]
 
@@ -68,7 +69,7 @@ class Ensemble(nn.Module):
     @torch.no_grad()
     def read(self, data: Mapping[str, Any]) -> Tensor:
         """The target as read off the images, in its unit, or its code; shape (N,)."""
-        data = {name: torch.as_tensor(data[name]) for name in (self.node, *self.given)}
+        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.node, *self.given)}
         rows = [{**data, self.node: share} for share in self._shares(data[self.node])]
         members = zip(self.members, rows, strict=True)
         if not self.classes:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from types import MappingProxyType
+from contextlib import AbstractContextManager, nullcontext
+from typing import overload
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from causalcf.core import seeding
+from causalcf.core import draws, seeding
+from causalcf.core.frozen import Frozen
 from causalcf.data import Batch
+from causalcf.data.batch import Index
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 
-__all__ = ["Noise", "abduct", "is_random", "sample_noise", "site"]
+__all__ = ["Noise", "Owned", "abduct", "is_random", "sample_noise", "site"]
 
 
 class Noise(Mapping[str, Tensor]):
@@ -21,7 +25,7 @@ class Noise(Mapping[str, Tensor]):
 
     Args:
         values: Site -> tensor (N, ...), for example `"intensity.u"`, `"image.z"`, `"image.eps"`.
-        factual: The observation they were abducted from; None for noise drawn from its prior.
+        factual: The observation they were abducted from, which is not copied; None for noise drawn from its prior.
         seed: What the random part was drawn with.
         abduction: How amortised latents were abducted: "mean", "sample", or "prior" for none.
         temperatures: node -> temperature that its latents were drawn at; empty where none were drawn.
@@ -39,14 +43,23 @@ class Noise(Mapping[str, Tensor]):
         *,
         seed: int | None = None,
         abduction: str = "prior",
-        temperatures: Mapping[str, float] = MappingProxyType({}),
+        temperatures: Mapping[str, float] = Frozen(),
     ) -> None:
         self._values = dict(values)
-        self.factual = factual
+        self.observed = factual
+        self.replaced: frozenset[str] = frozenset()
+        self._factual: Batch | None = None
         self.seed = seed
         self.abduction = abduction
-        self.temperatures = MappingProxyType(dict(temperatures))
+        self.temperatures: Mapping[str, float] = Frozen(temperatures)
         self.rows: int = factual.rows if factual is not None else next(iter(values.values())).shape[0]
+
+    @property
+    def factual(self) -> Batch | None:
+        """The observation, copied where it is asked for: whoever writes into it changes no one else's tensors."""
+        if self._factual is None and self.observed is not None:
+            self._factual = Owned(self.observed)
+        return self._factual
 
     def __getitem__(self, name: str) -> Tensor:
         return self._values[name]
@@ -63,12 +76,16 @@ class Noise(Mapping[str, Tensor]):
 
     def replace(self, values: Mapping[str, Tensor]) -> Noise:
         """The same noise with some sites set or added."""
-        return self.like({**self._values, **values}, self.factual)
+        changed = self.like({**self._values, **values}, self.observed)
+        changed.replaced = self.replaced | values.keys()
+        return changed
 
     def of_rows(self, rows: slice) -> Noise:
         """The noise of some rows."""
-        factual = None if self.factual is None else self.factual[rows]
-        return self.like({name: value[rows] for name, value in self.items()}, factual)
+        factual = None if self.observed is None else self.observed[rows]
+        some = self.like({name: value[rows] for name, value in self.items()}, factual)
+        some.replaced = self.replaced
+        return some
 
     def like(self, values: Mapping[str, Tensor], factual: Batch | None) -> Noise:
         """Other values and rows, drawn as these were."""
@@ -79,10 +96,37 @@ class Noise(Mapping[str, Tensor]):
         return f"Noise({shapes})"
 
 
+class Owned(Batch):
+    """Rows whose tensors are copied when they are first asked for: reading large data must not cost a copy of all.
+
+    Args:
+        lent: Rows that belong to someone else.
+    """
+
+    def __init__(self, lent: Batch) -> None:
+        super().__init__(lent, lent.index, lent.labels)
+        self._copied: set[str] = set()
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
+    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
+        if isinstance(key, str) and key in self._values and key not in self._copied:
+            self._values[key] = self._values[key].clone()
+            self._copied.add(key)
+        return super().__getitem__(key)
+
+
 def abduct(
-    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Batch, *, sample: bool = False, seed: int | None = None
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    x: Batch,
+    *,
+    sample: bool = False,
+    seed: int | None = None,
 ) -> Noise:
-    """The noise of every node given the observed rows.
+    """The noise of every node given the observed rows; what is drawn of it follows from seed, row label and node.
 
     Args:
         graph: The causal graph.
@@ -92,13 +136,14 @@ def abduct(
         seed: What random noise is drawn with; None draws from torch's own state.
     """
     noise: dict[str, Tensor] = {}
-    with _drawing(mechanisms, seed):
-        for node in graph.nodes:
-            mechanism = mechanisms[node]
-            pa = {parent: x[parent] for parent in graph.parents(node)}
-            for suffix, u in mechanism.abduct(x[node], pa, sample=sample).items():
-                noise[site(node, suffix)] = u
-    factual = Batch({node: x[node] for node in graph.nodes}, x.index)
+    drawing = _Drawing(mechanisms, x.index, seed)
+    for node in graph.nodes:
+        mechanism = mechanisms[node]
+        pa = {parent: x[parent] for parent in graph.parents(node)}
+        with drawing.of(node, random=mechanism.is_random(sample=sample)):
+            found = mechanism.abduct(x[node], pa, sample=sample)
+        noise |= {site(node, suffix): u for suffix, u in found.items()}
+    factual = x.like({node: x[node] for node in graph.nodes})
     drawn = [node for node in graph.nodes if sample and mechanisms[node].is_random(sample=True)]
     return Noise(
         noise,
@@ -110,10 +155,11 @@ def abduct(
 
 
 def sample_noise(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int, *, seed: int | None = None) -> Noise:
-    """n draws of all exogenous noise from its prior."""
+    """n draws of all exogenous noise from its prior: the i-th is the same whatever n is."""
     values: dict[str, Tensor] = {}
-    with _drawing(mechanisms, seed):
-        for node in graph.nodes:
+    drawing = _Drawing(mechanisms, torch.arange(n), seed)
+    for node in graph.nodes:
+        with drawing.of(node, random=True):
             values |= {site(node, suffix): u for suffix, u in mechanisms[node].sample_noise(n).items()}
     return Noise(values, seed=seed, temperatures=_temperatures(mechanisms, graph.nodes))
 
@@ -123,10 +169,23 @@ def _temperatures(mechanisms: Mapping[str, Mechanism], drawn: Iterable[str]) -> 
     return {node: mechanisms[node].temperature for node in drawn if mechanisms[node].latents}
 
 
-def _drawing(mechanisms: Mapping[str, Mechanism], seed: int | None) -> AbstractContextManager[None]:
-    """Random numbers of the noise, apart from those that actions draw under the same seed."""
-    device = next(iter(mechanisms.values())).device
-    return seeding.seeded(None if seed is None else seeding.derive(seed, "noise"), device)
+class _Drawing:
+    """The random numbers of noise, apart from those that actions draw under the same seed."""
+
+    def __init__(self, mechanisms: Mapping[str, Mechanism], index: Index, seed: int | None) -> None:
+        self.mechanisms, self.index, self.seed = mechanisms, index, seed
+        self._keys: Tensor | None = None
+
+    def of(self, node: str, *, random: bool) -> AbstractContextManager[None]:
+        """The block in which a node's noise is abducted or drawn."""
+        if self.seed is None or not random:
+            return nullcontext()
+        mechanism = self.mechanisms[node]
+        if not mechanism.draws_by_row:
+            return seeding.seeded(seeding.derive(self.seed, "noise", node), mechanism.device)
+        if self._keys is None:
+            self._keys = draws.row_keys(self.index, self.seed, "noise", device=mechanism.device)
+        return draws.by_row(self._keys, node)
 
 
 def is_random(mechanisms: Mapping[str, Mechanism], *, sample: bool) -> bool:

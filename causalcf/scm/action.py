@@ -11,22 +11,26 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.core import seeding
+from causalcf.core import draws, laws, seeding
 from causalcf.core.errors import DataError, InterventionError, UnknownNodeError
-from causalcf.data import Batch
+from causalcf.data import Batch, align
+from causalcf.data.batch import Index
 from causalcf.do import Do, GivenFactual, Scale, Shift, is_stochastic
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
+from causalcf.variables.raw import read_raw
 from causalcf.variables.scalar import Real
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Action", "Actions", "Dos", "Worlds", "check_targets", "read_actions", "read_one", "read_worlds"]
 
@@ -88,6 +92,7 @@ class Function(Action):
     rows: int
     samples: int
     like: Tensor
+    labels: pd.Index | None
 
     def apply(self, natural: Callable[[], Tensor], parents: Mapping[str, Tensor], factual: Batch | None) -> Tensor:
         if self.needs_factual and factual is None:
@@ -96,6 +101,7 @@ class Function(Action):
                 " Use counterfactual, or a function of the parents alone."
             )
         value = self.fn(parents, factual) if self.needs_factual else self.fn(parents)
+        value = align(f"do({self.target})", value, self.labels)
         return _per_row(self.target, self.variable, value, self.rows, self.samples, self.like)
 
 
@@ -193,6 +199,8 @@ def read_actions(
     *,
     samples: int = 1,
     seed: int | None = None,
+    index: Index | None = None,
+    labels: pd.Index | None = None,
 ) -> Actions:
     """Check a `do` mapping and make it ready for a number of rows; distributions are drawn here.
 
@@ -205,6 +213,8 @@ def read_actions(
         samples: How many of them each unit has; values per row are one per unit.
         seed: What distributions are drawn with, each target by itself: the order of targets does not
             matter, and worlds asked for together draw what each would draw alone.
+        index: Labels of the rows, which draws follow from; 0, 1, 2, ... by default.
+        labels: The units' own, by which values that have labels are put in order.
 
     Raises:
         UnknownNodeError: A target that is neither a node nor a latent site.
@@ -214,11 +224,12 @@ def read_actions(
     """
     do = {} if do is None else do
     nodes = check_targets(graph, mechanisms, do)
+    draw = _Draw(rows, samples, seed, torch.arange(rows) if index is None else index)
     actions: dict[str, Action] = {}
     for target, action in do.items():
         mechanism = mechanisms[nodes[target]]
         variable = mechanism.variable if target in graph else _site_variable(mechanism, target)
-        actions[target] = _read_action(target, variable, mechanism, action, rows, samples, seed)
+        actions[target] = _read_action(target, variable, mechanism, action, rows, samples, draw, labels)
     return Actions(actions)
 
 
@@ -242,7 +253,8 @@ def check_targets(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: D
 def _site_variable(mechanism: Mechanism, target: str) -> Variable:
     """A latent site seen as an unconstrained variable of the right shape."""
     suffix = target.split(".")[1]
-    value = mechanism.sample_noise(1)[suffix]
+    with draws.by_row(torch.zeros(1, dtype=torch.int64, device=mechanism.device)):
+        value = mechanism.sample_noise(1)[suffix]
     if not value.is_floating_point():
         return mechanism.variable
     return _Site(tuple(value.shape[1:]))
@@ -260,20 +272,28 @@ class _Site(Real):
 
 
 def _read_action(
-    target: str, variable: Variable, mechanism: Mechanism, action: Any, rows: int, samples: int, seed: int | None
+    target: str,
+    variable: Variable,
+    mechanism: Mechanism,
+    action: Any,
+    rows: int,
+    samples: int,
+    draw: _Draw,
+    labels: pd.Index | None,
 ) -> Action:
     like = mechanism._anchor
     match action:
         case Shift(amount):
-            return Affine(target, variable, like.new_ones(()), _number(target, variable, amount, rows, samples, like))
+            amount = _number(target, variable, align(f"do({target})", amount, labels), rows, samples, like)
+            return Affine(target, variable, like.new_ones(()), amount)
         case Scale(factor):
-            return Affine(target, variable, _number(target, variable, factor, rows, samples, like), like.new_zeros(()))
+            factor = _number(target, variable, align(f"do({target})", factor, labels), rows, samples, like)
+            return Affine(target, variable, factor, like.new_zeros(()))
         case GivenFactual(fn):
             _check_arity(target, fn, "two arguments, the mapping of acted parents and the observed row", None, None)
-            return Function(target, variable, fn, True, rows, samples, like)
+            return Function(target, variable, fn, True, rows, samples, like, labels)
         case Distribution():
-            with seeding.seeded(None if seed is None else seeding.derive(seed, target, "do"), like.device):
-                return SetTo(target, variable, _draw(target, variable, action, rows, samples, like), drawn=True)
+            return SetTo(target, variable, draw(target, variable, action, like), drawn=True)
         case _ if callable(action):
             _check_arity(
                 target,
@@ -281,9 +301,10 @@ def _read_action(
                 "one argument, the mapping of acted parents. For (parents, factual) wrap it: ccf.given_factual(fn)",
                 None,
             )
-            return Function(target, variable, action, False, rows, samples, like)
+            return Function(target, variable, action, False, rows, samples, like, labels)
         case _:
-            value = _per_row(target, variable, action, rows, samples, like)
+            value = align(f"do({target})", action, labels)
+            value = _per_row(target, variable, value, rows, samples, like)
             variable.check(target, value, remedy="Choose a value inside the support.")
             return SetTo(target, variable, value)
 
@@ -308,6 +329,11 @@ def _number(target: str, variable: Variable, value: Any, rows: int, samples: int
     if not torch.isfinite(amount).all():
         raise DataError(f"The shift or scale of '{target}' has NaN or infinite values.")
     units, event = rows // samples, variable.event_shape
+    if amount.ndim == 1 and units > 1 and (units,) == event:
+        raise DataError(
+            f"The shift or scale of '{target}' has {units} numbers, which could be one for each of {units} rows or one"
+            f" for each component. Give shape ({units}, 1) for the rows, (1, {units}) for the components."
+        )
     if amount.ndim == 1 and amount.shape[0] == units:
         amount = amount.reshape(units, *[1] * len(event))
     try:
@@ -321,19 +347,30 @@ def _number(target: str, variable: Variable, value: Any, rows: int, samples: int
     return amount.repeat(samples, *[1] * len(event)) if amount.ndim > len(event) and len(amount) > 1 else amount
 
 
-def _draw(target: str, variable: Variable, law: Distribution, rows: int, samples: int, like: Tensor) -> Tensor:
-    units = rows // samples
-    shape = tuple(law.batch_shape + law.event_shape)
-    if shape == variable.event_shape:
-        value = law.sample(torch.Size([rows]))
-    elif shape == (units, *variable.event_shape):
-        value = law.sample(torch.Size([samples])).flatten(0, 1)
-    else:
-        raise InterventionError(
-            f"The distribution for '{target}' gives values of shape {shape}:"
-            f" expected {variable.event_shape}, or {(units, *variable.event_shape)} for one a row."
-        )
-    return _cast(target, variable, value, like)
+@dataclass(frozen=True)
+class _Draw:
+    """What distributions are drawn with: a seed, or torch's own state, and the labels of the rows."""
+
+    rows: int
+    samples: int
+    seed: int | None
+    index: Index
+
+    def __call__(self, target: str, variable: Variable, law: Distribution, like: Tensor) -> Tensor:
+        """A draw for every row, (rows, *event), each from its own random numbers."""
+        units, shape = self.rows // self.samples, tuple(law.batch_shape + law.event_shape)
+        if shape not in (variable.event_shape, (units, *variable.event_shape)):
+            raise InterventionError(
+                f"The distribution for '{target}' gives values of shape {shape}:"
+                f" expected {variable.event_shape}, or {(units, *variable.event_shape)} for one a row."
+            )
+        seed = seeding.resolve(self.seed)
+        keys = draws.row_keys(self.index, seed, target, "do", device=like.device)
+        if shape == variable.event_shape:
+            value = laws.sampled(law, keys)
+        else:
+            value = torch.cat([laws.sampled(law, some, shared=False) for some in keys.split(units)])
+        return _cast(target, variable, value, like)
 
 
 def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: int, like: Tensor) -> Tensor:
@@ -343,7 +380,7 @@ def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: in
     if value.ndim == 0 or tuple(value.shape) == event:
         value = value.expand(rows, *event)
     elif tuple(value.shape) == (units, *event):
-        value = value.repeat(samples, *[1] * len(event)) if samples > 1 else value
+        value = value.repeat(samples, *[1] * len(event))  # a copy: the answer is not the caller's tensor
     elif tuple(value.shape) != (rows, *event):
         wanted = f"one value of shape {event}" if event else "a number"
         raise DataError(
@@ -353,25 +390,21 @@ def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: in
 
 
 def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
-    """Numbers, or category names as codes, as a tensor of the shape given."""
-    if isinstance(value, Tensor):
+    """Numbers, or names as codes, as a tensor of the shape given: read as a column of data is."""
+    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex():
         return value
+    name = target if isinstance(variable, Categorical) else f"do({target})"
     try:
-        array = np.asarray(value)
-    except ValueError:  # rows of unequal length
-        array = np.asarray(None)
-    if array.dtype.kind in "UO" and isinstance(variable, Categorical):
-        codes = [variable.code(target, str(name)) for name in array.reshape(-1)]
-        return torch.tensor(codes).reshape(array.shape)
-    if array.dtype.kind not in "fiub":
-        what = "text" if array.dtype.kind == "U" else f"a {type(value).__name__}"
-        raise InterventionError(
-            f"do({target}) got {what}, {value!r}, but '{target}' is {variable.article}: expected numbers,"
-            " shift, scale, a distribution or a function."
-        )
-    if isinstance(variable, Categorical):
-        variable.require_codes(target)
-    return torch.as_tensor(array)
+        raw = read_raw(name, value)
+    except DataError as error:
+        raise InterventionError(f"do({target}) got a {type(value).__name__} that cannot be read: {error}") from None
+    if raw.kind in ("numbers", "truths") or (raw.kind in ("text", "mixed") and variable.discrete):
+        return variable.encode(target, raw)
+    what = "text" if raw.kind == "text" else f"a {type(value).__name__}"
+    raise InterventionError(
+        f"do({target}) got {what}, {value!r:.60}, but '{target}' is {variable.article}: expected numbers,"
+        " shift, scale, a distribution or a function."
+    )
 
 
 def _cast(target: str, variable: Variable, value: Tensor, like: Tensor) -> Tensor:

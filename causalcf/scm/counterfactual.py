@@ -5,9 +5,10 @@ Judea Pearl, "Causality", 2nd edition 2009, theorem 7.1.7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+import pickle
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,10 +16,12 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.frozen import Frozen
+from causalcf.core.settings import COUNT
 from causalcf.data import Batch, to_frame
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
-from causalcf.scm.abduction import Noise, abduct, is_random
+from causalcf.scm.abduction import Noise, Owned, abduct, is_random
 from causalcf.scm.action import Dos, Worlds, read_actions, read_worlds
 from causalcf.scm.prediction import World, predict
 from causalcf.scm.residual import Residual
@@ -72,12 +75,33 @@ class Counterfactual(Mapping[str, Tensor]):
     listed: bool = False
     num_samples: int | None = None
     origin: Checker | None = field(default=None, repr=False)
+    _copies: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     # ------------------------------------------------------------------ the mapping
 
     def __getitem__(self, node: str) -> Tensor:
         self.graph.require(node)
-        return self._stack([world.values[node] for world in self.worlds])
+        return self._stack([self._owned(world.values[node]) for world in self.worlds])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: functions that cannot be sent stay behind, their names in their place."""
+        origin = self.origin if self.origin is None or _can_be_sent(self.origin) else None
+        return self.__dict__ | {"do": _without_functions(self.do), "origin": origin, "_copies": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Counterfactual:
+        copied = object.__new__(type(self))
+        state = self.__dict__ | {"_copies": {}}
+        copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in state.items()})
+        return copied
+
+    def _owned(self, value: Tensor) -> Tensor:
+        """What no action reaches is the observation itself, and so the caller's: handed out as one copy."""
+        observed = self.flat_noise.observed
+        if observed is None or not _shares(value, observed.values()):
+            return value
+        if id(value) not in self._copies:
+            self._copies[id(value)] = value.clone()
+        return self._copies[id(value)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.graph.nodes)
@@ -106,13 +130,22 @@ class Counterfactual(Mapping[str, Tensor]):
     @property
     def factual(self) -> Batch | None:
         """The observed rows; None where the noise was drawn from its prior."""
-        factual = self.flat_noise.factual
-        return factual if factual is None or self.num_samples is None else factual[: self.rows]
+        observed = self.flat_noise.observed
+        if observed is None or self.num_samples is None:
+            return self.flat_noise.factual
+        return Owned(observed[: self.rows])
 
     @property
     def index(self) -> Any:
         """Row labels, of the observed rows if there are any."""
-        return torch.arange(self.rows) if self.factual is None else self.factual.index
+        observed = self.flat_noise.observed
+        return torch.arange(self.rows) if observed is None else observed.index[: self.rows]
+
+    @property
+    def labels(self) -> Any:
+        """The same as the data frame had them, with names and levels; None for rows that came without labels."""
+        observed = self.flat_noise.observed
+        return None if observed is None or observed.labels is None else observed.labels[: self.rows]
 
     @property
     def abduction(self) -> str:
@@ -135,15 +168,15 @@ class Counterfactual(Mapping[str, Tensor]):
         draws = dict.fromkeys(name for world in self.worlds for name in world.draws)
         shared = {name: self._unflatten(value) for name, value in self.flat_noise.items()}
         if not self.listed:
-            return MappingProxyType(shared | {n: self._unflatten(self.worlds[0].draws[n]) for n in draws})
+            return Frozen(shared | {n: self._unflatten(self.worlds[0].draws[n]) for n in draws})
         everywhere = [name for name in draws if all(name in world.draws for world in self.worlds)]
-        return MappingProxyType(shared | {n: self._stack([w.draws[n] for w in self.worlds]) for n in everywhere})
+        return Frozen(shared | {n: self._stack([w.draws[n] for w in self.worlds]) for n in everywhere})
 
     @property
     def logits(self) -> Mapping[str, Tensor]:
         """Logits of the classifier nodes that were recomputed in every world."""
         names = [name for name in self.worlds[0].logits if all(name in world.logits for world in self.worlds)]
-        return MappingProxyType({name: self._stack([w.logits[name] for w in self.worlds]) for name in names})
+        return Frozen({name: self._stack([w.logits[name] for w in self.worlds]) for name in names})
 
     @property
     def clipped(self) -> Mapping[str, int]:
@@ -152,7 +185,7 @@ class Counterfactual(Mapping[str, Tensor]):
         for world in self.worlds:
             for node, rows in world.clipped.items():
                 total[node] = total.get(node, 0) + rows
-        return MappingProxyType(total)
+        return Frozen(total)
 
     # ------------------------------------------------------------------ views
 
@@ -186,7 +219,7 @@ class Counterfactual(Mapping[str, Tensor]):
             return _concatenate({i: self.world(i).to_frame() for i in range(len(self.worlds))}, "world")
         if self.num_samples is not None:
             return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
-        return to_frame(self, self.graph.variables, self.index)
+        return to_frame(self, self.graph.variables, self.index, self.labels)
 
     def plot(self, rows: int = 6, **options: Any) -> Figure:
         """Factual, counterfactual and signed difference, one row per unit, a column per world.
@@ -234,6 +267,7 @@ def counterfactual(
     random = is_random(mechanisms, sample=sample) or worlds.random
     if num_samples is not None:
         _check_samples(num_samples, random=random)
+        num_samples = int(num_samples)
         x = x[torch.arange(x.rows).repeat(num_samples)]
     seed = seeding.resolve(seed) if random else None
     noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
@@ -255,9 +289,11 @@ def predict_worlds(
     Worlds run one after the other, so memory grows with what they give back and no faster.
     """
     rules.check(graph, mechanisms)
-    answers = []
+    answers, samples = [], num_samples or 1
+    index, labels = (None, None) if noise.observed is None else (noise.observed.index, noise.observed.labels)
+    units = None if labels is None else labels[: noise.rows // samples]
     for do in worlds.each:
-        actions = read_actions(graph, mechanisms, do, noise.rows, samples=num_samples or 1, seed=seed)
+        actions = read_actions(graph, mechanisms, do, noise.rows, samples=samples, seed=seed, index=index, labels=units)
         answers.append(predict(graph, mechanisms, noise, actions, rules))
     return Counterfactual(
         graph,
@@ -273,8 +309,10 @@ def predict_worlds(
 
 
 def _check_samples(num_samples: int, *, random: bool) -> None:
-    if num_samples < 1:
-        raise InterventionError(f"num_samples must be at least 1, got {num_samples}.")
+    if num_samples not in COUNT:
+        raise InterventionError(
+            f"num_samples must be at least 1, got {num_samples!r}: it is how many draws, a whole number."
+        )
     if not random:
         raise InterventionError(
             "num_samples was given, but nothing in this query is random: every sample would be the same."
@@ -282,9 +320,30 @@ def _check_samples(num_samples: int, *, random: bool) -> None:
         )
 
 
+def _can_be_sent(thing: object) -> bool:
+    try:
+        pickle.dumps(thing)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _without_functions(do: Dos) -> Dos:
+    """The actions, those that cannot be pickled as text."""
+    if isinstance(do, Mapping):
+        return {target: action if _can_be_sent(action) else repr(action) for target, action in do.items()}
+    return do and [{} if world is None else _without_functions(world) for world in do]  # type: ignore[return-value]
+
+
+def _shares(x: Tensor, others: Iterable[Tensor]) -> bool:
+    """Whether a tensor lies in the memory of another."""
+    place = x.untyped_storage().data_ptr()
+    return any(place == other.untyped_storage().data_ptr() for other in others)
+
+
 def _rows_of(world: World, rows: slice) -> World:
     cut = {
-        name: MappingProxyType({key: value[rows] for key, value in getattr(world, name).items()})
+        name: Frozen({key: value[rows] for key, value in getattr(world, name).items()})
         for name in ("values", "logits", "draws")
     }
     return replace(world, **cut)

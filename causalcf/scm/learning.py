@@ -2,35 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import copy
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
+from numbers import Real
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
 from causalcf import training
 from causalcf.core import seeding
-from causalcf.core.errors import DataError
-from causalcf.data import Batch, infer_variables
+from causalcf.core.errors import CausalCFWarning, DataError
+from causalcf.data import Batch, columns, infer
+from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Stage
+from causalcf.scm.doubts import warn_of_rounding
 from causalcf.scm.rows import read_rows
 
-__all__ = ["choose", "declare", "initialise", "plan_stages", "read_split"]
+__all__ = ["choose", "declare", "initialise", "plan_stages", "read_split", "whole_or_not"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def whole_or_not(fit: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Let a model's `fit` happen whole or not at all: one that fails, or is stopped, leaves the model as it was.
+
+    The weights of a model that is fitted are copied first. Inference mode is left, as nothing can be trained in it.
+    """
+
+    @wraps(fit)
+    def fitted(scm: Any, *args: P.args, **options: P.kwargs) -> T:
+        names = ("graph", "history", "provenance", "seen", "_order")
+        before = {name: getattr(scm, name) for name in names}
+        was_fitted = any(mechanism.fitted and mechanism.sites for mechanism in scm.mechanisms.values())
+        modules = copy.deepcopy(scm._modules_in_order) if was_fitted else None
+        try:
+            with torch.inference_mode(False):
+                return fit(scm, *args, **options)
+        except BaseException:
+            for name, value in before.items():
+                setattr(scm, name, value)
+            if modules is not None:
+                scm._modules_in_order = modules
+            elif scm._order:
+                scm._bind()
+            else:
+                scm._modules_in_order = torch.nn.ModuleList()
+            raise
+
+    return fitted
 
 
 def declare(graph: CausalGraph, data: Any) -> CausalGraph:
-    """The graph with the variables that were not declared told from the data.
+    """The graph with the variables that were not declared told from the data; `graph.describe()` says what they are.
 
     Raises:
-        DataError: The data lack a node.
+        DataError: The data lack a node, or a column suggests no variable.
+
+    Warns:
+        CausalCFWarning: A column may be something else than it is taken for, or a mark for "missing" hides in it.
     """
+    # A data set knows its variables; its codes of categories could be told from no numbers.
+    known = getattr(data, "variables", {})
+    given = {node: known[node] for node in graph.nodes if node in known and node not in graph.variables}
+    graph = graph.with_variables(given, dict.fromkeys(given, "as the data set says"))
     undeclared = [node for node in graph.nodes if node not in graph.variables]
-    if not undeclared:
-        return graph
-    graph = graph.with_variables(infer_variables(data, undeclared))
-    missing = [node for node in undeclared if node not in graph.variables]
-    if missing:
-        raise DataError(f"The data lack {missing}. The graph's nodes are {list(graph.nodes)}.")
+    table = columns(data)[0]
+    if undeclared:
+        missing = [node for node in undeclared if node not in table]
+        if missing:
+            raise DataError(
+                f"The data lack {missing}. The graph's nodes are {list(graph.nodes)}; the data have {list(table)}."
+            )
+        found = infer(table, undeclared)
+        for inferred in found.values():
+            if inferred.doubt:
+                warnings.warn(inferred.doubt, CausalCFWarning, stacklevel=3)
+        graph = graph.with_variables(
+            {node: inferred.variable for node, inferred in found.items()},
+            {node: inferred.why for node, inferred in found.items()},
+        )
+    warn_of(table, graph.variables)
     return graph
 
 
@@ -77,9 +132,10 @@ def read_split(
     device: torch.device,
 ) -> tuple[Batch, Batch]:
     """Training and validation rows: a share of the data, or other data."""
+    warn_of_rounding(graph, data, dtype)
     train = read_rows(graph, mechanisms, data, dtype, device)
-    if isinstance(validation, float | int):
-        return training.split(train, validation, seed)
+    if isinstance(validation, Real):
+        return training.split(train, float(validation), seed)
     return train, read_rows(graph, mechanisms, validation, dtype, device)
 
 

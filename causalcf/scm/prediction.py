@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from causalcf.core.errors import InterventionError
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.core.nn import column
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Classifier, Mechanism
@@ -58,16 +58,16 @@ def predict(
         InterventionError: An action needs a factual and there is none.
         SupportError: A generated action leaves the support in some rows.
     """
-    if actions.needs_factual and noise.factual is None:
+    if actions.needs_factual and noise.observed is None:
         raise InterventionError(
             "given_factual needs an observed row, and this noise was not abducted from one."
             " Use counterfactual(x, do=...), or a function of the parents alone."
         )
     # Values that no action can reach, which stay as observed.
     kept: Mapping[str, Tensor] = {}
-    if rules.recompute == "descendants" and noise.factual is not None:
+    if rules.recompute == "descendants" and noise.observed is not None:
         touched = {*actions.nodes, *graph.descendants(actions.nodes)}
-        kept = {node: value for node, value in noise.factual.items() if node not in touched}
+        kept = {node: value for node, value in noise.observed.items() if node not in touched}
     values: dict[str, Tensor] = {}
     logits: dict[str, Tensor] = {}
     clipped: dict[str, int] = {}
@@ -86,15 +86,38 @@ def predict(
 
         def natural(node: str = node, mechanism: Mechanism = mechanism, pa: Mapping[str, Tensor] = pa) -> Tensor:
             x = mechanism.predict(_acted_noise(node, mechanism, noise, actions, pa, rules.residual), pa)
-            return mechanism.variable.project(x) if rules.project else x
+            if not rules.project:
+                return x
+            x = mechanism.variable.project(x)
+            return _or_observed(node, mechanism, x, pa, noise, actions) if rules.recompute == "descendants" else x
 
         if action is None:
             values[node] = natural()
         else:
-            value = action.apply(natural, pa, noise.factual)
+            value = action.apply(natural, pa, noise.observed)
             values[node], clipped[node] = _inside(node, mechanism.variable, value, rules.out_of_support)
+    if rules.project:
+        computed = {node: values[node] for node in graph.nodes if node not in kept} | logits
+        _refuse_not_finite(computed, graph, mechanisms, noise, values)
     clipped = {node: rows for node, rows in clipped.items() if rows}
     return World(values, logits, actions.draws, clipped)
+
+
+def _or_observed(
+    node: str, mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], noise: Noise, actions: Actions
+) -> Tensor:
+    """What a bijection gives, or the observed value where its causes are as they were: no rounding moves it."""
+    sites = [site(node, suffix) for suffix in mechanism.sites]
+    own = noise.replaced.isdisjoint(sites) and not any(name in actions for name in sites)
+    if noise.observed is None or mechanism.kind != "invertible" or not own or x.requires_grad:
+        return x
+    changed = [
+        (value != noise.observed[parent]).reshape(len(value), -1).any(1)
+        for parent, value in pa.items()
+        if value is not noise.observed[parent]
+    ]
+    moved = torch.stack(changed).any(0) if changed else torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    return torch.where(column(moved, x), x, noise.observed[node])
 
 
 def _acted_noise(
@@ -113,7 +136,7 @@ def _acted_noise(
     for suffix, value in u.items():
         action: Action | None = actions.get(site(node, suffix))
         if action is not None:
-            acted = action.apply(lambda value=value: value, pa, noise.factual)
+            acted = action.apply(lambda value=value: value, pa, noise.observed)
             u[suffix], _ = _inside(site(node, suffix), action.variable, acted, "raise")
     return u
 
@@ -122,9 +145,9 @@ def _residual_scale(mechanism: Mechanism, noise: Noise, pa: Mapping[str, Tensor]
     """What the residual is multiplied by, for all rows or one number a row."""
     if not isinstance(residual, Fading):
         return torch.tensor(residual, dtype=mechanism.dtype, device=mechanism.device)
-    if noise.factual is None:  # drawn from the prior: it was observed nowhere else
+    if noise.observed is None:  # drawn from the prior: it was observed nowhere else
         return torch.ones((), dtype=mechanism.dtype, device=mechanism.device)
-    return residual.share(mechanism.parents, noise.factual, pa).to(mechanism.device, mechanism.dtype)
+    return residual.share(mechanism.parents, noise.observed, pa).to(mechanism.device, mechanism.dtype)
 
 
 def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfSupport) -> tuple[Tensor, int]:
@@ -134,3 +157,34 @@ def _inside(node: str, variable: Variable, value: Tensor, out_of_support: OutOfS
         return torch.where(column(outside, value), variable.project(value), value), int(outside.sum())
     variable.check(node, value, remedy='Change the action, or pass out_of_support="clip".')
     return value, 0
+
+
+def _refuse_not_finite(
+    computed: Mapping[str, Tensor],
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    noise: Noise,
+    values: Mapping[str, Tensor],
+) -> None:
+    """Raise `DataError` for the first node that a mechanism could give no number, saying what it came from."""
+    numbers = {node: value for node, value in computed.items() if value.is_floating_point()}
+    whole = [torch.isfinite(value).all() for value in numbers.values()]
+    if not whole or bool(torch.stack(whole).all()):
+        return
+    node = next(node for node, fine in zip(numbers, whole, strict=True) if not fine)
+    wrong = ~torch.isfinite(numbers[node]).reshape(noise.rows, -1).all(1)
+    told = f"'{node}' comes out NaN or infinite in {int(wrong.sum())} of {noise.rows} rows"
+    weights = [name for name, weight in mechanisms[node].state_dict().items() if not torch.isfinite(weight).all()]
+    if weights:
+        raise DataError(f"{told}: the {type(mechanisms[node]).__name__}'s own {weights} are not finite. Fit it again.")
+    sites = [site(node, suffix) for suffix in mechanisms[node].sites]
+    bad = [name for name in sites if not torch.isfinite(noise[name][wrong]).all()]
+    if bad:
+        raise DataError(f"{told}: the noise {bad} is not finite there. Abduct it again, or correct it.")
+    row = int(wrong.nonzero()[0, 0])
+    parents = {p: values[p][row].item() for p in graph.parents(node) if values[p].ndim == 1}
+    given = "".join(f" {parent} = {value:.6g}" for parent, value in parents.items())
+    raise DataError(
+        f"{told}: they lie too far from what the model was fitted on{', for example' * bool(given)}{given}."
+        " Correct or drop these rows, or act less far away."
+    )

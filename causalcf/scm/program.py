@@ -20,7 +20,7 @@ __all__ = ["guide", "model"]
 def model(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int) -> dict[str, Tensor]:
     """Sample n rows in one plate; see `StructuralCausalModel.model`."""
     values: dict[str, Tensor] = {}
-    with pyro.plate("rows", n, dim=-1):
+    with pyro.plate(_plate(graph), n, dim=-1):
         for node, mechanism in mechanisms.items():
             pa = {parent: values[parent] for parent in graph.parents(node)}
             latents = {suffix: pyro.sample(site(node, suffix), law) for suffix, law in mechanism.prior(pa).items()}
@@ -35,7 +35,7 @@ def model(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int) -> di
 def guide(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Mapping[str, Tensor]) -> None:
     """Sample the latents from their amortised posteriors; see `StructuralCausalModel.guide`."""
     n = next(iter(x.values())).shape[0]
-    with pyro.plate("rows", n, dim=-1):
+    with pyro.plate(_plate(graph), n, dim=-1):
         for node, mechanism in mechanisms.items():
             pa = {parent: x[parent] for parent in graph.parents(node)}
             mechanism.propose(x[node], pa, lambda suffix, law, node=node: pyro.sample(site(node, suffix), law))
@@ -59,6 +59,11 @@ class GivenNoise(Delta):
                 " conditioned on it. Abduct its noise instead: scm.abduct or scm.counterfactual."
             )
         return super().log_prob(x)  # type: ignore[return-value]
+
+
+def _plate(graph: CausalGraph) -> str:
+    """The name of the plate of rows, which no node has: with a dot, as no node's name, if one is called so."""
+    return "rows" if "rows" not in graph else ".rows"
 
 
 def _as_rows(value: Tensor | float, variable: Variable, n: int) -> Tensor:

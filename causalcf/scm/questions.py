@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, NotFittedError
+from causalcf.core.frozen import Frozen
+from causalcf.core.settings import COUNT
 from causalcf.data import Batch
-from causalcf.do import Do
+from causalcf.do import Do, is_stochastic
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
@@ -22,12 +24,30 @@ from causalcf.scm.action import Dos, check_targets, read_one, read_worlds
 from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
+from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.residual import Residual
-from causalcf.scm.rows import fill_noiseless, read_rows
+from causalcf.scm.rows import fill_noiseless, read_rows, unneeded
 from causalcf.scm.rules import Abduction, OutOfSupport, Recompute, Rules, is_sampled
 from causalcf.variables import Variable
 
 __all__ = ["ActedSCM", "Questions"]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Concatenate[Questions, P], R]:
+    """A question that is answered in the model's own type, whatever the caller's autocast says."""
+
+    @wraps(question)
+    def asked(self: Questions, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_autocast_enabled(self.device.type):
+            return question(self, *args, **kwargs)
+        with torch.autocast(self.device.type, enabled=False):
+            return question(self, *args, **kwargs)
+
+    return asked
 
 
 class Questions(nn.Module):
@@ -47,7 +67,7 @@ class Questions(nn.Module):
     @property
     def mechanisms(self) -> Mapping[str, Mechanism]:
         """node -> bound mechanism, in topological order."""
-        return MappingProxyType(dict(zip(self._order, self._modules_in_order, strict=True)))  # type: ignore[arg-type]
+        return Frozen(dict(zip(self._order, self._modules_in_order, strict=True)))  # type: ignore[arg-type]
 
     @property
     def variables(self) -> Mapping[str, Variable]:
@@ -74,25 +94,29 @@ class Questions(nn.Module):
         waiting = [node for node, mechanism in mechanisms.items() if not mechanism.fitted] if mechanisms else ["all"]
         if waiting:
             raise NotFittedError(
-                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model."
+                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model. (A state"
+                " dict says that its weights are fitted by its metadata, which torch.save keeps.)"
             )
         return mechanisms
 
-    def read(self, x: Any) -> Batch:
+    @_exactly
+    def read(self, x: Any, *, gaps: Collection[str] = ()) -> Batch:
         """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
 
         Args:
             x: Mapping of arrays or tensors, data set or data frame, in data units.
+            gaps: Nodes of numbers that may have no value in some rows; these are NaN.
 
         Raises:
             DataError: A node is missing, a value is not of its kind, or there are no rows.
         """
         mechanisms = self.require_fitted()
-        rows = read_rows(self.graph, mechanisms, x, self.dtype, self.device)
+        rows = read_rows(self.graph, mechanisms, x, self.dtype, self.device, gaps)
         return fill_noiseless(self.graph, mechanisms, rows)
 
     # ------------------------------------------------------------------ association and intervention
 
+    @_exactly
     def sample(
         self,
         n: int,
@@ -113,12 +137,16 @@ class Questions(nn.Module):
         """
         mechanisms = self.require_fitted()
         rules = Rules(residual=residual, out_of_support=out_of_support)
-        if n < 1:
-            raise DataError(f"n must be at least 1, got {n}.")
+        if n not in COUNT:
+            raise DataError(f"n must be at least 1, got {n!r}: it is how many rows, a whole number.")
         seed = seeding.resolve(seed)
-        noise = sample_noise(self.graph, mechanisms, n, seed=seed)
+        noise = sample_noise(self.graph, mechanisms, int(n), seed=seed)
         drawn = predict_worlds(self.graph, mechanisms, noise, read_worlds(read_one(do)), rules=rules, seed=seed)
-        return Batch(dict(drawn))
+        rows = Batch(dict(drawn))
+        acted = [target.split(".")[0] for target in do or ()]
+        reached = {*acted, *self.graph.descendants(acted)}
+        warn_of_far_draws(rows, self.seen, [node for node in self.graph.nodes if node not in reached])
+        return rows
 
     def do(self, actions: Do) -> ActedSCM:
         """A view of the model after acting on it; the model itself stays as it is."""
@@ -127,6 +155,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ counterfactuals
 
+    @_exactly
     def abduct(self, x: Any, *, abduction: Abduction = "mean", seed: seeding.Seed = None) -> Noise:
         """Step 1: the exogenous noise of observed rows.
 
@@ -145,6 +174,7 @@ class Questions(nn.Module):
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
 
+    @_exactly
     def predict(
         self,
         noise: Noise,
@@ -179,6 +209,7 @@ class Questions(nn.Module):
         )
         return replace(answer, origin=Origin(self.mechanisms, self.seen))
 
+    @_exactly
     def counterfactual(
         self,
         x: Any,
@@ -196,7 +227,8 @@ class Questions(nn.Module):
         Abduction, action, prediction: `predict(abduct(x), do)` in one call.
 
         Args:
-            x: Observed rows of every node, in data units; noiseless nodes may be missing.
+            x: Observed rows of every node, in data units; noiseless nodes may be missing, and so may numbers that no
+                answer depends on, which stay NaN.
             do: node (or latent site) -> number, per-row values, category name, `ccf.shift`,
                 `ccf.scale`, distribution, function of the acted parents, or `ccf.given_factual`.
                 A list of such mappings asks for several worlds from one abduction.
@@ -218,10 +250,11 @@ class Questions(nn.Module):
             InterventionError: An action cannot be carried out.
             NotFittedError: The model is not fitted.
         """
+        mechanisms, worlds = self.require_fitted(), read_worlds(do)
         answer = counterfactual(
             self.graph,
-            self.require_fitted(),
-            self.read(x),
+            mechanisms,
+            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()),
             do,
             rules=Rules(recompute, residual, out_of_support),
             num_samples=num_samples,
@@ -248,10 +281,11 @@ class Questions(nn.Module):
         """
         return self._log_prob(x, {}, particles, seed)
 
+    @_exactly
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
         mechanisms, batch = self.require_fitted(), self.read(x)
-        with seeding.seeded(seeding.resolve(seed), self.device):
-            return log_density(self.graph, mechanisms, batch, do, particles)
+        random = is_stochastic(do) or any(mechanism.latents for mechanism in mechanisms.values())
+        return log_density(self.graph, mechanisms, batch, do, particles, seeding.resolve(seed) if random else 0)
 
     # ------------------------------------------------------------------ the Pyro program
 

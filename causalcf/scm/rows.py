@@ -2,33 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from causalcf.core.errors import DataError
 from causalcf.data import Batch, read
+from causalcf.do import Do, GivenFactual, Scale, Shift
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 
-__all__ = ["fill_noiseless", "read_rows"]
+__all__ = ["fill_noiseless", "read_rows", "unneeded"]
 
 
 def read_rows(
-    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Any, dtype: torch.dtype, device: torch.device | str
+    graph: CausalGraph,
+    mechanisms: Mapping[str, Mechanism],
+    x: Any,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    gaps: Collection[str] = (),
 ) -> Batch:
     """Observed rows, checked; nodes without noise of their own may be missing.
+
+    Args:
+        graph: The causal graph.
+        mechanisms: node -> mechanism.
+        x: The rows, as people have them.
+        dtype: Floating type of the numbers.
+        device: Where they go.
+        gaps: Nodes of numbers that may have no value in some rows.
 
     Raises:
         DataError: A node is missing, a value is not of its kind, or there are no rows.
         SupportError: A value lies outside its variable's support.
     """
     noiseless = frozenset(node for node, mechanism in mechanisms.items() if not mechanism.sites)
-    rows = read(x, graph.variables, optional=noiseless, dtype=dtype, device=device)
+    rows = read(x, graph.variables, optional=noiseless, gaps=gaps, dtype=dtype, device=device)
     if not rows.rows:
         raise DataError("The data have no rows. Give at least one.")
     return rows
+
+
+def unneeded(graph: CausalGraph, worlds: Iterable[Do]) -> frozenset[str]:
+    """Nodes whose observed values no answer depends on, as none of them is computed from these.
+
+    An answer is computed for what is acted on and what follows from it: from the observed noise of these nodes, which
+    follows from their own values and their parents'. What is set outright needs neither.
+
+    Args:
+        graph: The causal graph.
+        worlds: The actions of each world.
+    """
+    needed: set[str] = set()
+    for do in worlds:
+        acted = {target.split(".")[0] for target in do}
+        outright = {target for target, action in do.items() if not isinstance(action, Shift | Scale)}
+        others = [do[target] for target in outright if not isinstance(do[target], Distribution)]
+        if any(callable(action) or isinstance(action, GivenFactual) for action in others):
+            return frozenset()  # a function may look at any value
+        for node in {*acted, *graph.descendants(acted & set(graph.nodes))} - outright:
+            needed |= {node, *graph.parents(node)} & set(graph.nodes)
+    return frozenset(graph.nodes) - needed
 
 
 def fill_noiseless(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], rows: Batch) -> Batch:
@@ -37,4 +74,4 @@ def fill_noiseless(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], rows
     for node in graph.nodes:
         if node not in values:
             values[node] = mechanisms[node].predict({}, {parent: values[parent] for parent in graph.parents(node)})
-    return Batch({node: values[node] for node in graph.nodes}, rows.index)
+    return rows.like({node: values[node] for node in graph.nodes})

@@ -34,7 +34,7 @@ class Fit:
         seed: What initial weights, row order and objective noise follow from.
         precision: "32-true", "bf16-mixed" or "64-true".
         checkpoint: File to write after every epoch.
-        compile: Whether `torch.compile` works on the objectives.
+        compile: Whether steps are captured as CUDA graphs; where they cannot be, `torch.compile` works on objectives.
         progress: Whether to show progress bars.
         history: One record per node, stage and epoch.
 

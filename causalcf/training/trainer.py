@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, cos, inf, pi
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from causalcf.core import seeding
-from causalcf.core.errors import MechanismError, TrainingError
+from causalcf.core.errors import CheckpointError, MechanismError, TrainingError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
 from causalcf.training.progress import Report
+from causalcf.training.replay import Replay, replays
 
 if TYPE_CHECKING:
     from causalcf.training.job import Fit
 
-__all__ = ["MAX_SKIPPED", "Trainer", "prefixed", "rows_of", "schedule", "stripped"]
+__all__ = ["MAX_SKIPPED", "Trainer", "compiled_objective", "prefixed", "rows_of", "schedule", "stripped"]
 
 MAX_SKIPPED = 5
 """Turns with a non-finite loss or gradient that one stage may skip before training stops."""
@@ -43,7 +45,10 @@ class Trainer:
         self.train, self.validation = train, validation
         self.steps_per_epoch = ceil(train.rows / self.recipe.batch_size)
         self.num_epochs = max(self.recipe.epochs, ceil(self.recipe.min_steps / self.steps_per_epoch))
-        self.players = {turn: Player(turn, self.mechanism, self.recipe, job.compile) for turn in self.stage.turns}
+        replay = job.compile and replays(self.mechanism.device)
+        compiled = job.compile and not replay
+        self.players = {turn: Player(turn, self.mechanism, self.recipe, compiled, replay) for turn in self.stage.turns}
+        self.turns = Replay(self._turns, self.recipe.batch_size) if replay else self._turns
         self.moved = {parameter for player in self.players.values() for parameter in player.parameters}
         self.mechanism.requires_grad_(False)
         for parameter in self.moved:
@@ -107,7 +112,7 @@ class Trainer:
             if processes.number() > 1:  # the same rows in all processes, but other noise
                 torch.manual_seed(seeding.derive(seed, processes.rank()))
             for i, rows in enumerate(order.split(self.recipe.batch_size)):
-                losses = self._step(self.epoch * self.steps_per_epoch + i, rows)
+                losses = self.step(self.epoch * self.steps_per_epoch + i, rows)
                 for name, loss in zip(names, losses, strict=True):
                     totals[name] += loss
                 if i % REPORT_EVERY == 0 or i == self.steps_per_epoch - 1:
@@ -127,21 +132,31 @@ class Trainer:
             if weights and self.moved.isdisjoint(weights):
                 child.eval()
 
-    def _step(self, step: int, rows: Tensor) -> list[Tensor]:
-        """Each turn once: their losses."""
+    def step(self, step: int, rows: Tensor) -> Sequence[Tensor]:
+        """Each turn once: their losses. It never waits for the device.
+
+        Args:
+            step: How many came before.
+            rows: Numbers of the rows to learn from, (B,), on the device.
+        """
         share = schedule(step, self.recipe.warmup, self.num_epochs * self.steps_per_epoch)
-        losses = [self._turn(self.players[turn], share, rows) for turn in self.stage.turns]
+        for player in self.players.values():
+            player.slow_to(share)
+        losses = self.turns(rows)
         self.average.update()
         return losses
 
-    def _turn(self, player: Player, share: float, rows: Tensor) -> Tensor:
+    def _turns(self, rows: Tensor) -> list[Tensor]:
+        return [self._turn(self.players[turn], rows) for turn in self.stage.turns]
+
+    def _turn(self, player: Player, rows: Tensor) -> Tensor:
         """Move one player's weights along the gradient of its loss on these rows."""
         if len(self.players) > 1:
             for parameter in self.moved:
                 parameter.requires_grad_(parameter in player.own)
         player.optimizer.zero_grad()
         loss = self._gradients(player, rows)
-        finite = player.move(share, loss, self.recipe.clip)
+        finite = player.move(loss, self.recipe.clip)
         self.skipped += ~finite
         return torch.where(finite, loss, 0.0)
 
@@ -195,14 +210,13 @@ class Trainer:
     def _validate(self, loss: str) -> float:
         mechanism = self.average.updated().eval()
         objective, rows = getattr(mechanism, loss), torch.arange(self.validation.rows, device=mechanism.device)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=mechanism.device)
         with seeding.seeded(seeding.derive(self.job.seed, self.node, "validation"), mechanism.device):
             batches = rows.split(4 * self.recipe.batch_size)
             for batch in batches[processes.rank() :: processes.number()]:
                 with self._autocast():
                     value = objective(*rows_of(self.validation, self.node, self.parents, batch))
-                total += float(value) * len(batch)
-        total = total.to(mechanism.device)
+                total += value.double() * len(batch)
         processes.add_up([total])
         return float(total) / self.validation.rows
 
@@ -245,16 +259,18 @@ class Trainer:
 class Player:
     """A turn's objective, the weights it moves, and their optimiser."""
 
-    def __init__(self, turn: Turn, mechanism: Trainable, recipe: Recipe, compiled: bool) -> None:
+    def __init__(self, turn: Turn, mechanism: Trainable, recipe: Recipe, compiled: bool, replayed: bool) -> None:
         self.parameters = _weights(mechanism, turn)
         self.own = set(self.parameters)
         self.lr = recipe.lr if turn.lr is None else turn.lr
         self.objective = getattr(mechanism, turn.loss)
         if compiled:
-            self.objective = torch.compile(self.objective)
+            self.objective = compiled_objective(self.objective)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
-            lr=self.lr,
+            # A captured step reads its rate from where it is written before each replay.
+            lr=torch.tensor(self.lr, device=mechanism.device) if replayed else self.lr,
+            capturable=replayed,
             betas=recipe.betas if turn.betas is None else turn.betas,
             weight_decay=recipe.weight_decay,
             fused=True,
@@ -263,14 +279,20 @@ class Player:
     @property
     def rate(self) -> float:
         """The learning rate of the last step."""
-        return self.optimizer.param_groups[0]["lr"]
+        return float(self.optimizer.param_groups[0]["lr"])
 
-    def move(self, share: float, loss: Tensor, clip: float) -> Tensor:
-        """One step at a share of the peak rate, unless loss or gradient is not finite: whether it was, ()."""
+    def slow_to(self, share: float) -> None:
+        """Go on at a share of the peak rate."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.lr * share)
+            else:
+                group["lr"] = self.lr * share
+
+    def move(self, loss: Tensor, clip: float) -> Tensor:
+        """One step, unless loss or gradient is not finite: whether it was, ()."""
         norm = nn.utils.clip_grad_norm_(self.parameters, clip)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * share
         # What torch's gradient scaler tells a fused optimiser, so that the step is skipped on the device.
         self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -287,9 +309,24 @@ class Player:
         for name, value in tensors.items():
             index, key = name.split(".", 1)
             # A file forgets memory formats, and a fused step walks weight and moments by address.
-            own = value if key == "step" else torch.empty_like(self.parameters[int(index)]).copy_(value)
+            weights = self.parameters[int(index)]
+            fits = {"step": value.shape == (), "exp_avg": value.shape == weights.shape}
+            if not fits.get(key.removesuffix("_sq"), False) or not value.is_floating_point():
+                raise CheckpointError(f"The optimiser's '{name}' is {value.dtype} {tuple(value.shape)}. Fit again.")
+            own = value if key == "step" else torch.empty_like(weights).copy_(value)
             state.setdefault(int(index), {})[key] = own
+        if any(len(moments) != 3 for moments in state.values()):
+            raise CheckpointError("Moments of the optimiser are missing. Fit again.")
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+
+
+def compiled_objective(objective: Callable[..., Tensor], backend: str = "inductor") -> Callable[..., Tensor]:
+    """The objective by `torch.compile`, which switches off the checks of all distributions: they are put back."""
+    checks = Distribution._validate_args
+    try:
+        return torch.compile(objective, backend=backend)
+    finally:
+        Distribution.set_default_validate_args(checks)
 
 
 class Average:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import identity_transform
 
-from causalcf.core.errors import DataError, SupportError
+from causalcf.core.errors import DataError, GraphError, SupportError
+from causalcf.core.settings import plain
+from causalcf.variables.raw import Raw, read_raw
 
-__all__ = ["Variable", "as_array", "as_tensor"]
-
-
-def as_array(name: str, values: Any) -> np.ndarray:
-    """Raw values as an array; raises `DataError` if rows differ in length."""
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"'{name}' is not an array: {error} Give every row the same shape.") from None
-
-
-def as_tensor(array: np.ndarray) -> Tensor:
-    """An array as a tensor, without torch's warning for read-only memory, which data frames give."""
-    native = np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
-    return torch.from_numpy(native if native.flags.writeable else native.copy())
+__all__ = ["Variable"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +27,12 @@ class Variable(ABC):
 
     discrete: ClassVar[bool] = False
     """Whether the values are codes (long or bool) rather than numbers."""
+
+    def __post_init__(self) -> None:
+        for own in fields(self):
+            object.__setattr__(self, own.name, plain(getattr(self, own.name)))
+        if not isinstance(self.unit, str):
+            raise GraphError(f"The unit of {self.article} is a text, such as unit='kg'; got {self.unit!r}.")
 
     @property
     def kind(self) -> str:
@@ -60,6 +53,11 @@ class Variable(ABC):
     @abstractmethod
     def support(self) -> str:
         """The support in words, for error messages."""
+
+    @property
+    def words(self) -> str:
+        """What it can be, in words and with its unit, for tables."""
+        return f"{self.support}, {self.unit}" if self.unit else self.support
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -88,26 +86,31 @@ class Variable(ABC):
         """The nearest value inside the support."""
         return x
 
-    def read(self, name: str, values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    def read(self, name: str, values: Any, dtype: torch.dtype, device: torch.device, *, gaps: bool = False) -> Tensor:
         """Raw values as a checked tensor of shape (N, *event_shape).
 
         Args:
             name: The node, for error messages.
-            values: Tensor, array, series or sequence with rows first.
+            values: Tensor, array, sequence, or column of a data frame, with rows first; see `raw.read_raw`.
             dtype: Floating type for numbers; codes become long, booleans bool.
             device: Where the tensor goes.
+            gaps: Whether numbers may be missing; they are NaN then.
 
         Raises:
             DataError: Wrong shape or type, or missing values.
             SupportError: Values outside the support.
         """
-        x = self._as_tensor(name, values).to(device)
+        x = self.encode(name, read_raw(name, values)).to(device)
         if x.shape[1:] != self.event_shape or x.ndim == 0:
             expected = ", ".join(["N", *map(str, self.event_shape)])
             raise DataError(f"'{name}' is {self.article}: expected shape ({expected}), got {tuple(x.shape)}.")
         x = self._cast(name, x, dtype)
-        self.check(name, x)
-        return x
+        if gaps and x.is_floating_point() and x.isnan().any():
+            self.check(name, x[~x.reshape(len(x), -1).isnan().any(1)])
+        else:
+            self.check(name, x)
+        # What inference mode has made takes part in no gradient.
+        return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
     def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:
         """Raise if any row is not finite or lies outside the support."""
@@ -130,16 +133,17 @@ class Variable(ABC):
         """The kind with its article, as in 'an Image'."""
         return f"{'an' if self.kind[0] in 'AEIOU' else 'a'} {self.kind}"
 
-    def _as_tensor(self, name: str, values: Any) -> Tensor:
-        if isinstance(values, Tensor):
-            return values
-        array = as_array(name, values)
-        if array.dtype.kind not in "fiub":
-            raise DataError(
-                f"'{name}' is {self.article}: expected numbers, got {array.dtype} values."
-                " Convert them, and drop or impute missing ones first."
-            )
-        return as_tensor(array)
+    def encode(self, name: str, raw: Raw) -> Tensor:
+        """Raw values as numbers or codes, in any shape and in their own type; not yet checked against the support.
+
+        Args:
+            name: The node, for error messages.
+            raw: What it is given.
+
+        Raises:
+            DataError: They are of a kind that this variable cannot take.
+        """
+        return raw.numbers(name, self.article)
 
     def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x.to(dtype)

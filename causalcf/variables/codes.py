@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,12 +13,16 @@ from torch.distributions import constraints
 from torch.nn.functional import one_hot
 
 from causalcf.core.errors import DataError, GraphError, SupportError
-from causalcf.variables.base import Variable, as_array, as_tensor
+from causalcf.variables.base import Variable
+from causalcf.variables.raw import Raw, as_number, label
 
-__all__ = ["Boolean", "Categorical"]
+__all__ = ["WORDS", "Boolean", "Categorical"]
+
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+"""What people write for true and false, in small letters."""
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -26,9 +30,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def shortened(names: Sequence[str]) -> str:
+    """A list of names, the middle left out where it is long."""
+    return str(list(names)) if len(names) <= 20 else f"[{', '.join(map(repr, names[:10]))}, ... ({len(names)} in all)]"
+
+
 @dataclass(frozen=True)
 class Boolean(Variable):
-    """True or false; reads bool, and numbers that are exactly 0 or 1.
+    """True or false; reads bool, numbers that are exactly 0 or 1, and the words true, false, yes and no.
 
     Example:
         >>> Boolean().read("smiling", [0, 1, 1], torch.float32, torch.device("cpu"))
@@ -44,6 +53,19 @@ class Boolean(Variable):
     @property
     def constraint(self) -> constraints.Constraint:
         return constraints.boolean
+
+    def encode(self, name: str, raw: Raw) -> Tensor:
+        if raw.kind not in ("text", "mixed"):
+            return raw.numbers(name, self.article)
+        labels, inverse = np.unique(raw.labels(name), return_inverse=True)
+        strange = [text for text in labels.tolist() if text.strip().lower() not in WORDS]
+        if strange:
+            raise SupportError(
+                f"'{name}' is a Boolean: expected true or false, yes or no, 0 or 1, got {strange[0]!r}."
+                " Recode these rows, or declare a Categorical."
+            )
+        truths = np.array([WORDS[text.strip().lower()] for text in labels.tolist()], dtype=bool)
+        return torch.from_numpy(np.asarray(truths[inverse]).reshape(raw.shape))
 
     def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:
         if x.dtype == torch.bool:
@@ -76,11 +98,17 @@ class Categorical(Variable):
     discrete: ClassVar[bool] = True
 
     def __init__(self, categories: int | Sequence[str], *, unit: str = "") -> None:
+        categories, kind = as_number(categories), self.article[0].upper() + self.article[1:]
+        if isinstance(categories, str | bytes | float | bool) or not isinstance(categories, int | Iterable):
+            raise GraphError(
+                f"{kind} needs its categories, as a list of names, or how many they are; got {categories!r}."
+            )
         names = range(categories) if isinstance(categories, int) else categories
-        object.__setattr__(self, "categories", tuple(str(name) for name in names))
+        object.__setattr__(self, "categories", tuple(label(name) for name in names))
         object.__setattr__(self, "unit", unit)
+        self.__post_init__()
         if len(self.categories) < 2 or len(set(self.categories)) < len(self.categories):
-            raise GraphError(f"A Categorical needs two or more different categories, got {self.categories}.")
+            raise GraphError(f"{kind} needs two or more different categories, got {shortened(self.categories)}.")
 
     @property
     def k(self) -> int:
@@ -89,7 +117,12 @@ class Categorical(Variable):
 
     @property
     def support(self) -> str:
-        return f"one of the categories {list(self.categories)} or their codes 0..{self.k - 1}"
+        return f"one of the categories {shortened(self.categories)} or their codes 0..{self.k - 1}"
+
+    @property
+    def words(self) -> str:
+        names = ", ".join(self.categories if self.k <= 12 else (*self.categories[:8], f"... ({self.k} in all)"))
+        return f"{names}, {self.unit}" if self.unit else names
 
     @property
     def constraint(self) -> constraints.Constraint:
@@ -111,27 +144,26 @@ class Categorical(Variable):
     def code(self, name: str, category: str) -> int:
         """The code of a category name; raises `SupportError` if there is none."""
         if category not in self.categories:
-            raise SupportError(f"'{name}' has no category '{category}'. It has {list(self.categories)}.")
+            raise SupportError(f"'{name}' has no category '{category}'. It has {shortened(self.categories)}.")
         return self.categories.index(category)
 
     def require_codes(self, name: str) -> None:
         """Raise `DataError` if numbers could be names as well as codes, as with the names "1", "2", "3"."""
-        if any(_is_number(label) and float(label) != code for code, label in enumerate(self.categories)):
+        if any(is_number(label) and float(label) != code for code, label in enumerate(self.categories)):
             raise DataError(
-                f"'{name}' got numbers, which could be its categories {list(self.categories)} or their codes"
+                f"'{name}' got numbers, which could be its categories {shortened(self.categories)} or their codes"
                 f" 0..{self.k - 1}. Give categories as text, or codes as a torch tensor."
             )
 
-    def _as_tensor(self, name: str, values: Any) -> Tensor:
-        if isinstance(values, Tensor):
-            return values
-        array = as_array(name, values)
-        if array.dtype.kind in "fiub":
-            self.require_codes(name)
-            return as_tensor(array)
-        labels, inverse = np.unique(array.astype(str), return_inverse=True)
-        codes = np.array([self.code(name, label) for label in labels], dtype=np.int64)
-        return torch.from_numpy(codes[inverse].reshape(array.shape))
+    def encode(self, name: str, raw: Raw) -> Tensor:
+        """Codes: text is read as names, numbers as codes, unless the column itself says that they are names."""
+        if raw.kind == "numbers" or (raw.kind == "truths" and not {"True", "False"} & set(self.categories)):
+            if not isinstance(raw.values, Tensor):
+                self.require_codes(name)
+            return raw.numbers(name, self.article)
+        labels, inverse = np.unique(raw.labels(name), return_inverse=True)
+        codes = np.array([self.code(name, text) for text in labels.tolist()], dtype=np.int64)
+        return torch.from_numpy(np.asarray(codes[inverse]).reshape(raw.shape))
 
     def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:
         codes = x.long()

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from causalcf.core.errors import DataError, GraphError
 from causalcf.variables.base import Variable
+from causalcf.variables.raw import Raw
 
 __all__ = ["Image"]
 
@@ -29,7 +30,8 @@ class Image(Variable):
     width: int
 
     def __post_init__(self) -> None:
-        if min(self.event_shape) < 1:
+        super().__post_init__()
+        if not all(isinstance(size, int) for size in self.event_shape) or min(self.event_shape) < 1:
             raise GraphError(f"An Image needs channels, height and width of at least 1, got {self.event_shape}.")
 
     @property
@@ -51,8 +53,8 @@ class Image(Variable):
     def project(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1)
 
-    def _as_tensor(self, name: str, values: Any) -> Tensor:
-        x = super()._as_tensor(name, values)
+    def encode(self, name: str, raw: Raw) -> Tensor:
+        x = super().encode(name, raw)
         if x.dtype == torch.uint8:
             raise DataError(f"'{name}' holds bytes (uint8); an Image holds floats in [0, 1]. Divide by 255.")
         return x

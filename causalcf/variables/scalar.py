@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from causalcf.core.errors import GraphError
 from causalcf.variables.base import Variable
+from causalcf.variables.raw import as_number
 
 __all__ = ["Interval", "IntervalTransform", "Positive", "Real", "Vector"]
 
@@ -107,8 +108,15 @@ class Interval(Variable):
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise GraphError(f"An Interval needs low < high, got low={self.low}, high={self.high}.")
+        super().__post_init__()
+        bounds = [as_number(self.low), as_number(self.high)]
+        numbers = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds)
+        if not numbers or not bounds[0] < bounds[1] or not np.isfinite(bounds).all():
+            raise GraphError(
+                f"An Interval needs two finite numbers with low < high, got low={self.low}, high={self.high}."
+            )
+        object.__setattr__(self, "low", bounds[0])
+        object.__setattr__(self, "high", bounds[1])
 
     @property
     def support(self) -> str:
@@ -144,8 +152,9 @@ class Vector(Variable):
     d: int
 
     def __post_init__(self) -> None:
-        if self.d < 1:
-            raise GraphError(f"A Vector needs d of at least 1, got d={self.d}.")
+        super().__post_init__()
+        if not isinstance(self.d, int) or self.d < 1:
+            raise GraphError(f"A Vector needs d, a whole number of at least 1, got d={self.d!r}.")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

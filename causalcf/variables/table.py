@@ -45,6 +45,7 @@ class Table(Variable):
     def __init__(self, columns: Mapping[str, Variable], *, unit: str = "") -> None:
         object.__setattr__(self, "columns", tuple(columns.items()))
         object.__setattr__(self, "unit", unit)
+        self.__post_init__()
         unfit = [name for name, variable in self.columns if variable.event_shape]
         if unfit or not self.columns:
             raise GraphError(f"A Table needs one or more columns of one number or category each, {unfit} are not.")

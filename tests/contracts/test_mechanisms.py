@@ -20,6 +20,8 @@ PARENTS: dict[str, Variable] = {
     "b": ccf.Boolean(),
     "i": ccf.Interval(64, 255),
     "v": ccf.Vector(2),
+    "o": ccf.Ordinal(4),
+    "n": ccf.Count(),
 }
 NUMBERS = (ccf.Real, ccf.Positive, ccf.Interval, ccf.Vector)
 KINDS: tuple[Variable, ...] = (
@@ -30,6 +32,8 @@ KINDS: tuple[Variable, ...] = (
     ccf.Categorical(3),
     ccf.Vector(2),
     ccf.Image(1, 8, 8),
+    ccf.Count(),
+    ccf.Ordinal(3),
 )
 
 
@@ -116,6 +120,14 @@ ROWS: dict[str, list[Row]] = {
     "Boolean": [
         Row(M.Boolean, ccf.Boolean(), takes=(ccf.Boolean,), tolerance=(0, 0), noise_cdf=torch.sigmoid),
         Row(M.Boolean, ccf.Boolean(), {}, takes=(ccf.Boolean,), tolerance=(0, 0), noise_cdf=None),
+    ],
+    "Ordinal": [
+        Row(M.Ordinal, ccf.Ordinal(5), takes=(ccf.Ordinal,), tolerance=(0, 0), noise_cdf=torch.sigmoid),
+        Row(M.Ordinal, ccf.Ordinal(2), {}, takes=(ccf.Ordinal,), tolerance=(0, 0), noise_cdf=None),
+    ],
+    "Count": [
+        Row(M.Count, ccf.Count(), takes=(ccf.Count,), tolerance=(0, 0), noise_cdf=torch.sigmoid),
+        Row(lambda: M.Count(components=1), ccf.Count(), {}, takes=(ccf.Count,), tolerance=(0, 0), noise_cdf=None),
     ],
     "Deterministic": [
         Row(lambda: M.Deterministic(_double), ccf.Real(), takes=ANY, tolerance=(0, 0), holds_code=True, images=True)
@@ -235,6 +247,8 @@ def _values(variable: Variable, n: int, dtype: torch.dtype, generator: torch.Gen
             return torch.randint(variable.k, (n,), generator=generator)
         case ccf.Image():
             return torch.sigmoid(raw).to(dtype)
+        case ccf.Count():
+            return variable.project((2 * raw + 2).to(dtype))
     return variable.bijector(0.8 * raw + 0.2).to(dtype)
 
 
@@ -284,7 +298,9 @@ def test_shapes_and_types_follow_the_inputs(name: str, row: Row, dtype: torch.dt
     mechanism = _ready(row, dtype)
     x, pa = _observed(row, mechanism, 7)
     assert x.shape == (7, *row.variable.event_shape)
-    expected = {ccf.Boolean: torch.bool, ccf.Categorical: torch.long}.get(type(row.variable), dtype)
+    expected = {ccf.Boolean: torch.bool, ccf.Categorical: torch.long, ccf.Ordinal: torch.long}.get(
+        type(row.variable), dtype
+    )
     assert x.dtype == expected
     assert not row.variable.outside(x).any()
     for suffix, u in mechanism.abduct(x, pa).items():
@@ -344,8 +360,12 @@ def test_the_density_integrates_to_one(name: str, row: Row) -> None:
         with pytest.raises(DensityError, match="'node'"):
             mechanism.dist(pa)
         return
-    if isinstance(row.variable, ccf.Boolean | ccf.Categorical):
-        values = torch.tensor([False, True]) if isinstance(row.variable, ccf.Boolean) else torch.arange(row.variable.k)
+    if isinstance(row.variable, ccf.Boolean | ccf.Categorical | ccf.Count):
+        values = {
+            ccf.Boolean: torch.tensor([False, True]),
+            ccf.Count: torch.arange(2000.0, dtype=torch.float64),
+        }.get(type(row.variable))
+        values = torch.arange(row.variable.num_features) if values is None else values
         total = mechanism.dist(pa).log_prob(values).exp().sum()
         assert float(total) == pytest.approx(1, abs=1e-12)
     elif row.variable.numel == 1:

@@ -52,8 +52,8 @@ class Linear(Mechanism):
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         return {
-            "z": torch.randn(n, LATENT, dtype=self.dtype),
-            "eps": torch.zeros(n, *self.variable.event_shape, dtype=self.dtype),
+            "z": torch.randn(n, LATENT, device=self.device, dtype=self.dtype),
+            "eps": torch.zeros(n, *self.variable.event_shape, device=self.device, dtype=self.dtype),
         }
 
 

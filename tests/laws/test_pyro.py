@@ -62,6 +62,13 @@ def test_the_program_samples_every_node_in_one_plate(mixed: ccf.SCM, image: ccf.
     assert "image.eps" not in pyro.poutine.trace(image.model).get_trace(2).nodes
 
 
+def test_a_node_may_be_called_like_the_plate() -> None:
+    scm = ccf.SCM([("rows", "world")], {"rows": ccf.Real(), "world": ccf.Real()})
+    drawn = pyro.poutine.trace(scm.model).get_trace(3)
+    assert {"rows", "world"} <= drawn.nodes.keys()
+    assert drawn.nodes["rows"]["value"].shape == (3,)
+
+
 def test_log_prob_sum_is_the_sum_of_our_densities(mixed: ccf.SCM, rows: ccf.Batch) -> None:
     model = pyro.condition(mixed.model, data={node: rows[node] for node in NOISY})
     trace = pyro.poutine.trace(model).get_trace(rows.rows)

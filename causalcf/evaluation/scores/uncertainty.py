@@ -33,7 +33,7 @@ def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
                 do = {node: inquiry.actions[node][start : start + rows.rows]}
                 samples = []
                 for draw in range(draws):
-                    seed = seeding.derive(inquiry.seed, "uncertainty", node, start, draw) % 2**62
+                    seed = seeding.derive(inquiry.seed, "uncertainty", node, draw) % 2**62
                     noise = inquiry.scm.abduct(rows, abduction="sample", seed=seed)
                     samples.append(inquiry.scm.predict(noise, do, residual=residual)[image])
                 parts.append(metrics.abduction_std(torch.stack(samples)).cpu())
@@ -45,11 +45,11 @@ def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
 def log_density(inquiry: Inquiry) -> Iterator[Score]:
     """Log density of images given their parents, exact or a bound; of rows evenly spread over those asked about."""
     x, image = inquiry.x[:: ceil(inquiry.x.rows / DENSITY_ROWS)], inquiry.image
-    noise = Batch({**x, image: inquiry.noise[image][: x.rows]})
+    noise = Batch({**x, image: inquiry.noise[image][: x.rows]}, x.index)
     for kind, rows in (("model", x), ("noise", noise)):
         parts = []
-        for start, block in blocks(rows, PARTICLES):
-            seed = seeding.derive(inquiry.seed, "density", start) % 2**62
+        for _, block in blocks(rows, PARTICLES):
+            seed = seeding.derive(inquiry.seed, "density") % 2**62
             density = inquiry.scm.log_prob(block, particles=PARTICLES, seed=seed)
             parts.append(density[image].cpu())
         judge = f"bound of {PARTICLES} draws" if image in density.lower_bounds else "exact"

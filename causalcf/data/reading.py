@@ -1,0 +1,62 @@
+"""Columns checked against variables, as tensors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from causalcf.core.errors import DataError
+from causalcf.data.batch import Batch
+from causalcf.data.frames import open_table
+from causalcf.variables import Variable
+
+__all__ = ["read"]
+
+
+def read(
+    data: Any,
+    variables: Mapping[str, Variable],
+    *,
+    optional: frozenset[str] = frozenset(),
+    gaps: Collection[str] = (),
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """Check raw data against the variables and give them as tensors.
+
+    Args:
+        data: Mapping of arrays, tensors or columns, or a table of pandas, polars, pyarrow or NumPy; rows first, data
+            units. Columns that have labels are put in one order.
+        variables: node -> variable; columns that are not among them are ignored with one warning.
+        optional: Nodes that may be missing.
+        gaps: Nodes of numbers that may have no value in some rows; these are NaN.
+        dtype: Floating type of the numbers.
+        device: Where the tensors go.
+
+    Raises:
+        DataError: Missing nodes, wrong shapes, unequal lengths, NaN, labels that differ.
+        SupportError: Values outside a variable's support.
+
+    Example:
+        >>> from causalcf.variables import Real
+        >>> read({"t": [1, 2]}, {"t": Real()})["t"]
+        tensor([1., 2.])
+    """
+    table = open_table(data)
+    missing = [name for name in variables if name not in table.values and name not in optional]
+    if missing:
+        raise DataError(
+            f"The data lack {missing}. The graph's nodes are {list(variables)}; the data have {list(table.values)}."
+        )
+    extra = [name for name in table.values if name not in variables]
+    if extra:
+        warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
+    tensors = {
+        name: variable.read(name, table.values[name], dtype, torch.device(device), gaps=name in gaps)
+        for name, variable in variables.items()
+        if name in table.values
+    }
+    return Batch(tensors, table.index, table.labels)
