@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causalcf.core import draws as draws_by
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
 from causalcf.core.nn import column
@@ -109,7 +110,8 @@ def infer(
     missing = {node: rows for node, rows in missing.items() if bool(rows.any())}
     if num_samples < 1:
         raise DataError(f"num_samples must be at least 1, got {num_samples}.")
-    with seeding.seeded(seeding.derive(seed, "infer") % 2**62, x[graph.nodes[0]].device):
+    keys = draws_by.row_keys(torch.as_tensor(draws_by.label_keys(x.index)).repeat(num_samples), seed, "infer")
+    with draws_by.by_row(keys):
         found = (
             _whole(x, num_samples)
             if not missing
@@ -152,6 +154,7 @@ def _gaussian(
     values = torch.stack([x[node].double() for node in graph.nodes], 1)
     gaps = torch.stack([missing.get(node, torch.zeros(x.rows, dtype=torch.bool)) for node in graph.nodes], 1)
     drawn = values.expand(num_samples, *values.shape).clone()
+    white = draws_by.normal((num_samples * x.rows, len(place)), values).unflatten(0, (num_samples, x.rows))
     for pattern in gaps.unique(dim=0):
         if not bool(pattern.any()):
             continue
@@ -161,7 +164,7 @@ def _gaussian(
         middle = mean[hidden] + (values[rows][:, seen] - mean[seen]) @ gain.T
         left = covariance[hidden][:, hidden] - gain @ covariance[seen][:, hidden]
         scale = torch.linalg.cholesky(left + 1e-12 * torch.eye(len(hidden), dtype=left.dtype))
-        noise = torch.randn(num_samples, len(rows), len(hidden), dtype=torch.float64) @ scale.T
+        noise = white[:, rows][:, :, hidden] @ scale.T
         drawn[:, rows[:, None], hidden] = middle + noise
     draws = {node: drawn[:, :, i].to(x[node]) for node, i in place.items()}
     return draws, torch.zeros(num_samples, x.rows)
@@ -194,6 +197,11 @@ def _summed(
     for place, node in enumerate(missing):
         codes = torch.tensor([choice[place] for choice in choices], device=x[node].device).to(x[node].dtype)
         draws[node] = torch.where(missing[node].to(codes.device), codes[:, None], draws[node])
+    touched = _touched(graph, mechanisms, missing)
+    for node in graph.nodes:  # what has no noise of its own follows
+        if node in touched and not mechanisms[node].sites:
+            pa = {parent: draws[parent].flatten(0, 1) for parent in graph.parents(node)}
+            draws[node] = mechanisms[node].predict({}, pa).unflatten(0, (len(choices), x.rows))
     return draws, _log_joint(graph, mechanisms, draws, missing, x.rows)
 
 
@@ -210,7 +218,7 @@ def _weighted(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Draws of what is missing, causes first, and the log weight of every draw."""
     flat = {node: value.repeat(num_samples, *[1] * (value.ndim - 1)) for node, value in x.items()}
-    touched = _touched(graph, missing)
+    touched = _touched(graph, mechanisms, missing)
     log_weights = torch.zeros(num_samples * x.rows, dtype=torch.float64)
     with torch.no_grad():
         for node in graph.nodes:
@@ -232,9 +240,13 @@ def _weighted(
     return draws, log_weights.unflatten(0, (num_samples, x.rows))
 
 
-def _touched(graph: CausalGraph, missing: Mapping[str, Tensor]) -> set[str]:
-    """Nodes whose own term depends on what is missing: its children, and itself where only some rows lack it."""
-    return {*missing, *(child for node in missing for child in graph.children(node))}
+def _touched(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], missing: Mapping[str, Tensor]) -> set[str]:
+    """Nodes whose own term depends on what is missing: it, its children, and theirs where a child has no noise."""
+    moved = set(missing)
+    for node in graph.nodes:
+        if not mechanisms[node].sites and moved & set(graph.parents(node)):
+            moved.add(node)
+    return moved | {child for node in moved for child in graph.children(node)}
 
 
 def _drawn(
@@ -284,7 +296,7 @@ def _log_joint(
     with torch.no_grad():
         for node in graph.nodes:
             mechanism = mechanisms[node]
-            if node in _touched(graph, missing) and mechanism.sites:
+            if node in _touched(graph, mechanisms, missing) and mechanism.sites:
                 pa = {parent: flat[parent] for parent in graph.parents(node)}
                 total += _log_prob(mechanism, flat[node], pa).cpu()
     return total.unflatten(0, (samples, rows))

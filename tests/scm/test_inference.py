@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.core.errors import DataError
+from causalcf.core.errors import DataError, InterventionError
 from causalcf.queries.examples import linear, switch
 from causalcf.scm.inference import infer
 
@@ -109,3 +109,75 @@ def test_what_has_no_density_is_named() -> None:
     x = scm.sample(2, seed=0)
     with warnings.catch_warnings(), pytest.raises(DataError, match="'image' has no density"):
         _asked(scm, dict(x), {"thickness": [True, True]}, n=20)
+
+
+# ---------------------------------------------------------------------- the verbs
+
+
+def test_rows_with_gaps_are_inferred_by_the_model() -> None:
+    rows = {"x": [1.0, -2.0, 0.5], "m": [float("nan"), None, 2.0], "y": [3.0, 1.0, 0.0]}
+    posterior = linear().infer(rows, num_samples=4000, seed=0)
+    assert posterior.exact
+    assert posterior.missing["m"].tolist() == [True, True, False]
+    truth = torch.tensor([(0.6 + 2 * 2.5) / 5, (-1.2 + 2 * 2.0) / 5, 2.0])
+    assert torch.allclose(posterior.mean("m"), truth, atol=0.03)
+
+
+def test_a_counterfactual_of_a_row_with_a_gap_is_an_average_over_what_it_may_have_been() -> None:
+    rows = {"x": [1.0], "y": [3.0]}
+    cf = linear().counterfactual(rows, do={"x": 2.0}, missing="infer", num_samples=500, seed=0)
+    assert cf["y"].shape == (500, 1)
+    # In a linear model y moves by 1.7 whatever m was; m by .6 from what it may have been.
+    assert torch.allclose(cf["y"], torch.tensor(4.7), atol=1e-4)
+    assert float(cf["m"].mean()) == pytest.approx((0.6 + 2 * 2.5) / 5 + 0.6, abs=0.06)
+    assert float(cf["m"].std()) == pytest.approx(5**-0.5, rel=0.12)
+    again = linear().counterfactual(rows, do={"x": 2.0}, missing="infer", num_samples=500, seed=0)
+    assert torch.equal(cf["m"], again["m"])
+
+
+def test_a_row_is_inferred_alike_in_any_batch() -> None:
+    x = linear().sample(5, seed=0)
+    both = linear().infer({"x": x["x"], "y": x["y"]}, num_samples=6, seed=1)
+    alone = linear().infer(ccf.Batch({"x": x["x"][3:4], "y": x["y"][3:4]}, x.index[3:4]), num_samples=6, seed=1)
+    assert torch.allclose(both.draws["m"][:, 3], alone.draws["m"][:, 0])
+
+
+def test_categories_and_what_follows_without_noise() -> None:
+    scm = switch().attach("label", lambda x: torch.where(x, 3.0, -3.0), parents=["x"])
+    posterior = scm.infer({"y": [True, False]}, seed=0)
+    assert posterior.exact
+    assert torch.equal(posterior.draws["label"].bool(), posterior.draws["x"]), "what has no noise follows"
+    assert float(posterior.mean("x")[0, 1]) > 0.65
+    assert float(posterior.mean("x")[1, 1]) < 0.35
+
+
+def test_an_image_alone_is_read_by_predictors() -> None:
+    scm, judges = ccf.pretrained("morphomnist-vae"), ccf.predictors.pretrained("morphomnist")
+    x = ccf.datasets.Digits("test")[:20]
+    posterior = scm.infer({"image": x["image"]}, num_samples=30, predictors=judges, seed=0)
+    assert not posterior.exact
+    error = (posterior.mean("thickness") - x["thickness"]).abs().mean()
+    assert float(error) < 0.3 * float(x["thickness"].std()), "of digits drawn by another hand than the judges learned"
+    assert float((posterior.mean("digit").argmax(1) == x["digit"]).float().mean()) > 0.8
+    cf = scm.counterfactual(
+        {"image": x["image"]}, do={"thickness": 5.0}, missing="infer", predictors=judges, num_samples=4, seed=0
+    )
+    assert cf["image"].shape == (4, 20, 1, 32, 32)
+    assert float(cf["image"].mean()) > float(x["image"].mean()), "thicker strokes have more ink"
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda s: s.infer({"w": [1.0]}), DataError, "Nothing was observed: the data have none of the nodes"),
+        (lambda s: s.infer({"x": [float("nan")]}), DataError, "every value of every node is missing"),
+        (lambda s: s.infer({"x": [1.0]}, num_samples=0), DataError, "num_samples must be at least 1"),
+        (lambda s: s.infer({"x": [1.0]}, predictors={}), DataError, r"No predictor reads \['m', 'y'\]"),
+        (lambda s: s.counterfactual({"x": [1.0]}, {}, missing="drop"), InterventionError, "choose one of"),
+        (lambda s: s.counterfactual({"x": [1.0]}, {}, missing="infer"), InterventionError, "num_samples=100"),
+        (lambda s: s.counterfactual({"x": [1.0]}, {}), DataError, r"The data lack \['m', 'y'\]"),
+    ],
+)
+def test_what_cannot_be_inferred_is_refused(ask, error, message) -> None:
+    with pytest.raises(error, match=message):
+        ask(linear())
