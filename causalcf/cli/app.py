@@ -13,13 +13,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-<<<<<<< HEAD
 from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
-from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_truth, evaluate
-=======
-from causalcf.cli.ask import counterfactual, data_morphomnist, demo, explain, graphs
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
->>>>>>> main
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
 from causalcf.cli.questions import effect, mediation, necessity, quantiles

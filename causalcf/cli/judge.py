@@ -78,13 +78,8 @@ def evaluate(
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(
-<<<<<<< HEAD
-            f"'{data}' has no known truth. Data sets that have one: digits, morphomnist, faces. Name scores that need"
-            " none: --metric composition."
-=======
             f"'{data}' has no known truth. Data sets that have one: {', '.join(knowing_truth())}. Name scores that"
             " need none: --metric composition."
->>>>>>> main
         )
     records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
     print_records(records, title=f"{model} on {source}")
@@ -247,17 +242,10 @@ def benchmark_truth(
 
     test = load_data(data, root, "test")
     if not hasattr(test, "truth"):
-<<<<<<< HEAD
-        raise DataError(f"'{data}' has no known truth. Data sets that have one: digits, morphomnist, faces.")
-    entries: list[tuple[str, Any]] = [
-        (name, (name, lambda name=name: name)) for name in ("re-rendering", "intensity ratio", "identity")
-    ]
-=======
         raise DataError(f"'{data}' has no known truth. Data sets that have one: {', '.join(knowing_truth())}.")
     acted = DATASETS[data].truth
     floors = ("re-rendering", *["intensity ratio"][: "intensity" in acted], "identity")
     entries: list[tuple[str, Any]] = [(name, (name, lambda name=name: name)) for name in floors]
->>>>>>> main
     for name in model or []:
         scm = load_model(name, device)
         entries.append((Path(name).stem, (identity(scm), lambda scm=scm: scm)))

@@ -122,28 +122,12 @@ def load_data(
     if is_sheet(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
-<<<<<<< HEAD
-        return Batch(read_csv(name, variables))  # type: ignore[arg-type]  # columns yet to be read as variables
-    loaders = {
-        "digits": lambda: datasets.Digits(split),  # type: ignore[arg-type]
-        "morphomnist": lambda: datasets.MorphoMNIST(root, split),  # type: ignore[arg-type]
-        "mnist": lambda: datasets.MNIST(root, split),  # type: ignore[arg-type]
-        "celeba": lambda: datasets.CelebA(root, split),  # type: ignore[arg-type]
-        "celeba-complex": lambda: datasets.CelebA(root, split, graph="celeba-complex"),  # type: ignore[arg-type]
-        "faces": lambda: datasets.Faces(split),  # type: ignore[arg-type]
-        "adult": lambda: datasets.Adult(root, split),  # type: ignore[arg-type]
-    }
-    if name not in loaders:
-        raise DataError(f"There is no data set '{name}'. Known: {list(loaders)}, or the path of a .csv file.")
-    return loaders[name]()
-=======
         return _load_sheet(name, variables, variables if nodes is None else nodes, **options)
     if options:
         raise DataError(f"--{next(iter(options))} is for CSV files, and '{name}' is a data set. Leave the option out.")
     if name not in DATASETS:
         raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
     return datasets.load(name, root, split)
->>>>>>> main
 
 
 def _load_sheet(
@@ -369,12 +353,8 @@ def knowing_truth() -> list[str]:
 def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
     """The true counterfactual of some rows of a data set."""
     if not hasattr(table, "truth"):
-<<<<<<< HEAD
-        raise DataError(f"--truth: '{name}' does not know its true counterfactuals. digits, morphomnist and faces do.")
-=======
         known = " and ".join(knowing_truth())
         raise DataError(f"--truth: '{name}' does not know its true counterfactuals. {known} do.")
->>>>>>> main
     return table.truth(x, do)
 
 

@@ -47,10 +47,6 @@ Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does
 Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
 
 
-<<<<<<< HEAD
-DataName = Annotated[
-    str, typer.Option(help="A data set (digits, morphomnist, mnist, faces, celeba, adult) or the path of a CSV file.")
-=======
 DataName = Annotated[str, typer.Option(help=f"A data set ({', '.join(DATASETS)}) or the path of a CSV file.")]
 
 
@@ -71,7 +67,6 @@ Key = Annotated[
         help="Column of a CSV file that names its rows and is carried to every output; by default one that is no node"
         " and has another value in every row."
     ),
->>>>>>> main
 ]
 
 

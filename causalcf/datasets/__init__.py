@@ -9,45 +9,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
-if TYPE_CHECKING:
-    from causalcf.datasets import synthetic
-    from causalcf.datasets.bars import Bars
-    from causalcf.datasets.base import Dataset
-    from causalcf.datasets.celeba import CelebA
-    from causalcf.datasets.digits import Digits
-    from causalcf.datasets.faces import Faces
-    from causalcf.datasets.maker import make_morphomnist
-    from causalcf.datasets.mnist import MNIST
-    from causalcf.datasets.morphomnist import MorphoMNIST
-    from causalcf.datasets.tabular import Adult
-
-__all__ = [
-    "MNIST",
-    "Adult",
-    "Bars",
-    "CelebA",
-    "Dataset",
-    "Digits",
-    "Faces",
-    "MorphoMNIST",
-    "make_morphomnist",
-    "synthetic",
-]
-
-_MODULES = {
-    "Adult": "tabular",
-    "Bars": "bars",
-    "CelebA": "celeba",
-    "Dataset": "base",
-    "Digits": "digits",
-    "Faces": "faces",
-    "MNIST": "mnist",
-    "MorphoMNIST": "morphomnist",
-    "make_morphomnist": "maker",
-}
-"""Where each name lives. A new data set is one file and one row here (and in the lines above)."""
-=======
 from causalcf.catalogue import DATASETS, Source
 from causalcf.core.errors import DataError
 
@@ -57,6 +18,7 @@ if TYPE_CHECKING:  # for readers of types; whatever has a row of the catalogue i
     from causalcf.datasets.base import Dataset as Dataset
     from causalcf.datasets.celeba import CelebA as CelebA
     from causalcf.datasets.digits import Digits as Digits
+    from causalcf.datasets.faces import Faces as Faces
     from causalcf.datasets.maker import make_morphomnist as make_morphomnist
     from causalcf.datasets.mnist import MNIST as MNIST
     from causalcf.datasets.morphomnist import MorphoMNIST as MorphoMNIST
@@ -91,7 +53,6 @@ def load(name: str, root: str | Path | None = None, split: str = "train") -> Any
     source = DATASETS[name]
     loader = attrgetter(source.loader)(import_module(f"causalcf.datasets.{source.file}"))
     return loader(split, **source.options) if source.drawn else loader(root, split, **source.options)
->>>>>>> main
 
 
 def __getattr__(name: str) -> Any:

@@ -37,12 +37,8 @@ BATCH = 500
 
 NEEDS = {
     "predictors": "predictors= (causalcf.predictors.pretrained, or causalcf predictors)",
-<<<<<<< HEAD
-    "truth": "data whose true counterfactuals are known (a truth method: MorphoMNIST, Digits, Faces, Bars)",
-=======
     "truth": "data whose true counterfactuals are known (a truth method: "
     f"{', '.join(source.name for source in DATASETS.values() if source.truth)})",
->>>>>>> main
     "reference": "reference= (real images: the training split)",
     "latents": "latents= (an SCM with the image as its one node and a VAE)",
     "image": "a graph with an image",
