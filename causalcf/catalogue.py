@@ -93,6 +93,14 @@ DATASETS: dict[str, Source] = {
             }
         },
     ),
+    "faces": Source(
+        "faces",
+        "Faces",
+        "drawn faces",
+        "faces",
+        drawn=True,
+        truth=("male", "age", "smile", "eyeglasses", "beard", "bald", "hair"),
+    ),
     "celeba": Source("celeba", "CelebA", "CelebA", "celeba"),
     "celeba-complex": Source(
         "celeba", "CelebA", "CelebA, complex graph", "celeba-complex", options={"graph": "celeba-complex"}

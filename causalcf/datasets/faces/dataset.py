@@ -251,7 +251,9 @@ class Faces(Dataset):
 
     def _require(self, name: str) -> None:
         if name not in ATTRIBUTES:
-            raise InterventionError(f"Faces are acted on by their attributes {list(ATTRIBUTES)}, not by '{name}'.")
+            raise InterventionError(
+                f"No true counterfactual is known for do({name}). It is known for the attributes {list(ATTRIBUTES)}."
+            )
 
 
 _TRIED: Mapping[str, tuple[float, ...]] = {
