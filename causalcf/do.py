@@ -1,4 +1,4 @@
-"""What may be done to a node besides setting it: shift it, scale it, compute it from the observed row."""
+"""Actions on a node besides setting it: shift it, scale it, compute it from the observed row."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Classified:
 
 
 def methods_json(classified: Classified | None) -> dict[str, Any] | None:
-    """What can be chosen on the tab."""
+    """The choices on the tab of explanations, as JSON; None without a classifier."""
     if classified is None:
         return None
     return {"name": classified.name, "methods": list(classified.methods), "classes": classified.classes}

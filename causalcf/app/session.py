@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a question gave.
+    """The answer to a question.
 
     Args:
         factual: The observed unit, one row.
@@ -161,7 +161,7 @@ class Session:
         return Answer(self.factual, cf, tuple(rows for rows, _ in known), tuple(why for _, why in known), ms)
 
     def counterfactual(self) -> Counterfactual:
-        """What `scm.counterfactual` gives for this state, bit for bit; edited noise goes to `scm.predict`."""
+        """Return exactly what `scm.counterfactual` gives for this state; edited noise goes to `scm.predict`."""
         state, worlds = self.state, self._asked
         if state.noise:
             return self.scm.predict(self.noise(), worlds, recompute="all", residual=state.residual, seed=state.seed)
@@ -316,7 +316,7 @@ def literal(value: Any) -> str:
 
 
 def in_words(check: Check) -> str:
-    """What a check of one row found, as sentences."""
+    """Describe the check of one row in sentences."""
     unusual = [finding for finding in check.findings if bool(finding.unusual[0])]
     if not unusual:
         return "Nothing about this question lies outside of what the model has seen."

@@ -1,4 +1,4 @@
-"""What is on the screen, as one value that a URL can hold: unit, worlds, edited noise, seed."""
+"""The state of the screen, as one value that a URL can hold: unit, worlds, edited noise, seed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from causalcf.variables.codes import Boolean, Categorical
 __all__ = ["MOST_SAMPLES", "MOST_WORLDS", "State", "Value", "read_state", "read_value"]
 
 Value = float | bool | str
-"""What a node is set to: a number, a truth value, the name of a category."""
+"""The value of an action on a node: a number, a truth value, the name of a category."""
 
 MOST_WORLDS, MOST_SAMPLES = 6, 64
-"""What one answer holds at most, so that one request cannot keep the page waiting."""
+"""The most worlds and samples of one answer, so that one request cannot keep the page waiting."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def read_state(query: str, variables: Mapping[str, Variable]) -> State:
 
 
 def read_value(node: str, text: str, variables: Mapping[str, Variable]) -> Value:
-    """What a node is set to, from text.
+    """Read the value of an action on a node from text.
 
     Raises:
         UnknownNodeError: There is no such node.

@@ -1,4 +1,4 @@
-"""What a session holds, as the JSON that the page draws."""
+"""The JSON of a session that the page draws."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_DRAWS = 12
 
 
 def facts_json(session: Session) -> dict[str, Any]:
-    """What does not change while the page is open: model, nodes with their ranges, the drawn graph."""
+    """The facts that stay the same while the page is open: model, nodes with their ranges, the drawn graph."""
     graph = session.scm.graph
     return {
         "model": session.source.model,

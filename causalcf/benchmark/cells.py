@@ -1,4 +1,4 @@
-"""What a table is made of: cells, lines, and numbers as they are printed."""
+"""The parts of a printed table: cells, lines, and numbers as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from causalcf.metrics import METRICS
 __all__ = ["DASH", "SHARES", "Cell", "Line", "Table", "number", "quoted", "shown"]
 
 DASH = "–"
-"""What stands where nothing is known."""
+"""The text for an unknown value."""
 
 SHARES = {measure.unit for measure in METRICS.values() if measure.unit and measure.range == (0, 1)}
 """Units of which a score is between 0 and 1."""

@@ -160,7 +160,7 @@ def leaderboard(
 
 
 def read_mechanism_file(path: Path) -> Any:
-    """What a user's Python file puts on the leaderboard: `counterfactual`, `scm`, or a `mechanism` to fit.
+    """Read what a user's Python file defines: `counterfactual`, `scm`, or a `mechanism` to fit.
 
     Args:
         path: The file; it is run.
@@ -188,9 +188,9 @@ def file_digest(path: Path) -> str:
 def fitted_once(
     found: Any, path: Path, train: Callable[[], Any], folder: str | Path, device: torch.device | str = "cpu"
 ) -> Any:
-    """What a file defines, ready to answer: a mechanism as the model of the training split that is fitted with it.
+    """Return the object of a file; a mechanism is first fitted, in a model of the training split.
 
-    The model is kept: the next time it is read, unless the file or the data are others. A fit that was killed goes on.
+    The model is kept: the next call loads it, unless the file or the data have changed. A fit that was killed goes on.
 
     Args:
         found: From `read_mechanism_file`.

@@ -102,7 +102,7 @@ def _missing(records: Mapping[str, Records]) -> list[str]:
 
 
 def findings(benchmark: Benchmark, records: Mapping[str, Records]) -> list[str]:
-    """What a reader must not miss: actions that leave no trace, and samples that are no pictures.
+    """Warnings that a reader must not miss: actions without effect on the image, and samples as far from data as noise.
 
     An action counts as ignored where the node's own effectiveness is nearer to that of doing
     nothing than to the judge's on real images; samples fail where their Fréchet distance is, by

@@ -38,7 +38,7 @@ SCORES = (
     "unchanged",
     "log density",
 )
-"""What a row holds, as far as the data and the model allow it."""
+"""The scores of a row, as far as the data and the model allow them."""
 
 TIMED_ROWS = 100
 """Rows that are asked about at once to see how fast a model answers."""
@@ -151,7 +151,7 @@ def _row(
 
 
 def _facts(scm: StructuralCausalModel, x: Batch) -> dict[str, float | None]:
-    """What a model costs: the size of its image mechanism, the seconds of all its training, answers a second."""
+    """The costs of a model: the size of its image mechanism, the seconds of all its training, answers a second."""
     (image,) = (node for node, variable in scm.variables.items() if isinstance(variable, Image))
     return {
         "parameters": sum(p.numel() for p in scm.mechanisms[image].parameters()),

@@ -230,7 +230,7 @@ def _effectiveness_table(benchmark: Benchmark, records: Mapping[str, Records], p
 
 
 def _judged(benchmark: Benchmark) -> list[str]:
-    """What the judges read, in the order of the actions."""
+    """The targets of the judges, in the order of the actions."""
     targets = list(benchmark.predictors)
     return sorted(targets, key=lambda t: list(benchmark.nodes).index(t) if t in benchmark.nodes else len(targets))
 

@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _metadata(file: IO[bytes]) -> dict[str, Any]:
-    """What a safetensors file says beside its tensors, once its size is seen to be what it says.
+    """Read the metadata of a safetensors file, after a check that the file has the size that it claims.
 
     Raises:
         ValueError: It is cut short, or no such file.

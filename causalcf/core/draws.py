@@ -84,7 +84,7 @@ def label_keys(index: Any) -> Tensor:
 
 
 def row_keys(index: Any, seed: int, *purpose: object, device: torch.device | str = "cpu") -> Tensor:
-    """What the draws of each row follow from, (N,), long.
+    """The keys of each row's random numbers, (N,), long.
 
     A label that stands several times gets other draws each time, the first time those that it gets alone.
 

@@ -29,7 +29,7 @@ class CausalCFError(Exception):
 
 
 class CausalCFWarning(UserWarning):
-    """What was done is allowed, and may not be what was meant: it names the column and the line that settles it."""
+    """A call is allowed but may not do what the user meant; the text names the column and the line that settles it."""
 
 
 class GraphError(CausalCFError, ValueError):

@@ -113,7 +113,7 @@ def _sought(cdf: Callable[[Tensor], Tensor], level: Tensor) -> Tensor:
 
 
 def _by_torch(law: Distribution, keys: Tensor, *, shared: bool) -> Tensor:
-    """What torch draws under a seed for each row, or for all of them where their laws differ."""
+    """Draw with torch under a seed: a seed for each row, or one seed for all rows where their laws differ."""
     if not shared:
         with seeding.seeded(int(keys.sum()), keys.device):
             return law.sample()

@@ -1,4 +1,4 @@
-"""What a piece of work asks of a device: operations, bytes, arithmetic, and where the host would wait for it."""
+"""The work of a call on a device, counted: operations, bytes, arithmetic, and where the host would wait for it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _by_mask(args: Any) -> bool:
 
 
 class Asked:
-    """What one call asks of a device.
+    """The work of one call on a device.
 
     Args:
         launches: Operations that launch something.

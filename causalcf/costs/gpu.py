@@ -35,7 +35,7 @@ AGREEMENT = ("tests/contracts/test_devices.py", "tests/training/test_waiting.py"
 
 
 def environment(job: Job) -> dict[str, Any]:
-    """What the machine is, and what it does at best."""
+    """The facts of the machine, and its best measured rates."""
     facts = provenance(seed=None, device=job.device) | {"system": platform.platform(), "cores": os.cpu_count()}
     if job.device == "cuda":
         properties = torch.cuda.get_device_properties(0)

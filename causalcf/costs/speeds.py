@@ -1,4 +1,4 @@
-"""What everything costs on a device, each cost as a ratio of one run, with the floor beside it."""
+"""The speed of everything on a device, each cost as a ratio of one run, with the floor beside it."""
 
 from __future__ import annotations
 

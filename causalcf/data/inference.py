@@ -43,7 +43,7 @@ NAMED_ID = re.compile(r"(?:^|[_\W])(?:id|uuid|guid|key|index|idx|nr|no)$|^(?:id|
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a column was taken for.
+    """The variable that was inferred for a column, and why.
 
     Args:
         variable: The variable.
@@ -84,7 +84,7 @@ def infer_variable(name: str, values: Any) -> Variable:
 
 
 def infer(data: Any, names: Iterable[str]) -> dict[str, Inferred]:
-    """What each named column that the data have is taken for; doubts are left to the caller to tell."""
+    """Infer the variable of each named column that the data have; the caller has to warn of doubts."""
     values = open_table(data).values
     return {name: inferred(name, values[name]) for name in names if name in values}
 

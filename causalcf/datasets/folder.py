@@ -243,7 +243,7 @@ def folder_table(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be read: a graph with its image's node, and how pictures become images."""
+    """The plan for reading a folder: a graph with its image's node, and how pictures become images."""
 
     graph: CausalGraph
     node: str

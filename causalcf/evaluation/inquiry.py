@@ -1,4 +1,4 @@
-"""What scores are computed from: rows, questions about them, and the answers of a model.
+"""The inputs of scores: rows, questions about them, and the answers of a model.
 
 Scores, an open set, stand in `causalcf.evaluation.scores`. One is given for the model, and in the same way for the
 true counterfactuals, for doing nothing and for noise.
@@ -45,7 +45,7 @@ NEEDS = {
     "features": "features=, or predictors= with a classifier that is told the image alone",
     "density": "mechanisms that all have a density, which GANs and diffusion models lack",
 }
-"""What scores may need that is not at hand by itself, and how it is given."""
+"""Inputs that some scores need, and how the caller gives them."""
 
 Kind = Literal["model", "truth", "identity", "noise"]
 
@@ -233,7 +233,7 @@ class Inquiry:
     # ------------------------------------------------------------------ judges
 
     def given(self, name: str) -> Any:
-        """What a score was given; raises `DataError` with the remedy if it was not."""
+        """Return an input by name; raises `DataError` with the remedy if the caller did not give it."""
         value = getattr(self, name)
         if value is None:
             raise DataError(f"This score needs {NEEDS[name]}.")
@@ -247,7 +247,7 @@ class Inquiry:
         return self._kept[key][1]
 
     def seen(self, judge: Predictor, images: Tensor) -> Tensor:
-        """What a judge sees in a set of images that is asked about again."""
+        """The answers of a judge to a set of images, computed once and kept."""
         return self.once(f"look for {judge.target}", images, lambda images: look(judge, images))
 
     @cached_property
@@ -311,7 +311,7 @@ def blocks(x: Batch, passes: int = 1) -> Iterator[tuple[int, Batch]]:
 
 
 def look(judge: Predictor, images: Tensor) -> Tensor:
-    """What a judge sees in images, batch by batch, on the CPU."""
+    """The answers of a judge to images, computed batch by batch, on the CPU."""
     return torch.cat([judge.pooled(batch.to(judge.device)).cpu() for batch in images.split(BATCH)])
 
 

@@ -182,7 +182,7 @@ class CausalGraph:
         return CausalGraph(graph, variables, **facts, inferred=self.inferred if inferred is None else inferred)
 
     def describe(self) -> Description:
-        """What each node is taken for, and why: a table that prints.
+        """A table that prints: the variable of each node, and why it was chosen.
 
         Example:
             >>> from causalcf.variables import Real

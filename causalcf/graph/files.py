@@ -29,7 +29,7 @@ _READERS = {
     ".txt": "nx.read_edgelist({!r}, create_using=nx.DiGraph)",
     ".csv": "nx.from_pandas_edgelist(pd.read_csv({!r}), 'cause', 'effect', create_using=nx.DiGraph)",
 }
-"""What reads files in other formats."""
+"""Extension of a foreign file -> the Python call that reads it."""
 
 _TEXTS = (
     (("digraph", "strict digraph", "graph{", "graph {"), "nx.nx_pydot.from_pydot(pydot.graph_from_dot_data(text)[0])"),

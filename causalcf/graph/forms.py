@@ -71,7 +71,7 @@ _MATRIX = (
 
 
 def _remedy(graph: Any) -> str:
-    """What makes a graph of something that is none, or nothing if it may hold pairs."""
+    """The code that makes a graph of this object, or "" if the object may hold pairs."""
     if isinstance(graph, Mapping):
         return _remedy_of_mapping(graph)
     if isinstance(graph, str | bytes) or hasattr(graph, "__fspath__"):

@@ -27,7 +27,7 @@ SAME = 5e-3
 
 
 def as_rows(y: Any, inputs: Sequence[Tensor], what: str = "The classifier") -> Tensor:
-    """What a classifier gave, as a tensor with a row for each row that it was asked about.
+    """Return a classifier's answer as a tensor with one row for each row of the inputs.
 
     NumPy arrays become tensors; of one row, an answer whose axis of rows was squeezed away gets it back.
 
@@ -69,7 +69,7 @@ def _article(y: Any) -> str:
 
 
 def _remedy(y: Any) -> str:
-    """What makes logits of something that is no tensor."""
+    """The code that makes logits of an answer that is not a tensor."""
     if hasattr(y, "logits"):
         return "lambda x: f(x).logits"
     if isinstance(y, Mapping):

@@ -1,4 +1,4 @@
-"""What a metric declares about itself, so that reports need no table of their own."""
+"""The facts that a metric declares about itself, so that reports need no table of their own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Need = Literal[
     "stream",
     "density",
 ]
-"""What must be at hand beside the counterfactuals.
+"""Inputs that a metric needs besides the counterfactuals.
 
 factual: the observed images or values; truth: the true counterfactuals; cycled: images after null
 interventions; returned: images after acting and acting back; predictors: predictions and the acted

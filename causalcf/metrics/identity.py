@@ -1,4 +1,4 @@
-"""What an action must not touch: nodes that do not descend from it."""
+"""Metrics for the nodes that an action must not change: those that do not descend from it."""
 
 from __future__ import annotations
 

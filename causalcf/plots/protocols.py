@@ -1,4 +1,4 @@
-"""What pictures need to know of what they show; the model itself stays unknown to them."""
+"""Protocols that pictures need of the objects they show; pictures do not know the model itself."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _draw_numbers(ax: Axes, before: Tensor | None, worlds: Sequence[DrawnWorld],
 
 
 class Word(NamedTuple):
-    """What is written of one unit in one world."""
+    """The text for one unit in one world, and its colour."""
 
     text: str
     colour: str

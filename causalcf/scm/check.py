@@ -55,7 +55,7 @@ NUGGET = 1e-6
 
 @dataclass(frozen=True)
 class Origin:
-    """What an answer is checked against: the mechanisms that gave it, and what they have seen."""
+    """The mechanisms that gave an answer, and facts about their data; `check` compares the answer with both."""
 
     mechanisms: Mapping[str, Mechanism] = field(repr=False)
     seen: Mapping[str, Mapping[str, Any]] = field(repr=False)

@@ -1,4 +1,4 @@
-"""What deserves a word before and after fitting: numbers that rounding merges, outliers, draws far from the data."""
+"""Warnings before and after a fit: numbers that rounding merges, outliers, draws far from the data."""
 
 from __future__ import annotations
 

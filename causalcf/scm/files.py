@@ -22,7 +22,7 @@ from causalcf.variables.image import Image
 __all__ = ["Saved", "read_model", "write_model"]
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64)}
-"""What a model may compute in, by the names of a file."""
+"""The dtypes of a model, by their names in a file."""
 
 PIXELS = 2**24
 """Numbers that a value may have where no weights bear them out, as with images of convolutions."""
@@ -70,7 +70,7 @@ def write_model(
 
 @dataclass(frozen=True)
 class Saved:
-    """What a model's file holds.
+    """The content of a model's file.
 
     Args:
         path: The file.
@@ -171,7 +171,7 @@ def _require_weights(
 
 
 def _seen(graph: CausalGraph, node: str, of_node: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model has seen of a node: finite numbers, as many as its variable has.
+    """Check the facts of a node that a file holds: finite numbers, as many as the node's variable has.
 
     Raises:
         ValueError: It is something else, or of another node.

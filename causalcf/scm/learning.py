@@ -1,4 +1,4 @@
-"""What a fit needs before the first step: variables, the nodes chosen, their stages, rows and initial weights."""
+"""The preparations of a fit: variables, the nodes chosen, their stages, rows and initial weights."""
 
 from __future__ import annotations
 

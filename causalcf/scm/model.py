@@ -323,7 +323,7 @@ SCM = StructuralCausalModel
 
 @torch.no_grad()
 def _given_by(f: Any, variable: Variable | None, sample: Batch, parents: Sequence[str]) -> Variable:
-    """What a classifier gives, once its answers to some rows are seen to be logits."""
+    """Return the variable of a classifier's answers; raise if its answers to some rows are not logits."""
     if isinstance(f, Estimator) and variable is None and f.variable is None:
         raise MechanismError(
             f"A {type(f.model).__name__} gives numbers: say of which kind, variable=causalcf.Real(), Positive(), ..."

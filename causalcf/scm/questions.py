@@ -54,7 +54,7 @@ def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Conca
 
 
 Missing = Literal["refuse", "infer"]
-"""What to do where rows are not whole."""
+"""How to treat rows with missing values."""
 
 
 class Questions(nn.Module):
@@ -231,7 +231,7 @@ class Questions(nn.Module):
         predictors: Mapping[str, Reader] | None = None,
         seed: seeding.Seed = None,
     ) -> Counterfactual:
-        """What the observed rows would have been, had the actions been taken.
+        """Return the observed rows as they would have been under the actions.
 
         Abduction, action, prediction: `predict(abduct(x), do)` in one call.
 

@@ -72,7 +72,7 @@ class Fading:
         object.__setattr__(self, "lengths", tuple((parent, float(length)) for parent, length in lengths.items()))
 
     def share(self, parents: Mapping[str, Variable], factual: Mapping[str, Tensor], pa: Mapping[str, Tensor]) -> Tensor:
-        """What is left of the residual, one number in [0, 1] a row.
+        """The share of the residual that is kept, one number in [0, 1] a row.
 
         Args:
             parents: parent -> variable, of one mechanism.

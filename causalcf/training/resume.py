@@ -34,7 +34,7 @@ class State:
 
 
 def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
-    """What must be equal for a run to be the continuation of another."""
+    """The settings and data that must be equal if one run is to continue another."""
     return {
         "graph": job.graph,
         "mechanisms": {

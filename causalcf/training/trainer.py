@@ -121,7 +121,7 @@ class Trainer:
         return {name: float(total) / (self.steps_per_epoch * names.count(name)) for name, total in totals.items()}
 
     def _labels(self) -> tuple[int, ...]:
-        """What tells the noise of this stage from that of the first."""
+        """Labels that separate the random numbers of this stage from those of the first."""
         return (self.index,) if self.index else ()
 
     def _training_mode(self) -> None:

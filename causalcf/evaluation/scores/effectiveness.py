@@ -13,7 +13,7 @@ __all__ = ["effectiveness"]
 
 
 def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
-    """What predictors read in the image, against what the action asks for; conditioned on what it asks for."""
+    """Compare the values that predictors read in the image with the acted values; predictors see the acted parents."""
     predictors = inquiry.given("predictors")
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
