@@ -16,14 +16,14 @@ Do = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Shift:
-    """Add `amount` to what the mechanism gives in the acted world; the edges stay."""
+    """Add `amount` to the mechanism's value in the acted world; the edges stay."""
 
     amount: Any
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Multiply what the mechanism gives in the acted world by `factor`; the edges stay."""
+    """Multiply the mechanism's value in the acted world by `factor`; the edges stay."""
 
     factor: Any
 

@@ -135,7 +135,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(application: Any, listening: socket.socket) -> None:
-    """Serve what `build` gave until it is stopped.
+    """Serve the application of `build` until it is stopped.
 
     Args:
         application: The page.

@@ -1,4 +1,4 @@
-"""A model, a data set and a question, without any user interface: what the page shows comes from here."""
+"""A model, a data set and a question, without any user interface: the source of everything that the page shows."""
 
 from __future__ import annotations
 
@@ -207,10 +207,10 @@ class Session:
         return self.scm.abduct(self.factual, seed=self.state.seed)
 
     def noise(self) -> Noise:
-        """The noise of the unit, with what was edited.
+        """The noise of the unit, with the edits.
 
         Raises:
-            UnknownNodeError: An edit of what is no site.
+            UnknownNodeError: An edit names something that is not a noise site.
             DataError: An edit of a component that the site lacks, or of one of several draws.
         """
         if self.state.noise and self.state.samples:
@@ -273,7 +273,7 @@ class Session:
         return f"{self._model_line}\ndata = {self.source.data_code}"
 
     def call(self) -> str:
-        """The Python that gives what `answer` gives, as `cf`."""
+        """Python code that makes the result of `answer`, as `cf`."""
         state = self.state
         worlds = literal(self._asked)
         lines = [self._data_lines, f"x = data[{state.unit}:{state.unit + 1}]"]

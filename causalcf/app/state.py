@@ -30,7 +30,7 @@ class State:
         unit: Row of the data set.
         worlds: node -> value it is set to, once per world. An empty world is the factual one.
         noise: (site, component) -> value that replaces the abducted one.
-        residual: Scale of the residual noise; anything but 1 is no abduction.
+        residual: Scale of the residual noise; only 1 is abduction.
         samples: Draws of the noise's posterior; 0 takes the mean of amortised posteriors.
         seed: What random parts are drawn with.
 
@@ -84,7 +84,7 @@ def read_state(query: str, variables: Mapping[str, Variable]) -> State:
 
     Raises:
         DataError: A key or a number cannot be read, or is too large.
-        UnknownNodeError: An action on what is no node.
+        UnknownNodeError: An action names something that is not a node.
         InterventionError: A value that the node cannot be set to.
 
     Example:
@@ -125,7 +125,7 @@ def read_value(node: str, text: str, variables: Mapping[str, Variable]) -> Value
 
     Raises:
         UnknownNodeError: There is no such node.
-        InterventionError: The text is no value of the node, or the node is no single number or category.
+        InterventionError: The text is not a value of the node, or the node is not a single number or category.
     """
     if node not in variables:
         raise UnknownNodeError(f"The model has no node '{node}' to act on. Its nodes are {list(variables)}.")

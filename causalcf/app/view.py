@@ -168,7 +168,7 @@ def _images(session: Session, answer: Answer, node: str) -> dict[str, Any]:
 
 
 def noise_json(session: Session) -> dict[str, Any]:
-    """Every site's abducted values, what they were edited to, and where the prior lies."""
+    """Every site's abducted values, their edits, and the range of the prior."""
     noise, sites = session.noise(), []
     for node, mechanism in session.scm.mechanisms.items():
         with seeding.seeded(0):

@@ -13,12 +13,12 @@ DASH = "–"
 """The text for an unknown value."""
 
 SHARES = {measure.unit for measure in METRICS.values() if measure.unit and measure.range == (0, 1)}
-"""Units of which a score is between 0 and 1."""
+"""Units of scores that lie between 0 and 1."""
 
 
 @dataclass
 class Cell:
-    """A number as it is printed, and what is printed small beside it: an interval, or why there is no number."""
+    """A printed number, and the small print beside it: an interval, or why there is no number."""
 
     text: str
     interval: str = ""
@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass
 class Line:
-    """A line of a table: a model of ours, what it is compared with, or what was published.
+    """A line of a table: a model of ours, a baseline, or published numbers.
 
     Args:
         name: What the first column says.

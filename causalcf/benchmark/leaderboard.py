@@ -167,7 +167,7 @@ def read_mechanism_file(path: Path) -> Any:
 
     Raises:
         MissingFileError: There is no such file.
-        DataError: It defines none of the three, or a mechanism that is none.
+        DataError: It defines none of the three, or its `mechanism` is not a Mechanism.
     """
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}.")

@@ -1,4 +1,4 @@
-"""The page, and the same as Markdown: tables, what must not be missed, what is missing, how it was made."""
+"""The page, and the same as Markdown: tables, findings, missing results, and how they were made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent
 
 
 def title_of(name: str) -> str:
-    """A data set's name in reports; what has no row in the catalogue is called as it is."""
+    """A data set's name in reports; a data set that is not in the catalogue keeps its own."""
     return DATASETS[name].title if name in DATASETS else name
 
 
@@ -66,7 +66,7 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
 
 
 def markdown(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Records]) -> str:
-    """The page's tables as Markdown, the summary first, with the findings, what is missing, and how it was made.
+    """The page's tables as Markdown, the summary first, with the findings, missing results, and how they were made.
 
     Args:
         benchmark: What was compared.

@@ -41,10 +41,10 @@ SCORES = (
 """The scores of a row, as far as the data and the model allow them."""
 
 TIMED_ROWS = 100
-"""Rows that are asked about at once to see how fast a model answers."""
+"""Rows of one query when the speed of a model is measured."""
 
 TIMED_SECONDS = 1.0
-"""How long a model is asked at least."""
+"""The shortest measurement of a model's speed, in seconds."""
 
 
 def run(
@@ -178,7 +178,7 @@ def _images_per_second(scm: StructuralCausalModel, x: Batch, image: str) -> floa
 
 
 def identity(scm: StructuralCausalModel) -> str:
-    """A digest of what decides a model's answers: each mechanism's type, settings and weights."""
+    """A digest of everything that decides a model's answers: each mechanism's type, settings and weights."""
     parts: list[str | Tensor] = []
     for node, mechanism in scm.mechanisms.items():
         parts.append(json.dumps([node, type(mechanism).__name__, mechanism.config]))

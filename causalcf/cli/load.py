@@ -190,7 +190,7 @@ def naming(columns: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(texts: Sequence[str]) -> bool:
-    """Whether different texts are no numbers, or are numbers that count on from the first."""
+    """Whether different texts are consecutive whole numbers, or all contain something other than a number."""
     try:
         numbers = [float(text) for text in texts]
     except ValueError:

@@ -131,7 +131,7 @@ def _metadata(file: IO[bytes]) -> dict[str, Any]:
         raise ValueError("its header is cut short")
     header = read_json(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     metadata = header.pop("__metadata__", {})
     end = max([0, *(entry["data_offsets"][1] for entry in header.values())])
     if size != 8 + length + end:

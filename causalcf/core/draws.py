@@ -125,7 +125,7 @@ class _Rows:
 
 
 _CURRENT: ContextVar[_Rows | None] = ContextVar("rows", default=None)
-"""Of this thread and task; nothing outside `by_row`, where draws come from torch's own state, as in training."""
+"""The draws of this thread and task; None outside `by_row`, where draws come from torch's own state, as in training."""
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class DataError(CausalCFError, ValueError):
 
 
 class SeedError(CausalCFError, TypeError):
-    """A seed that is no whole number."""
+    """A seed that is not a whole number."""
 
 
 class SupportError(DataError):

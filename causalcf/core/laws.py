@@ -15,7 +15,7 @@ from causalcf.core import draws, seeding
 __all__ = ["drawn", "sampled"]
 
 HALVINGS = 80
-"""Of an interval in which a quantile is sought: more than the digits of a number."""
+"""Halvings of the interval that holds a quantile: more than the digits of a number."""
 
 
 def sampled(law: Distribution, keys: Tensor, *, shared: bool = True) -> Tensor:
@@ -47,7 +47,7 @@ def drawn(law: Distribution) -> Tensor:
 
 
 def _drawn(law: Distribution) -> Tensor | None:
-    """A draw made of uniform and normal ones; None where there is no such way."""
+    """A draw made of uniform and normal ones; None if the law has no such formula."""
     match law:
         case laws.Independent():
             return _drawn(law.base_dist)

@@ -46,7 +46,7 @@ FREE |= {"empty_like", "new_empty", "empty_strided", "new_empty_strided", "diago
 
 
 class Watch(TorchDispatchMode):
-    """Counts what passes while it is on, whatever the device.
+    """Counts operations while it is on, whatever the device.
 
     Example:
         >>> with Watch() as watch:
@@ -121,7 +121,7 @@ class Asked:
 
 
 def asked(f: Callable[[], object]) -> Asked:
-    """Count what a call asks for.
+    """Count the work of a call.
 
     Example:
         >>> one = torch.ones(4, 4)

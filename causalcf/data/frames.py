@@ -73,7 +73,7 @@ def columns(data: Any) -> tuple[dict[str, Any], Index | None]:
 
 
 def _names(data: Any) -> list[str] | None:
-    """The names of a table's columns; None if it is no table."""
+    """The names of a table's columns; None if it is not a table."""
     if isinstance(data, np.ndarray):
         return None if data.dtype.names is None else list(data.dtype.names)
     found = getattr(data, "column_names", None)  # pyarrow

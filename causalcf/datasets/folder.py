@@ -31,7 +31,7 @@ FILE_NAME = "file_name"
 """The column that names the pictures, as the ImageFolder convention has it."""
 
 SPLIT = "split"
-"""The column that says which split a row belongs to; it is no attribute."""
+"""The column that says which split a row belongs to; it is not an attribute."""
 
 _CONVENTION = f"It needs a table with a column '{FILE_NAME}' that names the picture of each row, and its attributes."
 

@@ -174,7 +174,7 @@ class Inquiry:
         return {question: self._joined(answer) for question, answer in parts.items()}
 
     def abduct(self, x: Batch, *labels: object) -> Any:
-        """Noise of some rows, seeded by what they are for."""
+        """Noise of some rows; their purpose is part of the seed."""
         return self.scm.abduct(x, abduction=self.abduction, seed=seeding.derive(self.seed, *labels) % 2**62)
 
     def _joined(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -335,7 +335,7 @@ def residuals_of(scm: StructuralCausalModel, residuals: Sequence[Residual]) -> t
     """The residuals to ask about, each once; only 1 where a model has none, since nothing would differ.
 
     Raises:
-        DataError: There is none, or it is no sequence.
+        DataError: There is none, or it is not a sequence.
         InterventionError: One is neither a number >= 0 nor a `Fading`.
     """
     if not isinstance(residuals, Sequence) or isinstance(residuals, str) or not residuals:

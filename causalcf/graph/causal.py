@@ -274,7 +274,7 @@ class CausalGraph:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy: what the graph was made from."""
+        """For pickle and copy: the arguments that make the graph again."""
         facts: dict[str, Any] = {"name": self.name, "title": self.title, "reference": self.reference}
         facts["inferred"] = dict(self.inferred)
         return partial(CausalGraph, **facts), (nx.DiGraph(self._graph), dict(self.variables))

@@ -1,4 +1,4 @@
-"""Graphs in the forms that people have them in: taken where the cause is said, else refused with the remedy."""
+"""Graphs in other forms: accepted if they say which node is the cause, else refused with the remedy."""
 
 from __future__ import annotations
 

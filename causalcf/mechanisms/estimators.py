@@ -81,7 +81,7 @@ def as_function(f: Any, names: Sequence[str] = ()) -> Any:
         names: Its inputs' names.
 
     Raises:
-        MechanismError: It is none of them.
+        MechanismError: It is none of these.
     """
     if callable(f) and not isinstance(f, type):
         return f

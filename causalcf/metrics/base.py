@@ -55,7 +55,7 @@ class Metric:
         range: Least and greatest value.
         higher_is_better: None where neither is: compare with the same score of real images.
         needs: What must be at hand.
-        per_row: One score per row; otherwise one for the whole set, which is no mean over rows.
+        per_row: One score per row; otherwise one for the whole set, which is not a mean over rows.
     """
 
     function: Callable[..., Any]

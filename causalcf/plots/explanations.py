@@ -1,4 +1,4 @@
-"""Explanations as pictures: what was, what would have to be, and the way there."""
+"""Explanations as pictures: the observed images, the counterfactuals, and the way between them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
         A figure outside pyplot's registry: nothing to close, and notebooks show it.
 
     Raises:
-        DataError: There is nothing to draw, or what was explained is no image.
+        DataError: There is nothing to draw, or the explained node is not an image.
     """
     if not isinstance(explanation.scm.variables[explanation.node], Image):
-        raise DataError(f"'{explanation.node}' is no image: use explanation.to_frame().")
+        raise DataError(f"'{explanation.node}' is not an image: use explanation.to_frame().")
     count = min(rows, explanation.rows)
     if count < 1:
         raise DataError(f"There is nothing to draw: {count} rows.")

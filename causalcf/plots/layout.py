@@ -78,7 +78,7 @@ def layers_of(graph: nx.DiGraph) -> dict[Node, int]:
 
 @dataclass(frozen=True)
 class Layers:
-    """A graph in layers, each in the order from left to right; what `placed` gives coordinates to.
+    """A graph in layers, each in the order from left to right; `placed` gives it coordinates.
 
     Args:
         rows: Nodes and dummies of each layer.

@@ -1,4 +1,4 @@
-"""Step 2 of a counterfactual: what is done to the model.
+"""Step 2 of a counterfactual: the actions on the model.
 
 An action sets a node, or a latent site, whatever its causes say (`do(x = 4)`), moves what its
 mechanism gives (`shift`, `scale`), draws it from a distribution, or computes it from the acted

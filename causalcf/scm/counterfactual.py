@@ -1,4 +1,4 @@
-"""The three steps composed - abduction, action, prediction - and the record of what they gave.
+"""The three steps composed - abduction, action, prediction - and the record of their results.
 
 Judea Pearl, "Causality", 2nd edition 2009, theorem 7.1.7.
 """
@@ -286,7 +286,7 @@ def predict_worlds(
 ) -> Counterfactual:
     """Carry out one or several sets of actions on the same noise.
 
-    Worlds run one after the other, so memory grows with what they give back and no faster.
+    Worlds run one after the other, so memory grows only with their results.
     """
     rules.check(graph, mechanisms)
     answers, samples = [], num_samples or 1

@@ -94,7 +94,7 @@ class Saved:
 
     @contextmanager
     def held_to(self) -> Iterator[None]:
-        """Within it, a model is made of what the file says, and nothing larger than its weights.
+        """A context in which a model is made from the file's settings; it must not be larger than the file's weights.
 
         Raises:
             CheckpointError: The file's settings make no model, or a larger one.
@@ -103,7 +103,7 @@ class Saved:
             yield
 
     def load_into(self, mechanisms: Mapping[str, Mechanism]) -> None:
-        """Put the weights into bound mechanisms, which are fitted then."""
+        """Put the weights into bound mechanisms, which makes them fitted."""
         for node, mechanism in mechanisms.items():
             for name in mechanism.training_only:
                 delattr(mechanism, name)
@@ -191,7 +191,7 @@ def _seen(graph: CausalGraph, node: str, of_node: Mapping[str, Any]) -> dict[str
 
 
 def _require_settings(path: str | Path, node: str, record: Mapping[str, Any], given: Mechanism) -> None:
-    """Refuse a mechanism whose settings are not those of the file: it would answer otherwise, and say nothing."""
+    """Refuse a mechanism whose settings differ from the file's: its answers would be wrong without a warning."""
     recorded = json.loads(json.dumps(record["config"]))
     own = json.loads(json.dumps({name: given.config.get(name) for name in recorded}))
     if record["type"] == type(given).__name__ and own != recorded:

@@ -217,7 +217,7 @@ class StructuralCausalModel(Questions):
     def take(
         self, twin: Self, node: str, seen: Mapping[str, Any], made: dict[str, Any], history: list[dict[str, Any]]
     ) -> None:
-        """Take the mechanisms of a copy in which one node was trained on.
+        """Take the mechanisms of a copy in which one node was trained further.
 
         Args:
             twin: The copy.
@@ -247,7 +247,7 @@ class StructuralCausalModel(Questions):
                 logits, a Boolean for one logit.
 
         Raises:
-            MechanismError: f's output does not fit: it is no tensor, holds NaN, or probabilities or labels instead of
+            MechanismError: f's output does not fit: it is not a tensor, or holds NaN, or probabilities or labels, not
                 logits.
             UnknownNodeError: A parent that the graph lacks.
 

@@ -166,7 +166,7 @@ def _refuse_not_finite(
     noise: Noise,
     values: Mapping[str, Tensor],
 ) -> None:
-    """Raise `DataError` for the first node that a mechanism could give no number, saying what it came from."""
+    """Raise `DataError` for the first node whose mechanism gave NaN or infinity, and name the cause."""
     numbers = {node: value for node, value in computed.items() if value.is_floating_point()}
     whole = [torch.isfinite(value).all() for value in numbers.values()]
     if not whole or bool(torch.stack(whole).all()):

@@ -315,7 +315,7 @@ class Questions(nn.Module):
         predictors: Mapping[str, Reader] | None = None,
         seed: seeding.Seed = None,
     ) -> Posterior:
-        """The law of what was not observed, given what was: weighted draws of whole rows.
+        """The law of the missing values, given the observed ones: weighted draws of whole rows.
 
         Exact where it can be: categories are summed out, a linear Gaussian model is conditioned in closed form. Else
         what is missing is drawn from its own mechanism and weighted by what was observed below it, and a warning says

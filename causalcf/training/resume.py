@@ -1,4 +1,4 @@
-"""The checkpoint of a run: what is done, and the state of the trainer under way."""
+"""The checkpoint of a run: the finished stages, and the state of the current trainer."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def take_up(job: Fit, trainer: Trainer, state: State) -> None:
     """Put the checkpoint's state of the trainer under way into a new trainer.
 
     Raises:
-        CheckpointError: It is no state of such a trainer.
+        CheckpointError: It is not the state of such a trainer.
     """
     path = job.checkpoint or Path("the checkpoint")
     with doubting(path):
@@ -155,5 +155,5 @@ def _read(path: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[dic
 
 
 def _as_json(value: Any) -> Any:
-    """A value as it comes back from a JSON file; what JSON cannot hold, by its type."""
+    """A value as it comes back from a JSON file; values that JSON cannot hold become the name of their type."""
     return json.loads(json.dumps(value, default=lambda thing: type(thing).__name__))

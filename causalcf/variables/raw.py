@@ -64,7 +64,7 @@ class Raw:
 
     @cached_property
     def missing(self) -> np.ndarray:
-        """Where there is no value, bool, in the values' shape; a blank text is none."""
+        """True where a value is missing, bool, in the values' shape; a blank text counts as missing."""
         array = self.array
         if array.dtype.kind == "f":
             return np.asarray(np.isnan(array))
@@ -75,7 +75,7 @@ class Raw:
         return _each(_is_missing, array) if array.dtype.kind == "O" else np.zeros(array.shape, bool)
 
     def require_whole(self, name: str) -> None:
-        """Raise `DataError` if there is no value somewhere."""
+        """Raise `DataError` if a value is missing."""
         gone = self.missing
         if gone.any():
             rows = gone.reshape(len(gone), -1).any(1) if gone.ndim else gone.reshape(1)

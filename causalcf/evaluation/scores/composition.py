@@ -1,4 +1,4 @@
-"""Composition and reversibility: what comes back when nothing, or nothing in the end, is done."""
+"""Composition and reversibility: does the image come back after no action, or after an action and its undoing?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from causalcf.scm.residual import Residual
 __all__ = ["CYCLES", "composition", "reversibility"]
 
 CYCLES = (1, 10)
-"""Null interventions after which composition is looked at."""
+"""Numbers of null interventions after which composition is measured."""
 
 
 def composition(inquiry: Inquiry) -> Iterator[Score]:

@@ -1,4 +1,4 @@
-"""Effectiveness: do predictors find in the image what was set?"""
+"""Effectiveness: do predictors find the acted value in the image?"""
 
 from __future__ import annotations
 
