@@ -135,7 +135,7 @@ def read_split(
     warn_of_rounding(graph, data, dtype)
     train = read_rows(graph, mechanisms, data, dtype, device)
     if isinstance(validation, Real):
-        return training.split(train, float(validation), seed)
+        return training.split(train, plain(validation), seed)
     return train, read_rows(graph, mechanisms, validation, dtype, device)
 
 
