@@ -14,6 +14,7 @@ import torch
 from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import CausalCFWarning, DataError
+from causalcf.core.settings import plain
 from causalcf.data import Batch, columns, infer
 from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
