@@ -250,8 +250,8 @@ class Session:
         nearest = distance.argsort(stable=True)[:n]
         nearest = nearest[distance[nearest].isfinite()]
         if not len(nearest):
-            raise DataError(f"No unit of {self.source.data} has {said(asked)}. Choose another value.")
-        call = f"{self._data_lines}\nx = data[{nearest.tolist()}]  # the units nearest to {said(asked) or 'nothing'}"
+            raise DataError(f"No unit of {self.source.data} has {worded(asked)}. Choose another value.")
+        call = f"{self._data_lines}\nx = data[{nearest.tolist()}]  # the units nearest to {worded(asked) or 'nothing'}"
         return Drawn(self._table[nearest], call, 1e3 * (time.perf_counter() - started))
 
     def do(self, world: int, n: int = NEIGHBOURS) -> Drawn:
@@ -291,11 +291,11 @@ class Session:
         return "\n".join(lines)
 
 
-def said(actions: Mapping[str, Value]) -> str:
+def worded(actions: Mapping[str, Value]) -> str:
     """Values of nodes in words.
 
     Example:
-        >>> said({"thickness": 4.0, "digit": "7"})
+        >>> worded({"thickness": 4.0, "digit": "7"})
         'thickness = 4 and digit = 7'
     """
     return " and ".join(f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in actions.items())

@@ -7,7 +7,7 @@ from math import floor, log10
 
 from causalcf.metrics import METRICS
 
-__all__ = ["DASH", "SHARES", "Cell", "Line", "Table", "number", "quoted", "shown"]
+__all__ = ["DASH", "SHARES", "Cell", "ScoreTable", "TableLine", "number", "quoted", "shown"]
 
 DASH = "–"
 """The text for an unknown value."""
@@ -25,7 +25,7 @@ class Cell:
 
 
 @dataclass
-class Line:
+class TableLine:
     """A line of a table: a model of ours, a baseline, or published numbers.
 
     Args:
@@ -42,7 +42,7 @@ class Line:
 
 
 @dataclass
-class Table:
+class ScoreTable:
     """A table as the page and the Markdown show it.
 
     Args:
@@ -56,7 +56,7 @@ class Table:
     title: str
     text: list[str]
     header: list[str]
-    rows: list[Line]
+    rows: list[TableLine]
     groups: list[tuple[str, int]] = field(default_factory=list)
 
 

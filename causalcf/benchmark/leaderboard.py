@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causalcf.benchmark.setup import fingerprint
+from causalcf.benchmark.setup import data_digest
 from causalcf.core.digests import digest
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.core.files import write_json
@@ -142,7 +142,7 @@ def leaderboard(
     for name, (identity, answer) in entries.items():
         path = files[name]
         settings = {
-            "data": fingerprint(data),
+            "data": data_digest(data),
             "n": n,
             "seeds": list(seeds),
             "nodes": list(nodes),
@@ -202,7 +202,7 @@ def fitted_once(
     if not isinstance(found, Mechanism):
         return found
     data, mechanisms = train(), {"image": found}
-    key = digest(f"{file_digest(path)} {fingerprint(data)}", digits=12)
+    key = digest(f"{file_digest(path)} {data_digest(data)}", digits=12)
     kept = Path(folder) / f"{path.stem}-{key}.safetensors"
     if kept.is_file():
         return StructuralCausalModel.load(kept, mechanisms=mechanisms, device=device)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causalcf.benchmark.cells import Table, number, shown
+from causalcf.benchmark.cells import ScoreTable, number, shown
 from causalcf.benchmark.published import PUBLISHED
 from causalcf.benchmark.setup import Benchmark
 from causalcf.benchmark.tables import tables
@@ -82,7 +82,7 @@ def markdown(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str
     return "\n".join([*lines, "", *(f"- {text}" for text in made)]).strip() + "\n"
 
 
-def _markdown_table(table: Table) -> list[str]:
+def _markdown_table(table: ScoreTable) -> list[str]:
     """A table as Markdown, its groups of columns named in each heading."""
     groups = [name for name, span in table.groups for _ in range(span)] or [""] * (len(table.header) - 1)
     named = zip(groups, table.header[1:], strict=True)

@@ -12,7 +12,7 @@ from causalcf.predictors import Predictors
 from causalcf.scm.model import StructuralCausalModel
 from causalcf.scm.residual import Residual
 
-__all__ = ["Benchmark", "fingerprint"]
+__all__ = ["Benchmark", "data_digest"]
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Benchmark:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def fingerprint(data: Batch) -> str:
+def data_digest(data: Batch) -> str:
     """Identify a data set: its class, its rows, and a digest of all scalars and of the first images."""
     shown = {node: data[node] if first.ndim == 1 else first for node, first in data[:100].items()}
     return f"{type(data).__name__}, {data.rows} rows, {digest(*named(shown), digits=12)}"

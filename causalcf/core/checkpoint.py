@@ -101,9 +101,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = load(file.read())
         document = read_json(metadata.get(_KEY, "null"))
     except (SafetensorError, OSError, KeyError, ValueError, OverflowError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({said}). Write or copy it again."
+            f"{path} is damaged or not a safetensors file ({reason}). Write or copy it again."
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("header"), dict) or "digest" not in document:
         raise CheckpointError(f"{path} is a safetensors file, but causalcf did not write it.")

@@ -87,9 +87,9 @@ Write it again, or take another copy.
     except CausalCFError as error:
         raise CheckpointError(_short(f"{path}: {error}")) from error
     except FAULTS as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is not what such a file must be ({type(error).__name__}: {said})."
+            f"{path} is not what such a file must be ({type(error).__name__}: {reason})."
             " Write it again, or take another copy."
         ) from error
 

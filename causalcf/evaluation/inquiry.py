@@ -246,9 +246,9 @@ class Inquiry:
             self._kept[key] = images, function(images)  # holding the images keeps others from their id
         return self._kept[key][1]
 
-    def seen(self, judge: Predictor, images: Tensor) -> Tensor:
-        """The answers of a judge to a set of images, computed once and kept."""
-        return self.once(f"look for {judge.target}", images, lambda images: look(judge, images))
+    def pooled(self, judge: Predictor, images: Tensor) -> Tensor:
+        """A judge's pooled images (see `Predictor.pooled`), computed once and kept."""
+        return self.once(f"pooled by {judge.target}", images, lambda images: pooled(judge, images))
 
     @cached_property
     def classifier(self) -> Predictor:
@@ -269,7 +269,7 @@ class Inquiry:
     def featured(self, images: Tensor) -> Tensor:
         """Features of a set of images that is asked about again."""
         if self.features is None:  # a judge, which has looked at the images already, or will
-            return self.classifier.features(self.seen(self.classifier, images).to(self.classifier.device)).cpu()
+            return self.classifier.features(self.pooled(self.classifier, images).to(self.classifier.device)).cpu()
         return self.once("features", images, lambda images: metrics.extract(images, self.features, batch_size=BATCH))
 
     def real_images(self) -> Iterator[Tensor]:
@@ -310,8 +310,8 @@ def blocks(x: Batch, passes: int = 1) -> Iterator[tuple[int, Batch]]:
     return zip(range(0, max(x.rows, 1), size), x.blocks(size), strict=True)
 
 
-def look(judge: Predictor, images: Tensor) -> Tensor:
-    """The answers of a judge to images, computed batch by batch, on the CPU."""
+def pooled(judge: Predictor, images: Tensor) -> Tensor:
+    """A judge's pooled images (see `Predictor.pooled`), batch by batch, on the CPU."""
     return torch.cat([judge.pooled(batch.to(judge.device)).cpu() for batch in images.split(BATCH)])
 
 

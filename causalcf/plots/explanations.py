@@ -59,9 +59,9 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
         axes[i, 0].set_ylabel(verdict, rotation=0, ha="right", va="center", color=INK)
         ended = explanation.reason[i]
         reached = bool(explanation.reached[i])
-        said = f"{names['counterfactual'][i]}, p {float(explanation.probability[i]):.2f}"
+        label = f"{names['counterfactual'][i]}, p {float(explanation.probability[i]):.2f}"
         axes[i, len(columns) - 2].set_xlabel(
-            said if reached else f"{said}\n{ended}", color=INK if reached else CUT, fontsize=7
+            label if reached else f"{label}\n{ended}", color=INK if reached else CUT, fontsize=7
         )
         if explanation.stream is not None:
             _curve(axes[i, -1], explanation.stream, i, first=i == 0, last=i == count - 1)

@@ -18,8 +18,8 @@ def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
             for target, predictor in predictors.items():
-                seen = {inquiry.image: inquiry.seen(predictor, candidate.values[inquiry.image])}
-                said, wanted = predictor.read({**candidate.asked, **seen}), candidate.asked[target]
+                pooled = {inquiry.image: inquiry.pooled(predictor, candidate.values[inquiry.image])}
+                predicted, wanted = predictor.read({**candidate.asked, **pooled}), candidate.asked[target]
                 options: dict[str, Any] = {
                     "do": node,
                     "residual": candidate.residual,
@@ -28,7 +28,7 @@ def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
                     "node": target,
                 }
                 measure = METRICS["accuracy" if predictor.classes else "absolute error"]
-                yield Score("effectiveness", measure, value=measure.function(said, wanted), **options)
-                if predictor.classes == 2 and bool((said.bool() | wanted.bool()).any()):
-                    f1 = metrics.f1_interval(said, wanted, seed=inquiry.seed)
+                yield Score("effectiveness", measure, value=measure.function(predicted, wanted), **options)
+                if predictor.classes == 2 and bool((predicted.bool() | wanted.bool()).any()):
+                    f1 = metrics.f1_interval(predicted, wanted, seed=inquiry.seed)
                     yield Score("effectiveness (F1)", METRICS["f1"], value=f1, **options)
