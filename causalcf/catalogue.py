@@ -26,7 +26,7 @@ class Source:
         image: The node of its image, or empty.
         drawn: Whether it is drawn, or comes with a library, so that there is no folder to read.
         options: More arguments of the loader.
-        truth: Nodes for which the true counterfactual of acting on them is known: what the leaderboard acts on.
+        truth: Nodes for which the true counterfactual of acting on them is known: the leaderboard acts on these.
         residuals: What the benchmark scores: scales of the residual noise, or lengths over which it fades.
         judges: Node -> how its judge is set up: options of `Predictor`, those of its `jitter`, and what differs from
             the standard under `recipe`. Where there are none, each cause of the image has a standard judge.

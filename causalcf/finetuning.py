@@ -274,7 +274,7 @@ def finetune(
     Predictors read causes back from counterfactual images, and their loss is minimised while the mechanism's own
     objective is held near its pretrained level by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
     Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are. If it
-    fails or is interrupted, the model is what it was. Runs under `torchrun` as `fit` does.
+    fails or is interrupted, the model is unchanged. Runs under `torchrun` as `fit` does.
 
     Args:
         scm: The fitted model; it is tuned in place.
@@ -290,7 +290,7 @@ def finetune(
         start: First value of the multiplier, for an excess counted in slacks: a small one lets the mechanism
             unlearn first.
         ascent: Peak learning rate of the multiplier's logarithm.
-        residual: What of the residual the counterfactuals carry over: tune with what will be asked for, such as
+        residual: Scale of the residual in the counterfactuals: tune with the scale of later queries, such as
             `Fading(thickness=1.0)`. By default half of the rows carry all of it, and half nothing.
         recipe: Training settings instead of `Tuning.default_recipe`.
         epochs: Passes over the data instead of the recipe's.

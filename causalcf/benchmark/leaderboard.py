@@ -53,7 +53,7 @@ def truth_row(
         answer: A fitted model; a function of rows and actions that gives at least the image; or a
             floor: "identity" (the factual image), "intensity ratio" (the factual image, times the true
             ratio of intensities), "re-rendering" (how far the published image is from the redrawn
-            factual one: what the truth itself is uncertain by).
+            factual one: the uncertainty of the truth itself).
         name: Of the line.
         nodes: Nodes to act on, one at a time.
         n: Rows per seed.

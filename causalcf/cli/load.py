@@ -112,7 +112,7 @@ def load_data(
         root: The folder of the data set.
         split: Its split.
         variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
-        nodes: The model's nodes, which are what is read of a folder; by default those of `variables`, or all columns.
+        nodes: The model's nodes, which are read from a folder; by default those of `variables`, or all columns.
         options: `encoding`, `missing` and `key` of a CSV file.
 
     Raises:

@@ -1,6 +1,6 @@
 """Digests: what files, data and weights are told apart by.
 
-All are SHA-256 over parts in a row, so that what was written stays comparable: a saved model, the checkpoint of a fit,
+All are SHA-256 over parts in a row, so that older files stay comparable: a saved model, the checkpoint of a fit,
 a row of a benchmark and a kept truth carry such digests.
 """
 
@@ -54,7 +54,7 @@ def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
 
     Args:
         tensors: A network's state.
-        facts: JSON-able; what else makes it what it is.
+        facts: JSON-able; everything else that defines the object.
 
     Example:
         >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})

@@ -117,7 +117,7 @@ class RobustStandardiser(Growing, Standardiser):
     """A standardiser that outliers do not rule.
 
     Where the standard deviation is over `RULED` times what the middle half of the values suggests, location and scale
-    are taken from that half, and what lies further out is bent: its distance grows like a logarithm. A feature
+    are taken from that half, and values further out are bent: their distance grows like a logarithm. A feature
     without such values is standardised as by `Standardiser`, to the last bit.
 
     Example:

@@ -71,7 +71,7 @@ WEIGHT = Range(0)
 def plain(value: Any) -> Any:
     """A NumPy scalar as Python's own number or text, in tuples and lists too; anything else as it is.
 
-    So that what is computed from data serves as a setting, and a file can hold it.
+    A value computed from data then serves as a setting, and a file can hold it.
 
     Example:
         >>> plain((np.int64(3), 0.5))
@@ -91,7 +91,7 @@ def require_settings(thing: object, name: str, error: type[CausalCFError], **ran
         thing: What has them as attributes.
         name: What to call it.
         error: What to raise.
-        ranges: Setting -> what it may be.
+        ranges: Setting -> its allowed values.
 
     Example:
         >>> from types import SimpleNamespace

@@ -68,7 +68,7 @@ def doubting(path: str | Path) -> Iterator[None]:
     """Say in one sentence, with the file's name, what reading a wrong document raises.
 
     Raises:
-        CheckpointError: Instead of what was raised.
+        CheckpointError: In place of the error that was raised.
 
     Example:
         >>> with doubting("model.safetensors"):

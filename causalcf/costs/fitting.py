@@ -42,7 +42,7 @@ def training(*, steps: int = 100, repeats: int = 5) -> Cost:
 def step(name: str, mechanism: Mechanism, *, steps: int = 4, batch_size: int = 64, repeats: int = 9) -> Cost:
     """Steps of `fit` on an image mechanism's first stage, against a bare loop over the same losses.
 
-    Clipping, averaging, counting what is not finite, and seeds are on our side only.
+    Clipping, averaging, counting non-finite values, and seeds are on our side only.
     """
     trainer, bare, x = first_trainer(mechanism, steps * batch_size, batch_size)
     turns = trainer.stage.turns

@@ -1,6 +1,6 @@
 """All that is measured, in one run: `python -m causalcf.costs`.
 
-Weights are not trained: what a network costs does not depend on them.
+Weights are not trained: the costs of a network do not depend on them.
 """
 
 from __future__ import annotations

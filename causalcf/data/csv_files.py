@@ -39,10 +39,10 @@ def read_csv(
 
     Args:
         path: The file.
-        variables: node -> variable, as far as they are declared; what a Categorical's column holds are names, and
+        variables: node -> variable, as far as they are declared; a Categorical's column holds names, and
             stays text.
         values: Columns that hold values; the others stay text as it is written, such as 007. All by default.
-        encoding: Such as "cp1252"; by default UTF-8, or what the file's first bytes say.
+        encoding: Such as "cp1252"; by default UTF-8, or the encoding that the file's first bytes state.
         missing: Further marks for "missing", in columns of any kind.
 
     Raises:

@@ -266,7 +266,7 @@ class _Plan:
         """Checked before any picture is read.
 
         Raises:
-            DataError: The table lacks a node, the graph has no image or several, or what is asked for contradicts it.
+            DataError: The table lacks a node, the graph has no image or several, or the arguments contradict it.
         """
         if fit not in get_args(Fit):
             raise DataError(f"fit={fit!r}: choose one of {list(get_args(Fit))}.")

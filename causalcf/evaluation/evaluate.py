@@ -1,6 +1,6 @@
 """Model x data x metrics -> records.
 
-Every record carries what a reader needs to believe it: the number of rows, the seed, the residual, and
+Every record carries the facts that a reader needs to believe it: the number of rows, the seed, the residual, and
 the same score of the truth, of doing nothing and of noise.
 """
 
@@ -98,7 +98,7 @@ def evaluate(
         A sequence of frozen records.
 
     Raises:
-        DataError: A judge has fine-tuned the model, a score that was asked for needs what is not given, there are
+        DataError: A judge has fine-tuned the model, a requested score needs an input that is not given, there are
             too few rows, or an attribute is constant.
         GraphError: Predictors or latents are for another graph.
         UnknownNodeError: `do` names something that is not a node.

@@ -83,7 +83,7 @@ class Candidate:
         kind: Whose answer.
         residual: Scale of the residual noise, or how it fades, of the model's answers.
         values: node -> tensor (N, ...).
-        asked: What the image should show: the acted value, and what follows from it.
+        asked: The values that the image should show: the acted one, and its consequences.
     """
 
     kind: Kind

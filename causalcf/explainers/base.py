@@ -49,7 +49,7 @@ class Explainer(ABC):
         scm: A fitted model. Of one node, an unconditional generator; otherwise the node's parents stay at their
             factual values.
         node: What is explained: an image, a table's row, ... whose mechanism has latent sites.
-        classifier: Torch module or function of what the node holds, giving logits; a list is an ensemble.
+        classifier: Torch module or function of the node's values, giving logits; a list is an ensemble.
             Modules are copied, as they are when the explainer is made.
         variable: What the classifier gives, as for `scm.attach`: by default a Categorical with as many categories
             as there are logits, a Boolean for one; a Real (or Positive, Interval) for a regression.

@@ -73,7 +73,7 @@ class Explanation:
     Args:
         scm: The model.
         factual: The observed rows.
-        counterfactual: (N, *event_shape) what the node would have been.
+        counterfactual: (N, *event_shape) the node's counterfactual values.
         do: Every site (or the node) that the explanation sets -> its values.
         target: (N,) wanted class codes, or regression values.
         reached: (N,) bool.

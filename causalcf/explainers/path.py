@@ -170,7 +170,7 @@ def verdict(query: Query, code: Tensor, *, gamma: float = 0.5, steps: int = 1, s
 
     Args:
         query: The rows.
-        code: (N, ...) what the map gave.
+        code: (N, ...) the output of the map.
         gamma: Probability of the target to reach.
         steps: Applications of the map.
         stream: Keep the start and the end, the only two frames there are.

@@ -43,7 +43,7 @@ class Query:
         target: (N,) wanted class codes, or regression values.
         side: (N,) +1 where a regression has to rise to its target, -1 where it has to fall; for classes +1, or -1
             where the target is any class but this one.
-        members: (M, N, K) what the classifier says of x.
+        members: (M, N, K) the classifier's answers to x.
         zeroed: Residual sites that the explanation sets to 0.
         reads_codes: Whether the classifier reads codes instead of the node's values.
         constants: Further values that a method keeps per row.
@@ -210,7 +210,7 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         explained: The classifier, whose variable is known by now.
         target: A class (code or name) or a regression value, for all rows or one per row; None for any class but
             the one that is predicted.
-        members: (M, N, K) what the classifier says of the factual rows.
+        members: (M, N, K) the classifier's answers to the factual rows.
 
     Raises:
         SupportError: A class that does not exist.

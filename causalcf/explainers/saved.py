@@ -174,7 +174,7 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type
     Args:
         value: The JSON.
         tensors: Name -> tensor.
-        known: Class name -> class; a file decides nothing about what is imported.
+        known: Class name -> class; a file cannot choose what is imported.
 
     Raises:
         CheckpointError: It names a class that is not known here.

@@ -33,10 +33,10 @@ class Evaluation:
     """How good one code per row is, to the method that searches.
 
     Args:
-        loss: (N,) what the search descends.
+        loss: (N,) the objective that the search descends.
         progress: (N,) probability of the target; the best attempt of a failed row is where it is highest.
         met: (N,) bool, whether the target is reached.
-        cost: (N,) what the best of several that reach the target has least of.
+        cost: (N,) the best of several results that reach the target has the least of it.
     """
 
     loss: Tensor

@@ -23,7 +23,7 @@ def require_types(explainer: Any) -> None:
     least 1, or 0 where that is the default, and others are at least 0.
 
     Raises:
-        ExplanationError: Names the setting, and what it may be.
+        ExplanationError: Names the setting, and its allowed values.
     """
     name, hints = type(explainer).__name__, get_type_hints(type(explainer), include_extras=True)
     ranges: dict[str, Range] = {}

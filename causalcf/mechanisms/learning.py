@@ -30,7 +30,7 @@ class Recipe:
         betas: AdamW's moment decays.
         weight_decay: AdamW's decoupled weight decay.
         clip: Largest gradient norm.
-        ema: Decay of the exponential moving average of the weights, which is what is kept; 0 for none.
+        ema: Decay of the exponential moving average of the weights, which is kept; 0 for none.
         patience: Epochs without a better validation loss before training stops.
         slack: Differences in validation loss below slack / sqrt(validation rows) count as chance: the
             latest weights that are no worse than the best by more are kept. The standard deviation of

@@ -49,7 +49,7 @@ def reversibility(x: Tensor, returned: Tensor, distance: Distance = grey_level_e
     up; lower is better.
 
     Monteiro et al., "Measuring axiomatic soundness of counterfactual image models", 2023, Def. 2. Not
-    every intervention can be undone: what the acted image no longer shows is lost to the second abduction.
+    every intervention can be undone: the second abduction cannot recover details that the acted image no longer shows.
 
     Args:
         x: Factual images in [0, 1], shape (N, C, H, W).

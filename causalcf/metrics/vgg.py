@@ -93,7 +93,7 @@ def vgg_perception(
     Args:
         path: VGG-16's file, or a folder with it.
         linear: The file of LPIPS's channel weights, or a folder with it.
-        download: Fetch what is missing.
+        download: Fetch missing files.
 
     Raises:
         MissingFileError: Says which file is missing and how to get it.

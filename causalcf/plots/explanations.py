@@ -25,7 +25,7 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
     """Draw explanations: a row per unit, with the factual, the counterfactual and their signed difference.
 
     With a stream, frames evenly spaced over the search stand between, and the probability of the target along
-    the search follows. Failed rows are named in red, with their reason: what they show is an attempt.
+    the search follows. Failed rows are named in red, with their reason: they show an attempt.
 
     Args:
         explanation: What an explainer found; of an image.

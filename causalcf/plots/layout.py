@@ -82,8 +82,8 @@ class Layers:
 
     Args:
         rows: Nodes and dummies of each layer.
-        above: Node or dummy -> what it is tied to in the layer above.
-        below: Node or dummy -> what it is tied to in the layer below.
+        above: Node or dummy -> its neighbours in the layer above.
+        below: Node or dummy -> its neighbours in the layer below.
         chains: Edge -> its dummies, from cause to effect.
     """
 

@@ -1,6 +1,6 @@
 """Anti-causal predictors: what an image shows of its causes, read back by a network.
 
-They judge whether a counterfactual image shows what was asked for (effectiveness), and guide the
+They judge whether a counterfactual image shows the acted values (effectiveness), and guide the
 fine-tuning of image mechanisms. A judge is only worth its own error, so every predictor carries the
 rows it was trained on and its error on real images. There is no batch normalisation in them, so
 nothing about them depends on the batch or on a training mode left on by mistake.

@@ -24,7 +24,7 @@ class Ensemble(nn.Module):
         members: Predictors with the same target, image and given nodes.
 
     Raises:
-        DataError: There are none, or they differ in what they predict from what.
+        DataError: There are none, or they differ in their targets or their inputs.
     """
 
     def __init__(self, members: Sequence[Predictor]) -> None:

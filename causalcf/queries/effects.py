@@ -96,7 +96,7 @@ def effect_on_treated(
 ) -> Estimate:
     r"""The effect on the rows given, of what x did to them: :math:`E[Y_{x} - Y_{x_0}]` over these very rows.
 
-    Counterfactuals of observed rows, not draws: what they have is their own noise.
+    Counterfactuals of observed rows, not draws: each row keeps its own noise.
 
     References:
         Shpitser and Pearl, "Effects of Treatment on the Treated: Identification and Generalization", 2009.
@@ -110,7 +110,7 @@ def effect_on_treated(
         seed: What random noise is abducted with.
 
     Returns:
-        The mean difference between what was and what would have been, with the interval over rows.
+        The mean difference between factual and counterfactual outcomes, with the interval over rows.
 
     Example:
         >>> from causalcf.queries.examples import linear

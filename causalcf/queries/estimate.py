@@ -37,7 +37,7 @@ class Estimate:
         draws: How many rows the number was computed from.
         seed: What they were drawn with.
         unit: The outcome's unit.
-        assumptions: What must hold for the number to mean what it says.
+        assumptions: Conditions under which the number is the causal quantity that it names.
 
     Example:
         >>> Estimate("effect of x on y", 2.0, 1.9, 2.1, "draws", 1000, 0)

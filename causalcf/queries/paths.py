@@ -121,14 +121,14 @@ def counterfactual_fairness(
     r"""Would a decision about these rows be another, had a protected attribute been other?
 
     A decision is fair to a unit if :math:`\hat Y_{A \leftarrow a'} = \hat Y_{A \leftarrow a}` for its own noise. Arrows
-    held to be fair carry nothing: what comes along them is no wrong.
+    held to be fair carry nothing: an effect along them is not unfair.
 
     References:
         Kusner, Loftus, Russell, Silva, "Counterfactual Fairness", 2017, definition 5. Chiappa, "Path-Specific
         Counterfactual Fairness", 2019.
 
     Args:
-        scm: The fitted model of what the decision looks at.
+        scm: The fitted model of the decision's inputs.
         decide: Rows -> decisions (N,): 0 or 1, or a score.
         data: The rows, every node observed.
         protected: The protected attribute.

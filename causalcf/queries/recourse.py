@@ -120,7 +120,7 @@ def recourse(
         equation 2 and section 4.
 
     Args:
-        scm: The fitted model of what the classifier looks at.
+        scm: The fitted model of the classifier's inputs.
         classifier: The name of an attached node, or rows -> logits (N, K), one logit (N,), or decisions (N,), bool.
         x: Rows, every node observed.
         target: The class wanted.
@@ -239,7 +239,7 @@ def _decide(scm: StructuralCausalModel, classifier: Any, target: Any) -> tuple[D
         if len(y) != rows.rows:
             raise DataError(f"The classifier gave {len(y)} decisions for {rows.rows} rows.")
         if bool(y.is_floating_point() and y.isnan().any()):
-            raise ExplanationError("The classifier gives NaN. Check its weights, or what it reads.")
+            raise ExplanationError("The classifier gives NaN. Check its weights, or its inputs.")
         return (y if y.dtype == torch.bool else y > 0 if y.is_floating_point() else y == 1) == bool(wanted)
 
     return decided, wanted

@@ -53,7 +53,7 @@ class Action(ABC):
         """The acted value.
 
         Args:
-            natural: Gives what the mechanism would assign in the acted world.
+            natural: Gives the value that the mechanism would assign in the acted world.
             parents: Acted values of the node's parents.
             factual: The observed rows, if there are any.
         """
@@ -212,7 +212,7 @@ def read_actions(
         rows: How many rows the query has, samples times units.
         samples: How many of them each unit has; values per row are one per unit.
         seed: What distributions are drawn with, each target by itself: the order of targets does not
-            matter, and worlds asked for together draw what each would draw alone.
+            matter, and each world draws the same numbers as it would alone.
         index: Labels of the rows, which draws follow from; 0, 1, 2, ... by default.
         labels: The units' own, by which values that have labels are put in order.
 

@@ -2,7 +2,7 @@
 
 A counterfactual is an answer even where the data have nothing to say. Five things are looked at, row by
 row: whether each value that an action set or moved was seen in training, within the data's range and in no
-gap of them; whether the causes of what follows were seen together; whether the acted value is one the
+gap of them; whether the causes of its consequences were seen together; whether the acted value is one the
 node's own mechanism could give under the acted parents; how far out in its prior the abducted noise lies;
 and how large the residual is, next to that of held-out rows.
 """

@@ -62,7 +62,7 @@ class Counterfactual(Mapping[str, Tensor]):
         recompute: Which mechanisms ran: "descendants" or "all".
         listed: Whether there is a W axis.
         num_samples: Length of the S axis, None if there is none.
-        origin: The model that answered and what it has seen, for `check`.
+        origin: The model that answered and facts about its data, for `check`.
     """
 
     graph: CausalGraph = field(repr=False)

@@ -128,7 +128,7 @@ def _acted_log_prob(
 def _law_log_prob(law: Distribution, x: Tensor, drawn: Tensor) -> Tensor:
     """log density of rows under an action's own distribution; minus infinity outside its support.
 
-    What was drawn lies inside, and stands in for what does not.
+    The draws lie inside, and stand in for values that do not.
     """
     rows = x.shape[0]
     inside = law.support.check(x)  # type: ignore[union-attr]

@@ -43,7 +43,7 @@ def write_model(
         graph: Its graph.
         mechanisms: node -> fitted mechanism.
         dtype: The type it computes in.
-        facts: History, provenance and what it has seen, JSON-able.
+        facts: History, provenance and facts about its data, JSON-able.
         half: Nodes whose weights are stored in half precision.
     """
     for node in half:

@@ -35,7 +35,7 @@ class Posterior:
     """The law of whole rows given their observed values, as weighted draws.
 
     Args:
-        draws: node -> values (S, N, *event_shape); what was observed is the same in every draw.
+        draws: node -> values (S, N, *event_shape); observed values are the same in every draw.
         weights: (S, N), each column sums to 1.
         missing: node -> which rows lacked it, (N,), bool; nodes that no row lacked are left out.
         exact: Whether the draws follow the posterior itself: categories summed out, or a linear Gaussian model.
@@ -88,7 +88,7 @@ def infer(
     r"""Draws of the missing values, given the observed ones.
 
     Categories alone are summed out, one by one; a linear Gaussian model is conditioned in closed form; all else is
-    importance sampling: what is missing is drawn from its own mechanism given its parents, or from a proposal, and
+    importance sampling: missing values are drawn from their own mechanisms given the parents, or from a proposal, and
     weighted by the density of the values observed below it.
 
     References:
@@ -102,7 +102,7 @@ def infer(
         missing: node -> which rows lack it, (N,), bool.
         num_samples: Draws of every row.
         seed: What they follow from.
-        propose: node -> function of the rows' values so far that gives a distribution for what is missing there.
+        propose: node -> function of the rows' values so far that gives a distribution for its missing values.
 
     Raises:
         DataError: A node with missing values or below them has no density, or the evidence has none.

@@ -163,7 +163,7 @@ class StructuralCausalModel(Questions):
             MechanismError: A mechanism has no such stage.
             CheckpointError: The checkpoint belongs to another run.
 
-            The model is then what it was before.
+            The model is then unchanged.
         """
         self.graph = declare(self.graph, data)
         if not self._order:

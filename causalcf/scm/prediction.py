@@ -28,7 +28,7 @@ class World:
     Args:
         values: node -> tensor (N, ...), in data units.
         logits: Classifier node -> its logits.
-        draws: `"node.do"` -> what a stochastic action drew.
+        draws: `"node.do"` -> the draw of a stochastic action.
         clipped: Acted node -> how many rows were clipped to its support.
     """
 

@@ -198,7 +198,7 @@ class Questions(nn.Module):
         Args:
             noise: From `abduct` or `sample_noise`.
             do: Actions, or a list of them for several worlds that share the noise.
-            recompute: "descendants" of what is acted on, the rest from the factual bit for bit; or
+            recompute: "descendants" of the acted nodes, the rest from the factual bit for bit; or
                 "all" mechanisms.
             residual: Scale of the residual noise of amortised mechanisms: a number, or `Fading`.
             out_of_support: What to do with generated actions that leave the support.
@@ -246,9 +246,9 @@ class Questions(nn.Module):
             residual: Scale of an image's residual noise in x* = mu* + residual sigma* (x - mu)/sigma;
                 1 is abduction, another number is not, and the result says so. `Fading(thickness=1.0)` lets go
                 of it as the parents move.
-            recompute: "descendants" of what is acted on, or "all" mechanisms.
+            recompute: "descendants" of the acted nodes, or "all" mechanisms.
             out_of_support: "raise" or "clip" generated actions that leave the support.
-            missing: "refuse" rows with gaps, or "infer" what was not observed: `num_samples` draws of it, by `infer`,
+            missing: "refuse" rows with gaps, or "infer" the missing values: `num_samples` draws of them, by `infer`,
                 each with a counterfactual of its own. Nodes may be absent from x altogether.
             predictors: As for `infer`.
             seed: What the random part is drawn with; recorded in the result.
@@ -258,7 +258,7 @@ class Questions(nn.Module):
 
         Raises:
             DataError, SupportError: Bad rows or action values.
-            UnknownNodeError: `do` names what is neither a node nor a latent site.
+            UnknownNodeError: `do` names something that is neither a node nor a latent site.
             InterventionError: An action cannot be carried out.
             NotFittedError: The model is not fitted.
         """
@@ -318,8 +318,8 @@ class Questions(nn.Module):
         """The law of the missing values, given the observed ones: weighted draws of whole rows.
 
         Exact where it can be: categories are summed out, a linear Gaussian model is conditioned in closed form. Else
-        what is missing is drawn from its own mechanism and weighted by what was observed below it, and a warning says
-        where too few draws count. Values are taken to be missing at random.
+        each missing value is drawn from its own mechanism and weighted by the values observed below it; a warning says where
+        too few draws count. Values are taken to be missing at random.
 
         Args:
             x: Observed rows, in data units; nodes may be absent, and rows may have gaps (NaN, None, pd.NA).
@@ -329,7 +329,7 @@ class Questions(nn.Module):
             seed: What the draws follow from.
 
         Raises:
-            DataError: Nothing was observed; the evidence has probability zero; a node below what is missing has no
+            DataError: Nothing was observed; the evidence has probability zero; a node below a missing value has no
                 density.
 
         Example:

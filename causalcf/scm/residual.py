@@ -32,11 +32,11 @@ class Fading:
         k(pa, pa^*) = \prod_j \exp(-|pa^*_j - pa_j| / \ell_j)
 
     The residual is not one number per pixel but a standard Gaussian process over the parents (Ornstein-Uhlenbeck,
-    lengths :math:`\ell_j`), of which the factual shows one value; what is carried over is its mean elsewhere given
+    lengths :math:`\ell_j`), of which the factual shows one value; the carried value is its mean elsewhere given
     that value. A residual of 1 (all lengths infinite) and of 0 (all lengths 0) are its two ends. Where strokes
     move, the texture of their old edges should not stay behind; where nothing moves, everything is kept, so
     composition stays exact. Nothing observed can tell the lengths: how a unit's residuals in two worlds go together is
-    an assumption, as it is for 1 and for 0. Acting there and back does not restore what has faded.
+    an assumption, as it is for 1 and for 0. Acting there and back does not restore the faded part.
 
     Draws from the prior were observed nowhere, and keep their residual.
 

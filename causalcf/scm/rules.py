@@ -23,7 +23,7 @@ class Rules:
     """The rules of a query.
 
     Args:
-        recompute: Run the "descendants" of what is acted on, the rest as observed bit for bit; or "all" mechanisms.
+        recompute: Run the "descendants" of the acted nodes, the rest as observed bit for bit; or "all" mechanisms.
         residual: Scale of the residual noise of amortised mechanisms; 1 is abduction, another number is not,
             `Fading` lets go of it as the parents move.
         out_of_support: "raise" or "clip" where a generated action leaves the support.

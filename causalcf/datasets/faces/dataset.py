@@ -61,7 +61,7 @@ class Faces(Dataset):
         confounding: Correlation of the noise of age and of eyeglasses, -1 to 1; 0 makes them independent.
 
     Attributes:
-        noise: All noise, name -> (N,): what a row is drawn from, besides what is done to it.
+        noise: All noise, name -> (N,): a row is drawn from it, and from the actions on it.
 
     Raises:
         DataError: No such split, or a number that cannot be.
@@ -208,7 +208,7 @@ class Faces(Dataset):
 
         Args:
             x: Rows of this data set.
-            node: The attribute; those that it causes are held at what they are.
+            node: The attribute; those that it causes keep their values.
             levels: How far a pixel must change, in grey levels, in any channel, under any of the actions tried.
 
         Example:

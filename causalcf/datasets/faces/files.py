@@ -75,7 +75,7 @@ def write(
         raise DataError(f"Faces are split into train, valid and test: rows must be at least 10, got {rows}.")
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is not empty. Name a new folder, or remove what is there.")
+        raise DataError(f"{folder} is not empty. Name a new folder, or remove its files.")
     counts = {split: round(_SHARES[split] * rows) for split in ("valid", "test")}
     faces = {
         split: Faces(split, rows=counts.get(split, rows - sum(counts.values())), size=size, seed=seed)

@@ -84,7 +84,7 @@ def fill_in(noise: Columns, known: Columns) -> dict[str, Tensor]:
 
     Args:
         noise: From `draw_noise`.
-        known: attribute -> value for each row: what was acted on, which keeps its value whatever its causes.
+        known: attribute -> value for each row: the acted attributes, which keep their values whatever their causes.
     """
     found: dict[str, Tensor] = dict(known)
     for name in ATTRIBUTES:

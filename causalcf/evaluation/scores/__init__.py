@@ -23,7 +23,7 @@ class Entry:
 
     Args:
         function: The generator.
-        measure: What it is named after: its row in `METRICS` says what it needs.
+        measure: Its metric: the row in `METRICS` says which inputs it needs.
         image: Whether it needs an image too.
         default: Whether it is computed unless told otherwise.
         acts: Whether it looks at counterfactuals.
