@@ -318,8 +318,8 @@ class Questions(nn.Module):
         """The law of the missing values, given the observed ones: weighted draws of whole rows.
 
         Exact where it can be: categories are summed out, a linear Gaussian model is conditioned in closed form. Else
-        each missing value is drawn from its own mechanism and weighted by the values observed below it; a warning says where
-        too few draws count. Values are taken to be missing at random.
+        each missing value is drawn from its own mechanism and weighted by the values observed below it;
+        a warning says where too few draws count. Values are taken to be missing at random.
 
         Args:
             x: Observed rows, in data units; nodes may be absent, and rows may have gaps (NaN, None, pd.NA).
