@@ -250,7 +250,7 @@ def test_a_mechanism_of_ones_own_is_fitted_once(tmp_path: Path, monkeypatch: pyt
     small, other = Bars(40, seed=1), Bars(40, seed=2)
     first, again = (benchmark_tables.fitted_once(found, path, lambda: small, tmp_path / "models") for _ in range(2))
     assert len(fits) == 1
-    assert benchmark_tables.identity(first) == benchmark_tables.identity(again)
+    assert benchmark_tables.model_digest(first) == benchmark_tables.model_digest(again)
     assert [kept.suffix for kept in (tmp_path / "models").iterdir()] == [".safetensors"]
     benchmark_tables.fitted_once(found, path, lambda: other, tmp_path / "models")
     path.write_text("mechanism = ... \n")
@@ -265,7 +265,7 @@ def test_models_of_the_same_weights_and_other_settings_are_others() -> None:
 
     def made(**options: Any) -> str:
         diffusion = mechanisms.Diffusion(widths=(8, 8, 8), **options)
-        return benchmark_tables.identity(ccf.SCM(graph, mechanisms={"image": diffusion}))
+        return benchmark_tables.model_digest(ccf.SCM(graph, mechanisms={"image": diffusion}))
 
     assert made(steps=20) == made(steps=20) != made(steps=4)
 

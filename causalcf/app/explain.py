@@ -105,7 +105,7 @@ class Classified:
         return explainer.explain(x, code, seed=session.state.seed, stream=True)
 
     def call(self, session: Session, method: str, target: str) -> str:
-        """The Python that gives what `explain` gives, as `explanation`."""
+        """Python code that makes the result of `explain`, as `explanation`."""
         start = session.call().splitlines()[:-1]
         lines = start[: next(i for i, line in enumerate(start) if line.startswith("x = ")) + 1]
         made = f"explainer = ccf.explainers.{method}(scm, node={literal(self.node)}, classifier=f, variable=variable)"
@@ -116,14 +116,14 @@ class Classified:
 
 
 def methods_json(classified: Classified | None) -> dict[str, Any] | None:
-    """What can be chosen on the tab."""
+    """The choices on the tab of explanations, as JSON; None without a classifier."""
     if classified is None:
         return None
     return {"name": classified.name, "methods": list(classified.methods), "classes": classified.classes}
 
 
 def explained_json(classified: Classified | None, session: Session, method: str, target: str) -> dict[str, Any]:
-    """An explanation as frames, with probability and doubt, and how it ended.
+    """An explanation as frames, with probability, doubt and outcome.
 
     Raises:
         ExplanationError: There is no classifier.

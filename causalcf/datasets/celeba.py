@@ -210,7 +210,7 @@ def _read_image(path: Path, height: int, width: int) -> tuple[NDArray[np.uint8],
 
 
 def _box(path: Path, width: int, height: int) -> tuple[int, int, int, int]:
-    """What to cut from a picture of this size: the middle, in proportion; all of a square."""
+    """The box to cut from a picture of this size: the middle, in proportion; all of a square."""
     if width == height:
         return 0, 0, width, height
     if abs(width * HEIGHT / (height * WIDTH) - 1) > 0.03:
