@@ -106,14 +106,6 @@ DATASETS: dict[str, Source] = {
         "celeba", "CelebA", "CelebA, complex graph", "celeba-complex", options={"graph": "celeba-complex"}
     ),
     "adult": Source("tabular", "Adult", "UCI Adult", "adult", image=""),
-    "faces": Source(
-        "faces",
-        "Faces",
-        "drawn faces",
-        "faces",
-        drawn=True,
-        truth=("male", "age", "smile", "eyeglasses", "beard", "bald", "hair"),
-    ),
     "bars": Source("bars", "Bars.of_split", "bars", "bars", drawn=True, truth=("width", "brightness", "side")),
 }
 """Data sets by the name the command line knows them by."""

@@ -40,8 +40,7 @@ COMMANDS = (
     Command(
         "draft",
         draft,
-        "Example: causalcf draft portraits --edge age:image --edge glasses:image --out portraits.json; then: causalcf "
-        "fit portraits.json --data portraits --mechanism image=VAE --out portraits.safetensors",
+        "Example: causalcf draft portraits --edge age:image --edge glasses:image --out portraits.json",
     ),
     Command(
         "fit",

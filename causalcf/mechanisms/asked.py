@@ -187,6 +187,10 @@ def _refuse_probabilities(
         return
     if y.numel() < DECIDING:  # too few to tell: what of other inputs?
         y = asked([_paler(x) for x in inputs])
+    # Logits leave [0, 1] far outside the data, which a sigmoid never does: a network that is barely trained tells.
+    far = asked([1e3 * x if x.is_floating_point() else x for x in inputs])
+    if bool(((far < 0) | (far > 1)).any()):
+        return
     if rows > 1 or bool(((y >= 0) & (y <= 1)).all() and (y != y.flatten()[0]).any()):
         raise error(
             f"The classifier gives probabilities, where logits are needed: its values for {rows} rows are all in"

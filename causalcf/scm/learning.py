@@ -14,6 +14,7 @@ import torch
 from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import CausalCFWarning, DataError
+from causalcf.core.settings import plain
 from causalcf.data import Batch, columns, infer
 from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
@@ -135,7 +136,7 @@ def read_split(
     warn_of_rounding(graph, data, dtype)
     train = read_rows(graph, mechanisms, data, dtype, device)
     if isinstance(validation, Real):
-        return training.split(train, float(validation), seed)
+        return training.split(train, plain(validation), seed)
     return train, read_rows(graph, mechanisms, validation, dtype, device)
 
 

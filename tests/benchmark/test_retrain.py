@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 def tuned(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny model that was fitted and then fine-tuned from the command line."""
     bars = Bars(200, seed=0)
-    monkeypatch.setattr(learn, "load_data", lambda *_: bars)
+    monkeypatch.setattr(learn, "load_data", lambda *_, **__: bars)
     bars.graph.save(tmp_path / "bars.json")
     reader = Predictor("side", bars.variables["side"], bars.variables["image"], widths=(4, 8), hidden=8)  # type: ignore[arg-type]
     predictors.fit(reader, bars, which="tune", recipe=Recipe(epochs=1, batch_size=32), progress=False)

@@ -101,7 +101,6 @@ ROWS: dict[str, Row] = {
     "celeba": Row(write_celeba, says=("list_attr_celeba.txt", "https://")),
     "celeba-complex": Row(write_celeba, says=("list_attr_celeba.txt", "https://")),
     "adult": Row(write_adult, says=("adult.csv", "https://")),
-    "faces": Row(),
     "bars": Row(),
 }
 
