@@ -1,7 +1,11 @@
 """One thread, a fixed seed, float32 unless a test says otherwise; real data where they are at hand."""
 
+import io
 import os
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +15,7 @@ import torch
 
 import causalcf as ccf
 import causalcf.core._zuko  # before any test imports zuko itself, which would switch validation off for all of them
+from causalcf import cli
 
 mpl.use("Agg")
 torch.set_num_threads(1)
@@ -36,6 +41,23 @@ def data_root() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("needs real data: set CAUSALCF_DATA to a folder with morphomnist/, mnist/ and adult/")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., tuple[int, str, str]]:
+    """Run a command line as the shell would: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", ["/somewhere/bin/causalcf", *map(str, arguments)])
+            patch.setattr(warnings, "showwarning", warnings.showwarning)
+            patch.setenv("COLUMNS", "150")
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        return int(end.value.code or 0), out.getvalue(), err.getvalue()
+
+    return run
 
 
 def _mixed_rows(n: int, seed: int) -> ccf.Batch:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -132,8 +132,7 @@ class Session:
 
     @property
     def _table(self) -> Batch:
-        assert self.table is not None  # read when the session was made
-        return self.table
+        return cast("Batch", self.table)  # read when the session was made
 
     @cached_property
     def factual(self) -> Batch:

@@ -4,19 +4,6 @@ import json
 
 import pytest
 
-from causalcf.cli import main
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["causalcf", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code or 0, *capsys.readouterr()
-
-    return run
-
 
 def test_an_effect_is_printed_and_written(run, tmp_path):
     words = ["ask", "effect", "morphomnist-vae", "thickness", "intensity", "--treated", "4", "--control", "2"]

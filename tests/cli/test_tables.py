@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli.files import lines_of
 
 import causalcf as ccf
-from causalcf import cli
 from causalcf.cli import parse
 from causalcf.core.checkpoint import read_file
 from causalcf.core.errors import DataError, InterventionError
@@ -58,28 +58,6 @@ def test_digits_that_are_no_numbers_are_refused() -> None:
         parse.parse_epochs(["\u00b2"], ["x"])
 
 
-# ---------------------------------------------------------------------- from a file to files
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def asked(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["causalcf", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return asked
-
-
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as opened:
-        return list(csv.DictReader(opened))
-
-
 @pytest.fixture
 def fitted(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[..., tuple[Path, Path, str, str]]:
     """Write a table and a graph of two nodes, and fit it: file of the model, file of the table, what was said."""
@@ -114,7 +92,7 @@ def test_the_column_that_names_the_rows_is_carried_to_every_output(run, fitted, 
     )
     assert code == 0
     assert "p010" in out
-    lines = _lines(tmp_path / "cf" / "counterfactual.csv")
+    lines = lines_of(tmp_path / "cf" / "counterfactual.csv")
     assert [(line["row"], line["patient"]) for line in lines] == [("10", "p010"), ("11", "p011")]
     header, _ = read_file(tmp_path / "cf" / "counterfactual.safetensors")
     assert header["key"] == {"patient": ["p010", "p011"]}
@@ -134,10 +112,10 @@ def test_several_columns_name_the_rows_together_or_one_is_named(run, fitted, tmp
     model, data, _, _ = fitted("site_id,visit_no,x,y", rows, "--quiet")
     ask = ["counterfactual", model, "--data", data, "--rows", "3:4", "--do", "x=40", "--out", tmp_path / "cf"]
     assert run(*ask)[0] == 0
-    line = _lines(tmp_path / "cf" / "counterfactual.csv")[0]
+    line = lines_of(tmp_path / "cf" / "counterfactual.csv")[0]
     assert (line["site_id"], line["visit_no"]) == ("1", "1")
     assert run(*ask, "--key", "site_id")[0] == 0
-    assert "visit_no" not in _lines(tmp_path / "cf" / "counterfactual.csv")[0]
+    assert "visit_no" not in lines_of(tmp_path / "cf" / "counterfactual.csv")[0]
     code, _, err = run(*ask, "--key", "name")
     assert code == 2
     assert "--key name:" in err
@@ -166,23 +144,37 @@ def test_yes_and_no_are_acted_on_by_their_words(run, fitted, tmp_path: Path) -> 
     assert "Boolean" in out
     ask = ["counterfactual", model, "--data", data, "--do", "member=yes", "--out", tmp_path / "cf"]
     assert run(*ask)[0] == 0
-    assert {line["member"] for line in _lines(tmp_path / "cf" / "counterfactual.csv")} == {"True"}
+    assert {line["member"] for line in lines_of(tmp_path / "cf" / "counterfactual.csv")} == {"True"}
 
 
-def test_encodings_and_marks_are_declared(run, fitted, tmp_path: Path) -> None:
-    doctor = "m\u00e9decin"
-    rows = [f"{doctor if x > 50 else 'clerk'},{2 * x:.2f}" for x in X]
+DOCTOR = "m\u00e9decin"
+
+
+@pytest.fixture
+def jobs(fitted, tmp_path: Path) -> list[object]:
+    """How a table in another encoding than that of its fit is asked about, but for the options."""
+    rows = [f"{DOCTOR if x > 50 else 'clerk'},{2 * x:.2f}" for x in X]
     model, data, _, _ = fitted("job,y", rows, nodes=("job", "y"))
     data.write_bytes(data.read_text("utf-8").encode("cp1252"))
-    ask = ["counterfactual", model, "--data", data, "--do", "job=m\u00e9decin", "--out", tmp_path / "cf"]
-    code, _, err = run(*ask)
+    return ["counterfactual", model, "--data", data, "--do", f"job={DOCTOR}", "--out", tmp_path / "cf"]
+
+
+def test_an_encoding_is_declared(run, jobs: list[object]) -> None:
+    code, _, err = run(*jobs)
     assert code == 2
     assert len(err.splitlines()) == 1
     assert "byte 0xe9" in err
-    assert run(*ask, "--encoding", "cp1252")[0] == 0
-    code, _, err = run(*ask, "--encoding", "cp1252", "--missing", "clerk", "--rows", "60")
+    assert run(*jobs, "--encoding", "cp1252")[0] == 0
+
+
+def test_marks_of_what_is_missing_are_declared(run, jobs: list[object]) -> None:
+    code, _, err = run(*jobs, "--encoding", "cp1252", "--missing", "clerk", "--rows", "60")
     assert code == 2
     assert "'job' has no value in" in err
+
+
+def test_a_key_is_of_a_table(run, fitted, tmp_path: Path) -> None:
+    fitted("x,y", [f"{x},{2 * x:.2f}" for x in X], "--quiet")
     code, _, err = run(
         "fit", tmp_path / "g.json", "--data", "digits", "--out", tmp_path / "d.safetensors", "--key", "x"
     )

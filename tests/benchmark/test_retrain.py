@@ -67,36 +67,48 @@ def test_a_fitted_model_is_made_again_by_its_own_command(tmp_path: Path) -> None
     assert _same(old, new)
 
 
-def test_a_tuned_model_is_fitted_and_tuned_again(
-    tmp_path: Path, tuned: Path, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[list[str]] = []
+@pytest.fixture
+def record(tmp_path: Path, tuned: Path) -> dict[str, Any]:
+    """How that model was made; what it was tuned from is gone, and must be made again too."""
+    (tmp_path / "first.safetensors").unlink()
+    return ccf.SCM.load(tuned).provenance
+
+
+@pytest.fixture
+def made(run: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that run to make a model again."""
+    made: list[str] = []
 
     def recorded(arguments: list[str], processes: int) -> None:
-        made.append(arguments)
+        made.append(arguments[0])
         run(arguments, processes)
 
     monkeypatch.setattr(retrain, "_run", recorded)
-    record = ccf.SCM.load(tuned).provenance
-    (tmp_path / "first.safetensors").unlink()  # what it was tuned from is made again too
+    return made
+
+
+def test_a_tuned_model_is_fitted_and_tuned_again(
+    tmp_path: Path, tuned: Path, record: dict[str, Any], made: list[str]
+) -> None:
     again = benchmark_tables.refit(record, tmp_path / "models" / "again.safetensors")
     assert _same(tuned, again)
-    assert [words[0] for words in made] == ["fit", "finetune"]
-    made_again = ccf.SCM.load(again).provenance
+    assert made == ["fit", "finetune"]
+    assert [path.name for path in again.parent.glob("*.safetensors")] == ["again.safetensors"]
+
+
+@pytest.mark.usefixtures("made")
+def test_what_was_made_again_can_be_made_again(tmp_path: Path, tuned: Path, record: dict[str, Any]) -> None:
+    made_again = ccf.SCM.load(benchmark_tables.refit(record, tmp_path / "models" / "again.safetensors")).provenance
     for old, new in ((record, made_again), (record["pretrained"], made_again["pretrained"])):
         assert (new["seed"], new["rows"], new["precision"]) == (old["seed"], old["rows"], old["precision"])
     assert made_again["tuned"]["level"] == record["tuned"]["level"]
-    assert [path.name for path in again.parent.glob("*.safetensors")] == ["again.safetensors"]
-    # What was made again can be made again.
     third = benchmark_tables.refit(made_again, tmp_path / "third" / "again.safetensors")
     assert _same(tuned, third)
 
 
-def test_a_killed_run_goes_on_from_the_first_step(
-    tmp_path: Path, tuned: Path, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, record = tmp_path / "models" / "again.safetensors", ccf.SCM.load(tuned).provenance
-    step = out.with_name("again.step1.safetensors")
+@pytest.fixture
+def killed(record: dict[str, Any], run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that ran until the second one was killed, and those that run from then on."""
     made: list[str] = []
 
     def killed(arguments: list[str], processes: int) -> None:
@@ -108,14 +120,27 @@ def test_a_killed_run_goes_on_from_the_first_step(
 
     monkeypatch.setattr(retrain, "_run", killed)
     with pytest.raises(CausalCFError, match="killed"):
-        benchmark_tables.refit(record, out)
+        benchmark_tables.refit(record, tmp_path / "models" / "again.safetensors")
+    return made
+
+
+def test_a_killed_run_goes_on_from_the_first_step(
+    tmp_path: Path, tuned: Path, record: dict[str, Any], killed: list[str]
+) -> None:
+    out = tmp_path / "models" / "again.safetensors"
     benchmark_tables.refit(record, out)
-    assert made == ["fit", "killed", "finetune"]
+    assert killed == ["fit", "killed", "finetune"]
     assert _same(tuned, out)
-    # A file of that name which another command has made is not taken for it.
-    ccf.SCM.load(tuned).save(step)
+
+
+def test_a_step_that_another_command_has_made_is_not_taken_for_it(
+    tmp_path: Path, tuned: Path, record: dict[str, Any], made: list[str]
+) -> None:
+    out = tmp_path / "models" / "again.safetensors"
+    out.parent.mkdir()
+    ccf.SCM.load(tuned).save(out.with_name("again.step1.safetensors"))
     benchmark_tables.refit(record, out)
-    assert made == ["fit", "killed", "finetune", "fit", "finetune"]
+    assert made == ["fit", "finetune"]
     assert _same(tuned, out)
 
 
