@@ -161,7 +161,7 @@ def attribute_outlier(
         node -> share of the score, (N,); `"score"` -> the score itself, at most log(draws + 1).
 
     Raises:
-        DataError: y is no number.
+        DataError: y is not a number.
 
     Example:
         >>> from causalcf.queries.examples import linear

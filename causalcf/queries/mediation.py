@@ -63,7 +63,7 @@ def mediation(
         `total`, `direct`, `indirect`, `interaction` and, if asked for, `controlled`.
 
     Raises:
-        InterventionError: A mediator is no effect of x, or is the outcome.
+        InterventionError: A mediator is not an effect of x, or is the outcome.
 
     Example:
         >>> from causalcf.queries.examples import linear

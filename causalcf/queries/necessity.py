@@ -59,7 +59,7 @@ def necessity(
         `necessity`, `sufficiency`, `both`, `both_low`, `both_high` (the bounds of Tian and Pearl).
 
     Raises:
-        DataError: The outcome is no event; too few units are treated with the event, or untreated without it.
+        DataError: The outcome is not an event; too few units are treated with the event, or untreated without it.
 
     Example:
         >>> from causalcf.queries.examples import switch
