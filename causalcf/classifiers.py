@@ -159,6 +159,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
+@torch.inference_mode(False)
 def fit_classifier(
     classifier: nn.Module,
     x: Tensor,

@@ -130,7 +130,6 @@ class Tuning(Trainable):
         self.settings = settings
         actions = dict.fromkeys(predictors, 1.0) if settings.actions is None else settings.actions
         self.actions = {node: actions.get(node, 0.0) for node in ancestors}
-        # On the device once, not in every step.
         chances = torch.tensor([*self.actions.values()], device=mechanism.device)
         self.register_buffer("chances", chances, persistent=False)
         self._excesses: list[Tensor] = []  # of the parts of the batch that have descended, but not yet ascended
@@ -247,6 +246,7 @@ def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
     return images[0] if node is None else node
 
 
+@torch.inference_mode(False)
 def finetune(
     scm: StructuralCausalModel,
     data: Any,

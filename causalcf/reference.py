@@ -35,7 +35,7 @@ def pretrained(name: str, *, device: torch.device | str = "cpu") -> StructuralCa
         torch.Size([2, 1, 32, 32])
     """
     path = FOLDER / f"{name}.safetensors"
-    if not path.is_file():
+    if name not in pretrained_names():
         raise UnknownNodeError(f"There is no reference model '{name}'. There are: {list(pretrained_names())}.")
     return StructuralCausalModel.load(path, device=device)
 
@@ -44,8 +44,8 @@ def latent_space(name: str, *, device: torch.device | str = "cpu") -> Structural
     """The unconditional model of a data set's images in whose latent space CLD is measured; None if there is none.
 
     Args:
-        name: The data set, for example "morphomnist".
+        name: The data set, for example "morphomnist"; the path of one's own data has none.
         device: Where it goes.
     """
     path = FOLDER / "latents" / f"{name}.safetensors"
-    return StructuralCausalModel.load(path, device=device) if path.is_file() else None
+    return StructuralCausalModel.load(path, device=device) if Path(name).name == name and path.is_file() else None

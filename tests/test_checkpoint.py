@@ -1,7 +1,13 @@
 """Files that hold models: what comes back is what was written, or an error that says why not."""
 
 import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import causalcf as ccf
 from causalcf.core import checkpoint
-from causalcf.core.errors import CheckpointError
+from causalcf.core.errors import CheckpointError, FileError
 
 
 @pytest.fixture
@@ -146,7 +152,7 @@ def test_writing_is_atomic(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None
         raise KeyboardInterrupt
 
     for step in ("fsync", "replace"):
-        monkeypatch.setattr(checkpoint.os, step, killed)
+        monkeypatch.setattr(os, step, killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoint.write_file(saved, {"kind": "scm"}, {"w": torch.zeros(2)})
         monkeypatch.undo()
@@ -158,3 +164,249 @@ def test_a_file_is_safetensors_that_anyone_can_read(saved: Path, mixed: ccf.SCM)
     tensors = load_file(saved)
     assert torch.equal(tensors["y.standardise.loc"], mixed.mechanisms["y"].standardise.loc)
     assert saved.stat().st_mode & 0o777 == 0o644
+
+
+# ---------------------------------------------------------------------- forged files
+
+
+def _forge(path: Path, header: dict[str, Any] | None = None, tensors: dict[str, torch.Tensor] | None = None) -> None:
+    """The file with another header or other tensors, and a digest that fits them."""
+    old_header, old_tensors = checkpoint.read_file(path)
+    checkpoint.write_file(path, {**old_header, **(header or {})}, {**old_tensors, **(tensors or {})})
+    os.utime(path, (0, 0))
+
+
+def _declared(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The file with another safetensors header: what it says of its tensors, whose bytes stay."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    os.utime(path, (0, 0))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A model of two numbers; its file."""
+    rows = {"x": torch.randn(50), "y": torch.randn(50)}
+    path = tmp_path / "small.safetensors"
+    variables = {"x": ccf.Real(), "y": ccf.Real()}
+    ccf.SCM([("x", "y")], variables).fit(rows, epochs=1, seed=0, progress=False).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("part", "other"), [("dtype", "I32"), ("shape", [1, 64]), ("data_offsets", [0, 4])])
+def test_what_a_tensor_is_declared_to_be_is_part_of_the_digest(small: Path, part: str, other: object) -> None:
+    def change(header: dict[str, Any]) -> None:
+        name = next(name for name, entry in header.items() if name != "__metadata__" and entry["shape"] == [64])
+        header[name][part] = other
+
+    _declared(small, change)
+    with pytest.raises(CheckpointError, match=r"its digest does not match|is damaged"):
+        ccf.SCM.load(small)
+
+
+def test_tensors_of_files_without_such_a_digest_are_held_against_the_module() -> None:
+    module = torch.nn.Linear(2, 2)
+    state = module.state_dict()
+    for wrong, message in (
+        (state["weight"].view(torch.int32), r"'weight' is torch\.int32, where torch\.float32 is expected"),
+        (state["weight"].double(), r"'weight' is torch\.float64, where torch\.float32"),
+        (state["weight"].bfloat16(), r"'weight' is torch\.bfloat16"),
+        (state["weight"][:1], r"of another shape \['weight'\]"),
+        (state["weight"] * float("nan"), r"'weight' of it holds NaN or infinite numbers\. Fit it again"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            checkpoint.load_tensors(module, {**state, "weight": wrong}, "file", "it")
+    checkpoint.load_tensors(module, {name: tensor.half() for name, tensor in state.items()}, "file", "it")
+
+
+def _mechanism(**config: Any) -> dict[str, Any]:
+    return {"mechanisms": {node: {"type": "Flow", "config": config} for node in "xy"}}
+
+
+def _graph(**fields: Any) -> dict[str, Any]:
+    document = ccf.CausalGraph([("x", "y")], {"x": ccf.Real(), "y": ccf.Real()}).to_json()
+    document["nodes"][0] = {"id": "x", **fields}
+    return {"graph": document}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"dtype": "load"}, "is not what such a file must be .KeyError"),
+        ({"dtype": ["float32"]}, "is not what such a file must be"),
+        (_mechanism(bins=10**9), "has bins = 1000000000, which its weights do not bear out"),
+        (_mechanism(bins=1e9), "bins must be a whole number"),
+        (_mechanism(hidden=[10**6, 10**6]), "which its weights do not bear out"),
+        (_mechanism(hidden=[4096] * 3 + [5000]), "which its weights do not bear out"),
+        (_mechanism(hidden=[7, 7]), "does not fit the Flow of '[xy]'"),
+        (_mechanism(recipe={"epochs": 5}), r"a Flow has no settings \['recipe'\]"),
+        (_mechanism(hidden="abc"), "is not what such a file must be|hidden must be"),
+        ({"mechanisms": {}}, "is inconsistent: its graph has the nodes"),
+        ({"mechanisms": {"x": {"type": "os.system", "config": {}}, "y": {"type": "Flow", "config": {}}}}, "holds code"),
+        (_graph(kind="Vector", d=10**12), "a whole number up to"),
+        (_graph(kind="Vector", d=10**9), "which its weights do not bear out"),
+        (_graph(kind="Categorical", categories=10**8), "a list of texts"),
+        (_graph(kind="Image", shape=[3, 10**4, 10**4]), "is an Image larger than all weights"),
+        ({"history": "abc"}, "is not what such a file must be"),
+        ({"provenance": [1]}, "is not what such a file must be"),
+        ({"seen": {"x": 3}}, "is not what such a file must be"),
+        ({"graph": [[]]}, "A graph file is a node-link document"),
+    ],
+    ids=str,
+)
+def test_a_forged_header_is_refused_before_anything_is_made_of_it(
+    small: Path, header: dict[str, Any], message: str
+) -> None:
+    _forge(small, header)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        ccf.SCM.load(small)
+    assert str(small) in str(caught.value)
+
+
+def test_forged_weights_are_refused(small: Path) -> None:
+    _, tensors = checkpoint.read_file(small)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel() > 1)
+    for wrong, message in (
+        (tensors[name] * float("inf"), "NaN or infinite"),
+        (tensors[name].long(), r"is torch\.int64"),
+    ):
+        _forge(small, tensors={name: wrong})
+        with pytest.raises(CheckpointError, match=message):
+            ccf.SCM.load(small)
+    _forge(small, tensors={name: tensors[name], "z.weight": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"is inconsistent: .* its weights of .*'z'"):
+        ccf.SCM.load(small)
+
+
+@pytest.mark.parametrize(
+    "document", ["[" * 10**5, '{"a":' * 10**5, "9" * 10**4, "[]", '{"header": [], "digest": ""}'], ids=lambda d: d[:9]
+)
+def test_bombs_and_lists_in_the_place_of_the_header_are_refused(tmp_path: Path, document: str) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file({"w": torch.zeros(2)}, path, metadata={"causalcf": document})
+    os.utime(path, (0, 0))
+    with pytest.raises(CheckpointError, match=r"is damaged|causalcf did not write it"):
+        ccf.SCM.load(path)
+
+
+def test_a_file_that_claims_more_than_it_holds_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    with path.open("wb") as file:
+        file.write((2**60).to_bytes(8, "little"))
+        file.truncate(2**40)  # a hole: a terabyte on paper
+    with pytest.raises(CheckpointError, match="its header is cut short"):
+        ccf.SCM.load(path)
+    text = json.dumps({"w": {"dtype": "U8", "shape": [5], "data_offsets": [0, 5]}}).encode()
+    with path.open("r+b") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError, match="bytes, where its header tells of"):
+        ccf.SCM.load(path)
+
+
+# ---------------------------------------------------------------------- files and their neighbours
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links are POSIX's")
+def test_modes_follow_the_umask_and_stay(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    before = os.umask(0o027)
+    try:
+        checkpoint.write_file(path, {}, {})
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o604)
+        checkpoint.write_file(path, {}, {"w": torch.zeros(2)})
+        assert path.stat().st_mode & 0o777 == 0o604
+        ccf.CausalGraph([("x", "y")]).save(tmp_path / "g.json")
+        assert (tmp_path / "g.json").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_of_a_symbolic_link_the_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    target, link = tmp_path / "models" / "v1.safetensors", tmp_path / "latest.safetensors"
+    link.symlink_to(target)
+    for value in (1.0, 2.0):  # the target need not be there yet
+        checkpoint.write_file(link, {"kind": "scm"}, {"w": torch.full((1,), value)})
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert checkpoint.read_file(target)[1]["w"].item() == value
+    assert [path.name for path in target.parent.iterdir()] == ["v1.safetensors"]
+
+
+_KILLED = """
+import os, signal, sys
+from causalcf.core.atomic import write_atomically
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(sys.argv[1], b"half")
+"""
+
+
+def test_what_killed_writers_have_left_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(path)], capture_output=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    left = [file.name for file in tmp_path.iterdir()]
+    assert len(left) == 1
+    assert left[0].startswith(".m.safetensors.")
+    ancient, foreign = tmp_path / ".m.safetensors.ab3_x9qz", tmp_path / ".m.safetensors.notes"
+    for file in (ancient, foreign):
+        file.write_bytes(b"")
+        os.utime(file, (0, 0))
+    young = tmp_path / ".m.safetensors.elsewhere-12-abcdef01.tmp"
+    young.write_bytes(b"")
+    checkpoint.write_file(path, {}, {})
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, foreign.name, young.name}
+
+
+def test_a_reader_during_saves_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    checkpoint.write_file(path, {"k": 0}, {"w": torch.zeros(5000)})
+    stop, failed = threading.Event(), []
+
+    def write() -> None:
+        k = 0
+        while not stop.is_set():
+            k += 1
+            checkpoint.write_file(path, {"k": k}, {"w": torch.full((5000 + k % 7,), float(k))})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(200):
+            header, tensors = checkpoint.read_file(path)
+            if not (tensors["w"] == header["k"]).all():
+                failed.append(header["k"])
+    finally:
+        stop.set()
+        writer.join()
+    assert not failed
+
+
+def test_a_file_that_is_being_copied_into_place_is_waited_for(tmp_path: Path) -> None:
+    source, path = tmp_path / "source", tmp_path / "m.safetensors"
+    checkpoint.write_file(source, {"k": 1}, {"w": torch.ones(5000)})
+    content = source.read_bytes()
+    path.write_bytes(content[:9000])
+
+    def finish() -> None:
+        with path.open("r+b") as file:
+            file.seek(9000)
+            file.write(content[9000:])
+
+    copier = threading.Timer(0.1, finish)
+    copier.start()
+    assert checkpoint.read_file(path)[0]["k"] == 1
+    copier.join()
+
+
+def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "m.safetensors", tmp_path):
+        with pytest.raises(FileError, match=r"cannot be written: .*Name a file in a folder that you may write to"):
+            checkpoint.write_file(path, {}, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

@@ -284,6 +284,16 @@ def test_the_shell_sees_code_2_and_one_line():
     assert done.stderr.startswith("causalcf: There is no graph 'nowhere'")
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["graphs"], 0), (["graphs", "nowhere"], 2)])
+def test_python_m_causalcf_is_the_command(arguments, code):
+    commands = [[Path(sys.executable).with_name("causalcf")], [sys.executable, "-m", "causalcf"]]
+    installed, module = (
+        subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        for command in commands
+    )
+    assert (module.returncode, module.stdout, module.stderr) == (code, installed.stdout, installed.stderr)
+
+
 # ---------------------------------------------------------------------- graphs
 
 

@@ -128,6 +128,7 @@ def test_a_gap_that_the_question_does_not_touch_does_not_stop_it(run, fitted, tm
     assert code == 0, err
 
 
+@pytest.mark.filterwarnings("always")
 def test_several_columns_name_the_rows_together_or_one_is_named(run, fitted, tmp_path: Path) -> None:
     rows = [f"{i // 2},{i % 2},{x},{2 * x:.2f}" for i, x in enumerate(X)]
     model, data, _, _ = fitted("site_id,visit_no,x,y", rows, "--quiet")

@@ -1,15 +1,21 @@
 import copy
 import importlib.util
+import itertools
 import json
 import pickle
+import time
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import causalcf.graph
+import causalcf.graph.files
 from causalcf.core.errors import CausalCFError, GraphError, UnknownNodeError
 from causalcf.graph import CausalGraph, graph_names, load_graph
 from causalcf.variables.codes import Boolean, Categorical
@@ -244,12 +250,12 @@ def test_the_collider_and_the_front_door_separate_as_they_teach():
 
 
 def test_graph_files_are_found_inside_a_package_and_in_a_checkout(tmp_path):
-    """A copy of graph.py with `graphs/` beside it, as in a wheel, or above it, as in a checkout."""
-    source = Path(causalcf.graph.__file__).read_text("utf-8")
+    """A copy of graph/files.py in a package with `graphs/` in it, as in a wheel, or beside it, as in a checkout."""
+    source = Path(causalcf.graph.files.__file__).read_text("utf-8")
     for folder in ("wheel/pkg/graphs", "checkout/graphs"):
-        module = tmp_path / folder.split("/")[0] / "pkg" / "graph_copy.py"
+        module = tmp_path / folder.split("/")[0] / "pkg" / "graph" / "graph_copy.py"
         (tmp_path / folder).mkdir(parents=True)
-        module.parent.mkdir(exist_ok=True)
+        module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(source, "utf-8")
         load_graph("chain").save(tmp_path / folder / "mine.json")
         spec = importlib.util.spec_from_file_location("graph_copy", module)
@@ -314,3 +320,181 @@ def test_a_missing_graph_is_named_with_the_known_ones(tmp_path):
         load_graph("morphomnits")
     with pytest.raises(GraphError, match="no graph"):
         load_graph(tmp_path / "missing.json")
+
+
+# ---------------------------------------------------------------------- other forms
+
+
+MATRIX = np.array([[0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        ({"smoking": ["cancer"]}, r"got dict: nx\.DiGraph\(\{\.\.\.\}\) reads node -> its effects; .*reverse"),
+        ({"bp": ["hr"], "hr": []}, r"got dict: nx\.DiGraph"),
+        ({"nodes": [], "links": []}, r'nx\.node_link_graph\(document, edges="links"\)'),
+        (["ab", "bc"], r"got str 'ab' among them: write \('cause', 'effect'\)"),
+        (["a"], "Nodes without edges are declared by variables"),
+        ([("a", "b", 1.0)], "with 3 entries"),
+        ([1, 2], "got int '1' among them"),
+        ([(1, 2)], r"Bad node name 1.*nx\.relabel_nodes\(graph, str\)"),
+        (MATRIX, r"got ndarray: nx\.relabel_nodes\(nx\.from_numpy_array.*row -> column as cause -> effect"),
+        (MATRIX.tolist(), "got a matrix: nx"),
+        (np.zeros((2, 3)), "got ndarray: nx"),
+        (torch.zeros(2, 2), "got Tensor: nx"),
+        (scipy.sparse.coo_array(MATRIX), "from_scipy_sparse_array"),
+        (pd.DataFrame(MATRIX, index=["X", "Y"], columns=["X", "Y"]), r"nx\.from_pandas_adjacency"),
+        (pd.DataFrame({"cause": ["a"], "effect": ["b"], "w": [1]}), r"nx\.from_pandas_edgelist"),
+        (None, r"got NoneType: write \[\('cause', 'effect'\)"),
+        (3, "got int: write"),
+        (nx.DiGraph, "got type: write"),
+        ("morphomnist", r"got str: causalcf\.load_graph"),
+        (nx.MultiDiGraph([("a", "b")]), r"got MultiDiGraph: nx\.DiGraph\(graph\)"),
+        (nx.Graph([("a", "b")]), "got Graph, whose edges have no direction"),
+        ([("a\n", "b")], "characters that cannot be printed"),
+    ],
+    ids=str,
+)
+def test_other_forms_of_a_graph_are_refused_with_the_call_that_helps(graph, message):
+    with pytest.raises(GraphError, match=message):
+        CausalGraph(graph)
+
+
+def test_the_calls_that_errors_name_make_the_graph_that_was_meant():
+    expected = CausalGraph([("X", "Y")])
+    frame = pd.DataFrame(MATRIX, index=["X", "Y"], columns=["X", "Y"])
+    from_matrix = nx.relabel_nodes(nx.from_numpy_array(MATRIX, create_using=nx.DiGraph), dict(enumerate("XY")))
+    assert CausalGraph(nx.DiGraph({"X": ["Y"]})) == expected
+    assert CausalGraph(nx.DiGraph({"Y": ["X"]}).reverse()) == expected
+    assert CausalGraph(from_matrix) == expected
+    assert CausalGraph(nx.from_pandas_adjacency(frame, create_using=nx.DiGraph)) == expected
+    assert CausalGraph(np.array([["X", "Y"]])) == expected == CausalGraph(expected)
+    assert CausalGraph(iter([["X", "Y"]])) == expected
+
+
+@pytest.mark.parametrize("variables", [["a"], {"a": "Real"}, {"a": Real}])
+def test_what_is_no_variable_is_refused(variables):
+    with pytest.raises(GraphError, match=r"causalcf\.Real\(\)"):
+        CausalGraph([("a", "b")], variables)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("digraph { X -> Y }", r"is a graph as text.*from_pydot"),
+        ("strict digraph {}", "from_pydot"),
+        ("dag { x -> y }", "DAGitty"),
+        ("graph [ directed 1 ]", r"nx\.parse_gml"),
+        ("<?xml version='1.0'?><graphml/>", r"nx\.parse_graphml"),
+        ('{"nodes": [], "edges": []}', r"CausalGraph\.from_json\(json\.loads\(text\)\)"),
+        ("X -> Y", "neither a name nor a path. Give pairs"),
+        (None, "Expected the name or the path of a graph, got NoneType"),
+        (nx.DiGraph([("a", "b")]), "got DiGraph"),
+    ],
+)
+def test_a_graph_where_its_name_is_meant_is_refused(text, message):
+    with pytest.raises(GraphError, match=message):
+        load_graph(text)
+
+
+def test_files_in_other_formats_are_refused_with_what_reads_them(tmp_path):
+    graph = nx.DiGraph([("X", "Y")])
+    nx.write_gml(graph, tmp_path / "g.gml")
+    nx.write_graphml(graph, tmp_path / "g.graphml")
+    (tmp_path / "g.dot").write_text("digraph { X -> Y }")
+    (tmp_path / "g.unknown").write_text("?")
+    for name, reader in (
+        ("gml", "read_gml"),
+        ("graphml", "read_graphml"),
+        ("dot", "nx_pydot.read_dot"),
+        ("unknown", "read_"),
+    ):
+        with pytest.raises(GraphError, match=rf"g\.{name} is no graph file of causalcf \(\.json\).*nx\.{reader}"):
+            load_graph(tmp_path / f"g.{name}")
+    with pytest.raises(GraphError, match=r"There is no graph .*it is not there"):
+        load_graph(tmp_path / "none.gml")
+    with pytest.raises(GraphError, match=r"There is no graph .*it is a folder"):
+        load_graph(tmp_path)
+    assert CausalGraph(nx.DiGraph(nx.read_gml(str(tmp_path / "g.gml")))).edges == (("X", "Y"),)
+
+
+@pytest.mark.parametrize("edges", ["edges", "links"])
+def test_networkxs_own_json_is_refused_with_what_reads_it(edges, tmp_path):
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(nx.node_link_data(nx.DiGraph([("X", "Y")]), edges=edges)))
+    with pytest.raises(GraphError, match=rf'nx\.node_link_graph\(document, edges="{edges}"\)'):
+        load_graph(path)
+    path.write_text(json.dumps(nx.adjacency_data(nx.DiGraph([("X", "Y")]))))
+    with pytest.raises(GraphError, match=r"nx\.adjacency_graph\(document\)"):
+        load_graph(path)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (changed(nodes=[{"id": None}, {"id": "b"}], edges=[]), 'A node has no "id"'),
+        (changed(nodes=[{"id": None}, {"id": None}], edges=[]), r"Node ids occur twice: \['none'\]"),
+        (changed(nodes=[{"id": ["a"]}], edges=[]), "Node ids must be text"),
+        (changed(nodes=[{"id": 3}], edges=[]), "Node ids must be text, got 3"),
+        (changed(edges=[{"source": ["a"], "target": "b"}]), "not declared among the nodes"),
+        (changed(graph={"schema": True}), "schema True is not supported"),
+        (changed(graph={"schema": 1, "title": 3}), '"title" of the graph must be text'),
+        (changed(nodes=[{"id": "a", "kind": ["Real"]}, {"id": "b"}]), '"kind" must be text'),
+        (changed(nodes=[{"id": "a", "kind": "Real", "unit": 5}, {"id": "b"}]), '"unit" must be text, got 5'),
+        (changed(nodes=[{"id": "a", "kind": "Categorical", "categories": "abc"}, {"id": "b"}]), "list of texts"),
+        (changed(nodes=[{"id": "a", "kind": "Categorical", "categories": [1, 2]}, {"id": "b"}]), "list of texts"),
+        (changed(nodes=[{"id": "a", "kind": "Categorical", "categories": 10**8}, {"id": "b"}]), "list of texts"),
+        (changed(nodes=[{"id": "a", "kind": "Interval", "low": 0, "high": 1e999}, {"id": "b"}]), "a finite number"),
+        (changed(nodes=[{"id": "a", "kind": "Interval", "low": "0", "high": 1}, {"id": "b"}]), "a finite number"),
+        (changed(nodes=[{"id": "a", "kind": "Vector", "d": 10**12}, {"id": "b"}]), "a whole number up to"),
+        (changed(nodes=[{"id": "a", "kind": "Vector", "d": 2.5}, {"id": "b"}]), "a whole number up to"),
+        (changed(nodes=[{"id": "a", "kind": "Image", "shape": [10**5] * 3}, {"id": "b"}]), "whose product is at most"),
+        (changed(nodes=[{"id": "a", "kind": "Table", "columns": {"x": 1}}, {"id": "b"}]), "every column is an object"),
+    ],
+    ids=str,
+)
+def test_hostile_graph_files_are_refused(document, message, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(GraphError, match=message):
+        load_graph(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**6, "1" * 10**5])
+def test_bombs_of_json_are_refused(text, tmp_path):
+    path = tmp_path / "bomb.json"
+    path.write_text(text, "utf-8")
+    with pytest.raises(GraphError, match="is not JSON"):
+        load_graph(path)
+
+
+def test_a_graph_of_100_000_nodes_takes_no_quadratic_time(tmp_path):
+    names = [f"x{i}" for i in range(100_000)]
+    path = tmp_path / "large.json"
+    document = changed(nodes=[{"id": n} for n in names])
+    document["edges"] = [{"source": a, "target": b} for a, b in itertools.pairwise(names)]
+    path.write_text(json.dumps(document), "utf-8")
+    started = time.process_time()
+    graph = load_graph(path)
+    assert graph.parents("x99999") == ("x99998",)
+    assert len(graph.edges) == 99_999
+    assert time.process_time() - started < 20, "some 2 s; quadratic it took hours"
+    with pytest.raises(UnknownNodeError) as caught:
+        graph.require("y")
+    assert len(str(caught.value)) < 300
+
+
+def test_a_graph_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "g.json"
+    CausalGraph([("a", "b")]).save(path)
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        CausalGraph([("a", "c")]).save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["g.json"]

@@ -14,6 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from PIL import Image as PILImage
 from torch.distributions import Normal, Uniform
 
@@ -21,8 +23,9 @@ from causalcf import SCM, Batch, given_factual, load_graph, scale, shift
 from causalcf.core.errors import CausalCFError, DataError, UnknownNodeError
 from causalcf.graph import CausalGraph, graph_names
 from causalcf.mechanisms import Deterministic, LinearGaussian
-from causalcf.plots import describe_actions, draw_graph, plot_history, save_figure
-from causalcf.plots.layout import Extent, layered, layers_of
+from causalcf.plots import describe_actions, draw_graph, layout, plot_history, save_figure
+from causalcf.plots.layout import Extent, layered, layers_of, ordered
+from causalcf.plots.style import text_width
 from causalcf.plots.words import three_digits
 from causalcf.scm.abduction import Noise, sample_noise
 from causalcf.scm.counterfactual import Counterfactual
@@ -83,10 +86,10 @@ def images(figure):
     return [image for ax in figure.axes for image in ax.images]
 
 
-def render(figure):
+def render(figure, dpi=60):
     """The figure as drawn pixels, which runs every artist."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=60)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return np.asarray(PILImage.open(buffer).convert("RGB"))
 
 
@@ -352,13 +355,13 @@ def test_causes_lie_above_effects_and_nothing_overlaps(dag):
     layer = layers_of(dag)
     assert all(layer[cause] < layer[effect] for cause, effect in dag.edges)
     extents = {node: Extent(0.3, 0.4 + 0.1 * i, 0.4) for i, node in enumerate(dag)}
-    layout = layered(dag, extents, gap=0.2)
+    found = layered(dag, extents, gap=0.2)
     for cause, effect in dag.edges:
-        points = [layout.nodes[cause], *layout.waypoints[cause, effect], layout.nodes[effect]]
+        points = [found.nodes[cause], *found.waypoints[cause, effect], found.nodes[effect]]
         assert len(points) == layer[effect] - layer[cause] + 1
         assert all(above[1] > below[1] for above, below in pairwise(points))
     for a, b in combinations(dag, 2):
-        (xa, ya), (xb, yb) = layout.nodes[a], layout.nodes[b]
+        (xa, ya), (xb, yb) = found.nodes[a], found.nodes[b]
         if ya == yb:
             a, b, xa, xb = (a, b, xa, xb) if xa < xb else (b, a, xb, xa)
             assert xa + extents[a].right + 0.2 <= xb - extents[b].left + 1e-9
@@ -370,6 +373,85 @@ def test_a_layout_without_crossings_is_found():
     x = {node: at[0] for node, at in layered(dag, dict.fromkeys(dag, Extent(0.3, 0.3, 0.3))).nodes.items()}
     assert (x["a"] - x["b"]) * (x["q"] - x["p"]) > 0
     assert (x["q"] - x["p"]) * (x["z"] - x["y"]) > 0
+
+
+def crossings(layers):
+    """How many edges of a layout cross, and how far they run sideways: all pairs, one by one."""
+    crossed, run = 0, 0.0
+    for upper, lower in pairwise(layers.rows):
+        ends = [(i, lower.index(below)) for i, node in enumerate(upper) for below in layers.below[node]]
+        crossed += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(ends, 2))
+        run += sum(abs((a - (len(upper) - 1) / 2) - (b - (len(lower) - 1) / 2)) for a, b in ends)
+    return crossed, run
+
+
+def large(nodes, edges):
+    """A random DAG."""
+    draw = np.random.default_rng(0)
+    graph = nx.DiGraph()
+    graph.add_nodes_from(f"v{i}" for i in range(nodes))
+    while graph.number_of_edges() < edges:
+        cause, effect = sorted(draw.choice(nodes, 2, replace=False))
+        graph.add_edge(f"v{cause}", f"v{effect}")
+    return graph
+
+
+@settings(deadline=None, max_examples=40)
+@given(dags())
+def test_crossings_are_counted_right_and_swapping_neighbours_cannot_lower_them(dag):
+    layers = ordered(dag)
+    least = crossings(layers)
+    assert layout._cost(layers.rows, layers.below) == least
+    for row in layers.rows:
+        for j in range(len(row) - 1):
+            row[j], row[j + 1] = row[j + 1], row[j]
+            assert crossings(layers) >= least
+            row[j], row[j + 1] = row[j + 1], row[j]
+
+
+def test_the_order_within_layers_undoes_crossings():
+    dag = large(60, 120)
+    layers = ordered(dag)
+    declared = [[node for node in layers.above if node in row] for row in layers.rows]
+    assert crossings(layers)[0] < crossings(replace(layers, rows=declared))[0] / 2
+
+
+def test_the_arrows_of_a_large_graph_end_at_their_nodes_and_nothing_overlaps():
+    dag = large(60, 120)
+    ax = draw_graph(CausalGraph(dag), noise=False)
+    boxes = {
+        label.get_text(): box.get_window_extent()
+        for box, label in zip(
+            [patch for patch in ax.patches if isinstance(patch, mpl.patches.FancyBboxPatch)], ax.texts, strict=True
+        )
+    }
+    assert not any(boxes[a].overlaps(boxes[b]) for a, b in combinations(dag, 2))
+    heads = [patch for patch in ax.patches if isinstance(patch, mpl.patches.Polygon)]
+    inch = ax.figure.dpi
+    for (_, effect), head in zip(CausalGraph(dag).edges, heads, strict=True):
+        corners = head.get_verts()[:3]
+        near = boxes[effect].padded(0.1 * inch)
+        assert near.contains(*corners[0]), "the tip"
+        assert np.hypot(*(corners[0] - corners[1:].mean(0))) < 0.13 * inch, "no longer than a head"
+
+
+def test_a_very_wide_graph_is_drawn_smaller():
+    dag = nx.DiGraph([("cause", f"an effect with a long name, {i}") for i in range(30)])
+    figure = draw_graph(CausalGraph(dag, {node: Real() for node in dag})).figure
+    width, height = figure.get_size_inches()
+    assert width == pytest.approx(40)
+    assert height < 1
+    drawn = render(figure, dpi=200)
+    assert drawn.std() > 5
+    assert (np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]) == 255).all()
+
+
+@pytest.mark.parametrize("bold", [True, False])
+@pytest.mark.parametrize("text", ["marital-status", "price_$", "Größe ß €", "8", "u", "a b"])
+def test_text_is_as_wide_as_its_ink(text, bold):
+    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    ink = TextPath((0, 0), text, size=9.0, prop=font).get_extents().width / 72
+    assert text_width(text, 9.0, bold=bold) == pytest.approx(ink, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", graph_names())

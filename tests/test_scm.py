@@ -331,11 +331,15 @@ def test_a_classifier_that_does_not_fit_is_refused(mixed: ccf.SCM, rows: ccf.Bat
         mixed.attach("label", nn.Linear(2, 3), parents=["nose"], variable=ccf.Categorical(3))
     with pytest.raises(GraphError, match="The graph already has a node 'v'"):
         mixed.attach("v", nn.Linear(2, 3), parents=["v"])
-    with pytest.raises(MechanismError, match=r"A classifier must give logits \(N, k\) or \(N,\), got \(2, 3, 1\)"):
+    with pytest.raises(MechanismError, match=r"must give logits \(N, K\) or \(N,\) for N = 16, got \(16, 3, 1\)"):
         mixed.attach("label", lambda v: v.new_zeros(len(v), 3, 1), parents=["v"])
-    scm = mixed.attach("label", nn.Linear(2, 3), parents=["v"], variable=ccf.Categorical(4))
+    with pytest.raises(MechanismError, match=r"must give 4 values a row \(Categorical.*, got 3"):
+        mixed.attach("label", nn.Linear(2, 3), parents=["v"], variable=ccf.Categorical(4))
+    wide = [False]
+    scm = mixed.attach("label", lambda v: v.repeat(1, 2) if wide[0] else v, parents=["v"])
+    wide[0] = True
     with pytest.raises(
-        MechanismError, match=r"The classifier of 'label' must give logits of shape \(64, 4\), got \(64, 3\)"
+        MechanismError, match=r"The classifier of 'label' must give logits of shape \(64, 2\), got \(64, 4\)"
     ):
         scm.counterfactual(rows, {"p": 1.0})
 

@@ -45,3 +45,12 @@ def test_a_seeded_block_puts_the_state_back() -> None:
     with seeding.seeded(None):
         torch.rand(3)
     assert not torch.equal(torch.get_rng_state(), state), "no seed: torch's own state is drawn from"
+
+
+def test_a_seeded_block_on_the_cpu_leaves_accelerators_alone(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", asked.append)
+    with seeding.seeded(5):
+        first = torch.rand(3)
+    assert asked == []
+    assert torch.equal(first, torch.rand(3, generator=torch.Generator().manual_seed(5)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,18 @@ _RUN = "import sys; sys.argv[0] = 'causalcf'; from causalcf.cli import main; mai
 _RESUME = ("--resume", "--no-resume")
 _FLAGS = ("--quiet", *_RESUME)
 """Options of `fit` and `finetune` that take no value."""
+
+_VALUED = frozenset(
+    f"--{name}"
+    for name in (
+        *("data", "root", "out", "mechanism", "predictors", "node", "do", "slack", "residual", "epochs", "rows"),
+        *("validation", "seed", "device", "precision", "threads", "half"),
+    )
+)
+"""Options of `fit` and `finetune` that take one. A file decides nothing else of what runs, and not where it writes."""
+
+_MOST = 64
+"""Processes, and threads each, that a recorded run may ask for on any machine; on one with more cores, as many."""
 
 
 def refit_arguments(
@@ -46,7 +59,10 @@ def refit_arguments(
         >>> refit_arguments("causalcf fit morphomnist --data digits --out old.safetensors", "new.safetensors")
         ['fit', 'morphomnist', '--data', 'digits', '--out', 'new.safetensors']
     """
-    program, *arguments = shlex.split(command) or [""]
+    try:
+        program, *arguments = shlex.split(command) or [""]
+    except (ValueError, TypeError, AttributeError):  # an open quotation, or no text
+        program, arguments = "", []
     if program != "causalcf" or arguments[:1] not in (["fit"], ["finetune"]):
         made = f"`{command}`" if command else "an unrecorded command"
         raise DataError(f"The model was not made by `causalcf fit` or `finetune` but by {made}.")
@@ -55,15 +71,33 @@ def refit_arguments(
     for word in rest:
         if not word.startswith("-"):  # the graph, or the model that was fine-tuned
             kept.append(word if model is None else str(model))
-        elif word in _FLAGS or "=" in word:
-            kept += [word] if word not in _RESUME and not word.startswith("--out=") else []
+        elif word in _FLAGS:
+            kept += [word] if word not in _RESUME else []
         else:
-            value = next(rest, "")
-            kept += [word, value] if word != "--out" else []
+            option, equals, value = word.partition("=")
+            value = value if equals else next(rest, "")
+            _check_option(option, value)
+            kept += [] if option == "--out" else [word] if equals else [word, value]
     kept += ["--out", str(out)]
     for option, value in (("--root", root), ("--device", device)):
         kept += [option, str(value)] if value else []
     return [*kept, "--resume"] if Path(out).with_suffix(".checkpoint").exists() else kept
+
+
+def _check_option(option: str, value: str) -> None:
+    """Raise `DataError` for an option that no recorded run can have, or one that asks for too much."""
+    if option not in _VALUED:
+        raise DataError(f"The file's command has the option {option[:40]!r}, which `fit` and `finetune` do not have.")
+    if option == "--threads":
+        _check_number("threads", int(value) if value.isdecimal() else value)
+
+
+def _check_number(of: str, number: Any) -> int:
+    """A number of processes or threads that a file asks for."""
+    most = max(_MOST, os.cpu_count() or 1)
+    if type(number) is not int or not 1 <= number <= most:
+        raise DataError(f"The file says that the model was made with {str(number)[:40]} {of}: expected 1 to {most}.")
+    return number
 
 
 def refit(record: Mapping[str, Any], out: str | Path, *, root: str | Path | None = None, device: str = "") -> Path:
@@ -90,6 +124,7 @@ def refit(record: Mapping[str, Any], out: str | Path, *, root: str | Path | None
     steps = (list(lineage(record)) or [{}])[::-1]
     files = [*(out.with_name(f"{out.stem}.step{k}.safetensors") for k in range(1, len(steps))), out]
     # All commands are read before the first one runs.
+    processes = [_check_number("processes", step.get("processes", 1)) for step in steps]
     commands = [
         refit_arguments(step.get("command", ""), file, model=before, root=root, device=device)
         for step, file, before in zip(steps, files, [None, *files[:-1]], strict=True)
@@ -100,9 +135,9 @@ def refit(record: Mapping[str, Any], out: str | Path, *, root: str | Path | None
             " Run that command yourself."
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    for step, arguments, file in zip(steps, commands, files, strict=True):
+    for number, arguments, file in zip(processes, commands, files, strict=True):
         if file == out or not _made_by(arguments, file):
-            _run(arguments, step.get("processes", 1))
+            _run(arguments, number)
     for file in files[:-1]:
         file.unlink()
         file.with_suffix(".png").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
+from causalcf.cli.folder import draft
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
@@ -36,6 +37,12 @@ COMMANDS = (
     Command("demo", demo),
     Command("app", page, "Example: causalcf app morphomnist-hvae --data digits --port 0"),
     Command("graphs", graphs, "Example: causalcf graphs front-door --out front-door.png --do smoking"),
+    Command(
+        "draft",
+        draft,
+        "Example: causalcf draft portraits --edge age:image --edge glasses:image --out portraits.json; then: causalcf "
+        "fit portraits.json --data portraits --mechanism image=VAE --out portraits.safetensors",
+    ),
     Command(
         "fit",
         fit,

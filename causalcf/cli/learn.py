@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from causalcf.catalogue import DATASETS
+from causalcf.cli.folder import is_folder
 from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
     Compile,
@@ -65,6 +66,7 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Fit a causal model to data and write it to a file, with its training curves beside it."""
+    from causalcf.datasets import Dataset
     from causalcf.scm.learning import declare
     from causalcf.scm.model import StructuralCausalModel
 
@@ -75,7 +77,7 @@ def fit(
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
     table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, **sheet)
     if len(scm.variables) < len(scm.graph.nodes):
-        declared = declare(scm.graph, table[:rows])
+        declared = declare(scm.graph, table if isinstance(table, Dataset) else table[:rows])
         typer.echo(declared.describe())
         scm = StructuralCausalModel(declared, mechanisms=mechanisms)
     checkpoint = out.with_suffix(".checkpoint")
@@ -177,7 +179,7 @@ def finetune(
     _check_half(scm, half)
     given = predictors or data
     folder = given if Path(given).is_dir() else None
-    table = load_data(data, root, "train", scm.variables)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes)
     checkpoint = out.with_suffix(".checkpoint")
     options: dict[str, Any] = {} if slack is None else {"slack": slack}
     scm.finetune(
@@ -205,11 +207,13 @@ def train_predictors(
     data: Annotated[
         str,
         typer.Argument(
-            help=f"A data set with images: {', '.join(name for name, source in DATASETS.items() if source.image)}."
+            help=f"A data set with images: {', '.join(name for name, source in DATASETS.items() if source.image)}; or"
+            " a folder of pictures with metadata.csv, with --graph."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the predictors, one file each; made if it does not exist.")],
     root: Root = None,
+    graph: Annotated[str | None, typer.Option(help="The graph file of a folder of pictures.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Node to predict; by default the image's causes.")] = None,
     part: Annotated[
         str, typer.Option(help="Rows to train on: judge (five sixths), tune (the other sixth), all.")
@@ -235,7 +239,7 @@ def train_predictors(
         torch.set_num_threads(threads)
     if is_sheet(data):
         raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
-    train, test = load_data(data, root, "train"), load_data(data, root, "test")
+    train, test = _train_and_test(data, root, graph)
     for predictor in predictors.planned(data, train.graph, target):
         path = out / predictors.file_name(data, predictor.target, part)  # type: ignore[arg-type]
         checkpoint = path.with_suffix(".checkpoint")
@@ -256,3 +260,21 @@ def train_predictors(
         predictor.save(path)
         checkpoint.unlink(missing_ok=True)
         typer.echo(f"{path}: {predictor.score}")
+
+
+def _train_and_test(data: str, root: Path | None, graph: str | None) -> tuple[Any, Any]:
+    """Both splits of a data set; of a folder of pictures, what its graph file says.
+
+    Raises:
+        DataError: A folder without a graph, or without splits; or a graph for a data set that has its own.
+    """
+    if not is_folder(data):
+        if graph is not None:
+            raise DataError(f"--graph {graph}: '{data}' has its own graph. Leave the option out.")
+        return load_data(data, root, "train"), load_data(data, root, "test")
+    if graph is None:
+        raise DataError(f"{data}: which columns cause the image? Name the graph file: --graph FILE.json.")
+    from causalcf.datasets import from_folder
+
+    train = from_folder(data, graph=graph, split="train")
+    return train, from_folder(data, graph=train.graph, split="test")

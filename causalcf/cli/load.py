@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from causalcf.catalogue import DATASETS
+from causalcf.cli.folder import is_folder, load_folder, test_split
 from causalcf.cli.parse import named, parse_residual
 from causalcf.core.errors import DataError
 
@@ -74,7 +75,7 @@ def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Var
         predictor = predictors.Predictor.load(given, device=device)
         return predictor, predictor.variable
     classes = []
-    if not is_sheet(data) and known(data):
+    if known(data):
         shipped = predictors.pretrained(data, device=device)
         classes = [shipped[node] for node in shipped if isinstance(shipped[node].variable, Categorical)]
     if not classes:
@@ -104,18 +105,18 @@ def load_data(
     nodes: Collection[str] | None = None,
     **options: Any,
 ) -> Any:
-    """A data set by its name, or the columns of a CSV file as they are written.
+    """A data set by its name, the columns of a CSV file as they are written, or a folder of pictures with a table.
 
     Args:
-        name: A data set, or the path of a CSV file, which has no splits.
+        name: A data set, or the path of a CSV file, which has no splits, or of a folder.
         root: The folder of the data set.
         split: Its split.
         variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
-        nodes: The model's nodes; by default those of `variables`.
+        nodes: The model's nodes, which are what is read of a folder; by default those of `variables`, or all columns.
         options: `encoding`, `missing` and `key` of a CSV file.
 
     Raises:
-        DataError: There is no such data set, a root for a CSV file, or options of one for a data set.
+        DataError: There is no such data set, a root for a file or folder, or options of a CSV file for anything else.
     """
     from causalcf import datasets
 
@@ -125,8 +126,15 @@ def load_data(
         return _load_sheet(name, variables, variables if nodes is None else nodes, **options)
     if options:
         raise DataError(f"--{next(iter(options))} is for CSV files, and '{name}' is a data set. Leave the option out.")
+    if is_folder(name):
+        if root is not None:
+            raise DataError(f"--root {root}: {name} is a folder by itself. Leave the option out.")
+        return load_folder(name, split, variables, variables if nodes is None else nodes)
     if name not in DATASETS:
-        raise DataError(f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file.")
+        raise DataError(
+            f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file, or of a folder of"
+            " pictures with metadata.csv."
+        )
     return datasets.load(name, root, split)
 
 
@@ -198,6 +206,9 @@ def load_split(
     Raises:
         DataError: A split of a CSV file is asked for.
     """
+    if is_folder(name):
+        split = test_split(name) if split is None else split
+        return load_data(name, root, split or "", variables, **options), f"{name}:{split}" if split else name
     if not is_sheet(name):
         return load_data(name, root, split or "test", variables, **options), f"{name}:{split or 'test'}"
     if split is not None:
@@ -244,14 +255,21 @@ def all_scores(
         table,
         wanted,
         predictors=_judges(judges, data, scm),
-        reference=load_data(data, root, "train") if compared and not is_sheet(data) else None,
-        latents=None if is_sheet(data) else latent_space(data, device=scm.device),
+        reference=_training_rows(scm, data, root) if compared else None,
+        latents=latent_space(data, device=scm.device),
         perception=_perception(vgg),
         residuals=[parse_residual(text) for text in residuals or ("1", "0")],
         n=min(1000, table.rows) if n is None else n,
         progress=lambda text: typer.echo(text, err=True),
         **options,
     )
+
+
+def _training_rows(scm: StructuralCausalModel, data: str, root: Path | None) -> Any:
+    """The rows of a data set to compare with; none if it has no split of them."""
+    if is_sheet(data) or (is_folder(data) and test_split(data) is None):
+        return None
+    return load_data(data, root, "train", scm.variables)
 
 
 def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predictors | None:
@@ -266,7 +284,7 @@ def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predict
         if Path(given).name != given or is_sheet(given):
             raise DataError(f"--predictors {given}: there is no such folder. Give one, or a data set's name.")
         return predictors.pretrained(given, device=device)
-    judges = predictors.pretrained(data, device=device) if not is_sheet(data) and known(data) else {}
+    judges = predictors.pretrained(data, device=device) if known(data) else {}
     return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]
 
 

@@ -47,7 +47,13 @@ Out = Annotated[Path, typer.Option(help="Folder for the results; made if it does
 Seed = Annotated[int, typer.Option(help="What every random choice follows from.")]
 
 
-DataName = Annotated[str, typer.Option(help=f"A data set ({', '.join(DATASETS)}) or the path of a CSV file.")]
+DataName = Annotated[
+    str,
+    typer.Option(
+        help=f"A data set ({', '.join(DATASETS)}), or the path of a CSV file, or of a folder of pictures with"
+        " metadata.csv."
+    ),
+]
 
 
 Encoding = Annotated[

@@ -277,16 +277,12 @@ def parse_device(text: str) -> str:
         >>> parse_device("cpu")
         'cpu'
     """
-    import torch
+    from causalcf.core.devices import as_device
 
     try:
-        device = torch.device(text)
-        there = torch.get_device_module(device).device_count()
-    except RuntimeError:
-        device, there = torch.device("cpu"), 0
-    if (device.index or 0) >= there:
-        raise DataError(f"--device {text}: this machine has no such device. Name one it has: cpu, cuda, cuda:1, mps.")
-    return text
+        return str(as_device(text))
+    except DataError as error:
+        raise DataError(f"--device {error}") from None
 
 
 def parse_target(text: str, variable: Variable | None) -> float:

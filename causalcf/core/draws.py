@@ -73,6 +73,8 @@ def label_keys(index: Any) -> Tensor:
         with_numbers = [label if type(label) is int else None for label in labels.tolist()]
         if None not in with_numbers:
             return torch.tensor(with_numbers, dtype=torch.int64)
+    if labels.dtype == object:  # such as tuples, which NumPy would take for rows
+        labels = np.array([str(label) for label in labels.tolist()])
     letters = np.ascontiguousarray(labels.astype(str))
     codes = torch.from_numpy(letters.view(np.uint32).reshape(len(letters), -1).astype(np.int64))
     keys = torch.zeros(len(letters), dtype=torch.int64)

@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "DensityError",
     "ExplanationError",
+    "FileError",
     "GraphError",
     "InterventionError",
     "MechanismError",
@@ -80,6 +81,10 @@ class TrainingError(CausalCFError, RuntimeError):
 
 class CheckpointError(CausalCFError, ValueError):
     """A checkpoint that is damaged, or belongs to something else."""
+
+
+class FileError(CausalCFError, OSError):
+    """A file that cannot be written, or read."""
 
 
 class MissingFileError(CausalCFError, FileNotFoundError):

@@ -76,7 +76,11 @@ class Growing(nn.Module):
         """Have the optional buffers that a state has, and no others."""
         for name in self.optional:
             found = tensors.get(prefix + name)
-            setattr(self, name, None if found is None else found.detach().clone())
+            setattr(self, name, None if found is None else self.room(name).to(found.device))
+
+    def room(self, name: str) -> Tensor:
+        """A tensor of the type and shape of an optional buffer, for a state to fill."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how large its '{name}' is.")
 
     def _load_from_state_dict(
         self,
@@ -119,7 +123,7 @@ class RobustStandardiser(Growing, Standardiser):
     Example:
         >>> scales = RobustStandardiser(1)
         >>> scales.calibrate(torch.cat([torch.linspace(-1, 1, 99), torch.tensor([-9999.0])]).unsqueeze(1))
-        >>> bool(scales(torch.tensor([1.0])) > 0.5), bool(scales(torch.tensor([-9999.0])) > -60)
+        >>> bool(scales(torch.tensor([1.0])) > 0.5), bool(scales(torch.tensor([-9999.0])) > -20)
         (True, True)
     """
 
@@ -129,6 +133,9 @@ class RobustStandardiser(Growing, Standardiser):
     def __init__(self, width: int) -> None:
         super().__init__(width)
         self.register_buffer("bent", None)
+
+    def room(self, name: str) -> Tensor:
+        return torch.zeros_like(self.scale, dtype=torch.bool)
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:
@@ -150,15 +157,15 @@ class RobustStandardiser(Growing, Standardiser):
         if self.bent is None:
             return y
         inside = y.clamp(-REACH, REACH)
-        beyond = (y - inside).abs() / REACH
-        return torch.where(self.bent, inside + torch.copysign(REACH * beyond.log1p(), y), y)
+        beyond = (y - inside).abs()
+        return torch.where(self.bent, inside + torch.copysign(beyond.log1p(), y), y)
 
     def inverse(self, features: Tensor) -> Tensor:
         if self.bent is None:
             return super().inverse(features)
         inside = features.clamp(-REACH, REACH)
-        beyond = (features - inside).abs() / REACH
-        y = torch.where(self.bent, inside + torch.copysign(REACH * beyond.expm1(), features), features)
+        beyond = (features - inside).abs()
+        y = torch.where(self.bent, inside + torch.copysign(beyond.expm1(), features), features)
         return super().inverse(y)
 
     def log_slope(self, features: Tensor) -> Tensor:
@@ -166,7 +173,7 @@ class RobustStandardiser(Growing, Standardiser):
         slope = -self.scale.log().sum()
         if self.bent is None:
             return slope
-        beyond = (features.abs() - REACH).clamp_min(0) / REACH
+        beyond = (features.abs() - REACH).clamp_min(0)
         return slope - torch.where(self.bent, beyond, 0.0).sum(-1)
 
 

@@ -72,7 +72,12 @@ def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[Non
         yield
         return
     device = torch.device(device)
-    devices = [device] if device.type != "cpu" else []
-    with _state, torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+    if device.type == "cpu":
+        with _state, torch.random.fork_rng([]):
+            # torch.manual_seed would seed the accelerators too, and note where it was called from, which takes longer.
+            torch.default_generator.manual_seed(seed % 2**63)
+            yield
+        return
+    with _state, torch.random.fork_rng([device], device_type=device.type):
         torch.manual_seed(seed % 2**63)
         yield

@@ -125,7 +125,10 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 
 
 def _column(cells: Sequence[str], variable: Variable | None, missing: Collection[str], decimal: str) -> np.ndarray:
-    """Numbers if all cells are, or are missing; booleans if all are true/false or yes/no; else text."""
+    """Numbers if all cells are, or are missing; booleans if all are true/false or yes/no; else text.
+
+    Of a column that is declared to hold numbers, the cells that do are numbers, and the others stay text.
+    """
     texts = ["" if cell.strip() in missing else cell.strip() for cell in cells]
     if isinstance(variable, Categorical):
         return np.array(texts)
@@ -137,17 +140,22 @@ def _column(cells: Sequence[str], variable: Variable | None, missing: Collection
     plain = texts
     if decimal == "," and not any("." in text for text in texts):
         plain = [text.replace(",", ".") for text in texts]
-    try:
-        numbers = np.array([_number(text) for text in plain])
-    except ValueError:
+    numbers = [_number(text) for text in plain]
+    strange = [i for i, number in enumerate(numbers) if number is None]
+    if strange and variable is None:
         return np.array(texts)
+    if strange:  # a number by declaration: what is none is for those to see who ask about its row
+        return np.array([texts[i] if number is None else number for i, number in enumerate(numbers)], dtype=object)
+    found = np.array(numbers, dtype=np.float64)
     # Marks alone, such as none and missing, are categories rather than numbers of which all are gone.
-    return np.array(texts) if np.isnan(numbers).all() and any(texts) else numbers
+    return np.array(texts) if variable is None and np.isnan(found).all() and any(texts) else found
 
 
-def _number(text: str) -> float:
+def _number(text: str) -> float | None:
+    """A cell as a number, NaN if it is missing; None if it is neither."""
     if not text or text.lower() in MARKS:
         return np.nan
-    if "_" in text:  # Python's own way to group digits
-        raise ValueError(text)
-    return float(text)
+    try:
+        return None if "_" in text else float(text)  # 1_000 is Python's own way to group digits
+    except ValueError:
+        return None

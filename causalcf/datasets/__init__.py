@@ -19,12 +19,21 @@ if TYPE_CHECKING:  # for readers of types; whatever has a row of the catalogue i
     from causalcf.datasets.celeba import CelebA as CelebA
     from causalcf.datasets.digits import Digits as Digits
     from causalcf.datasets.faces import Faces as Faces
+    from causalcf.datasets.folder import from_folder as from_folder
+    from causalcf.datasets.folder import from_frame as from_frame
+    from causalcf.datasets.folder import from_items as from_items
     from causalcf.datasets.maker import make_morphomnist as make_morphomnist
     from causalcf.datasets.mnist import MNIST as MNIST
     from causalcf.datasets.morphomnist import MorphoMNIST as MorphoMNIST
     from causalcf.datasets.tabular import Adult as Adult
 
-_OTHERS = {"Dataset": "base", "make_morphomnist": "maker"}
+_OTHERS = {
+    "Dataset": "base",
+    "from_folder": "folder",
+    "from_frame": "folder",
+    "from_items": "folder",
+    "make_morphomnist": "maker",
+}
 """Names that are no data sets, and the files they stand in."""
 
 __all__ = ["DATASETS", "Source", "load", "synthetic"]

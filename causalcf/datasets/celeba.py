@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +17,6 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from causalcf.core.errors import DataError, MissingFileError
-from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables.image import Image
@@ -23,8 +26,14 @@ __all__ = ["CelebA"]
 PARTITIONS = {"train": 0, "valid": 1, "test": 2}
 """The splits, as list_eval_partition.txt numbers them."""
 
+LONGEST = 2**28
+"""Bytes of a list that are read from a gzipped file; the lists have 25 million."""
+
+WIDTH, HEIGHT = 178, 218
+"""Size of an aligned picture, px."""
+
 CROP = 150
-"""Side of the square cut from the middle of each 178 x 218 picture, px."""
+"""Side of the square cut from the middle of such a picture, px."""
 
 _REMEDY = (
     "Get 'Align&Cropped Images', list_attr_celeba.txt and list_eval_partition.txt from"
@@ -38,8 +47,10 @@ _NEGATED = {"beard": "No_Beard"}
 class CelebA(Dataset):
     """CelebA as an image node and boolean attribute nodes, those of the graph.
 
-    Each picture is cut to the middle 150 x 150 and resized to the graph's image size. A node is read from
-    the attribute of its name (`smiling` from `Smiling`); `beard` is the opposite of `No_Beard`. Pictures
+    Each picture is cut to the middle 150 x 150 and resized to the graph's image size. Copies whose pictures are
+    smaller or larger are cut in proportion; square ones, which were cut before, are taken whole, with a warning.
+    The lists may be CSV files, as some mirrors have them. A node is read from the attribute of its name (`smiling`
+    from `Smiling`); `beard` is the opposite of `No_Beard`. Pictures
     are kept as bytes and become floats in [0, 1] when they are asked for: take rows, not the whole set.
 
     Args:
@@ -69,51 +80,85 @@ class CelebA(Dataset):
     ) -> None:
         check_split(split, list(PARTITIONS))
         graph = load_graph(graph) if isinstance(graph, str) else graph
-        lists = ["list_attr_celeba.txt", "list_eval_partition.txt"]
-        folder = find_folder("CelebA", root, lists, inside=["celeba"], remedy=_REMEDY)
-        names = _names_of_split(file_in(folder, lists[1]), split)
-        attributes = _read_attributes(file_in(folder, lists[0]), names)
+        folder, lists = _find(root)
+        names = _names_of_split(lists[1], split)
+        attributes = _read_attributes(lists[0], names)
         values: dict[str, Tensor] = {}
         for node, variable in graph.variables.items():
             if isinstance(variable, Image):
-                values[node] = _read_images(folder / "img_align_celeba", names, variable.height, variable.width)
+                values[node] = _read_images(_pictures(folder), names, variable.height, variable.width)
             else:
                 values[node] = _attribute(node, attributes)
         super().__init__(values, graph)
 
-    @overload
-    def __getitem__(self, key: str) -> Tensor: ...
-    @overload
-    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
-    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
-        if isinstance(key, str):
-            return _as_floats(super().__getitem__(key))
-        rows = Batch(self._values)[key]
-        return Batch({name: _as_floats(value) for name, value in rows.items()}, rows.index)
+
+def _find(root: str | Path | None) -> tuple[Path, list[Path]]:
+    """The folder, and its lists of attributes and of splits: as text, else as CSV."""
+    missing: MissingFileError | None = None
+    for ending in ("txt", "csv"):
+        lists = [f"list_attr_celeba.{ending}", f"list_eval_partition.{ending}"]
+        try:
+            folder = find_folder("CelebA", root, lists, inside=["celeba"], remedy=_REMEDY)
+        except MissingFileError as error:
+            missing = missing or error
+        else:
+            return folder, [file_in(folder, name) for name in lists]
+    assert missing is not None
+    raise missing
 
 
-def _as_floats(value: Tensor) -> Tensor:
-    return value.float() / 255 if value.dtype == torch.uint8 else value
+def _pictures(folder: Path) -> Path:
+    """The folder of the pictures; in some copies it lies within one of its own name."""
+    inner = folder / "img_align_celeba" / "img_align_celeba"
+    return inner if inner.is_dir() else inner.parent
+
+
+def _table(path: Path) -> list[list[str]]:
+    """The fields of each line of a list: between blanks or, of a CSV file, commas."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(LONGEST)
+        lines = content.decode("utf-8-sig").splitlines()
+        if ".csv" in path.suffixes:
+            return [[field.strip() for field in row] for row in csv.reader(lines) if row]
+        return [fields for fields in (line.split() for line in lines) if fields]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}. {_REMEDY}") from None
 
 
 def _names_of_split(path: Path, split: str) -> list[str]:
     """File names of the pictures of a split."""
-    pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if any(len(pair) != 2 for pair in pairs):
-        raise DataError(f"{path} is damaged: expected 'name number' on each line. {_REMEDY}")
-    return [name for name, partition in pairs if partition == str(PARTITIONS[split])]
+    pairs = _table(path)
+    if ".csv" in path.suffixes:
+        pairs = pairs[1:]
+    numbers = {str(number) for number in PARTITIONS.values()}
+    if any(len(pair) != 2 or pair[1] not in numbers for pair in pairs):
+        raise DataError(f"{path} is damaged: expected 'name number' on each line, the number 0, 1 or 2. {_REMEDY}")
+    names = [name for name, partition in pairs if partition == str(PARTITIONS[split])]
+    odd = next((name for name in names if Path(name).name != name), None)
+    if odd is not None:
+        raise DataError(f"{path} names the file {odd!r}: expected names without a folder. {_REMEDY}")
+    return names
 
 
 def _read_attributes(path: Path, names: list[str]) -> dict[str, NDArray[np.bool_]]:
     """attribute -> whether each named picture has it, shape (N,)."""
-    _, header, *lines = path.read_text(encoding="utf-8").splitlines()
-    columns = header.split()
-    rows = {fields[0]: fields[1:] for fields in (line.split() for line in lines) if fields}
+    lines = _table(path)
+    if ".csv" in path.suffixes:  # no count; the header names the column of names too
+        lines = [["?"], *([lines[0][1:]] if lines else []), *lines[1:]]
+    if len(lines) < 2:
+        raise DataError(f"{path} is damaged: it has no header. {_REMEDY}")
+    (count, *_), columns, *rest = lines
+    if count.isdecimal() and int(count) != len(rest):
+        raise DataError(f"{path} is damaged: it tells of {count} pictures and lists {len(rest)}. {_REMEDY}")
+    rows = {fields[0]: fields[1:] for fields in rest}
     lost = [name for name in names if len(rows.get(name, [])) != len(columns)]
     if lost:
         raise DataError(f"{path} has no full row for {len(lost)} pictures (for example {lost[0]}). {_REMEDY}")
-    table = np.array([rows[name] for name in names]).reshape(len(names), len(columns)) == "1"
-    return {column: table[:, i] for i, column in enumerate(columns)}
+    values = np.array([rows[name] for name in names]).reshape(len(names), len(columns))
+    if not np.isin(values, ["1", "-1", "0"]).all():
+        raise DataError(f"{path} is damaged: attributes must be 1 or -1. {_REMEDY}")
+    return {column: values[:, i] == "1" for i, column in enumerate(columns)}
 
 
 def _attribute(node: str, attributes: dict[str, NDArray[np.bool_]]) -> Tensor:
@@ -134,19 +179,45 @@ def _read_images(folder: Path, names: list[str], height: int, width: int) -> Ten
         )
     images = torch.empty(len(names), 3, height, width, dtype=torch.uint8)
 
-    def load(row: int) -> None:
-        images[row] = torch.from_numpy(_read_image(folder / names[row], height, width))
+    def load(row: int) -> tuple[int, int]:
+        picture, size = _read_image(folder / names[row], height, width)
+        images[row] = torch.from_numpy(picture)
+        return size
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter's lock
-        for _ in pool.map(load, range(len(names))):
-            pass
+        squares = {size for size in pool.map(load, range(len(names))) if size[0] == size[1]}
+    if squares:
+        warnings.warn(
+            f"CelebA: pictures in {folder} are {squares.pop()} pixels, not {WIDTH} x {HEIGHT}: taken for faces that"
+            " were cut out before, and not cut again. They show more or less of a head than those of other copies.",
+            stacklevel=3,
+        )
     return images
 
 
-def _read_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
-    """One picture, cut and resized, as bytes of shape (3, height, width)."""
-    with Pillow.open(path) as picture:
-        left, top = (picture.width - CROP) // 2, (picture.height - CROP) // 2
-        square = picture.convert("RGB").crop((left, top, left + CROP, top + CROP))
+def _read_image(path: Path, height: int, width: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """One picture, cut and resized, as bytes of shape (3, height, width); and how large it was."""
+    try:
+        with Pillow.open(path) as picture:
+            size = picture.size
+            square = picture.convert("RGB").crop(_box(path, *size))
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:  # all that Pillow raises
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is damaged: {error}. {_REMEDY}") from None
     small = square.resize((width, height), Pillow.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), size
+
+
+def _box(path: Path, width: int, height: int) -> tuple[int, int, int, int]:
+    """What to cut from a picture of this size: the middle, in proportion; all of a square."""
+    if width == height:
+        return 0, 0, width, height
+    if abs(width * HEIGHT / (height * WIDTH) - 1) > 0.03:
+        raise DataError(
+            f"{path} is {width} x {height} pixels: expected {WIDTH} x {HEIGHT}, as 'Align&Cropped Images' are, the same"
+            f" in proportion, or squares. {_REMEDY}"
+        )
+    side = max(1, round(CROP * width / WIDTH))
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from causalcf.data import Batch
@@ -26,6 +27,7 @@ TEST_ROWS = 297
 INK = 0.15
 """Greys below this are paper: a pixel of 8 x 8 is a stroke wide, and its smear would close loops."""
 
+_FILE = Path("datasets", "data", "digits.csv.gz")
 _SPLIT_SEED = 0  # the split is part of the data set, not of a run
 
 
@@ -59,7 +61,7 @@ class Digits(Dataset):
 
     def __init__(self, split: Split = "train", *, seed: int = 0) -> None:
         check_split(split, list(PREFIXES))
-        self._scm = GlyphSCM(_glyphs(split)[0], mode="fast")
+        self._scm = _true_model(split)
         super().__init__(dict(_values(split, seed)), load_graph("morphomnist"))
 
     def truth(self, x: Mapping[str, Tensor], do: Mapping[str, float | Tensor]) -> Batch:
@@ -87,13 +89,11 @@ class Digits(Dataset):
 @lru_cache
 def _values(split: Split, seed: int) -> Mapping[str, Tensor]:
     """The tensors of a split, drawn once per process."""
-    glyphs, labels = _glyphs(split)
+    scm, labels = _true_model(split), _small_digits(split)[1]
     stream = np.random.SeedSequence([seed, list(PREFIXES).index(split)])
     # As float32, which is what users see: rendering the factual values again gives the same bytes.
-    thickness, intensity = (x.astype(np.float32) for x in sample_attributes(len(glyphs), stream))
-    images = GlyphSCM(glyphs, mode="fast").image(
-        np.arange(len(glyphs)), thickness.astype(np.float64), intensity.astype(np.float64)
-    )
+    thickness, intensity = (x.astype(np.float32) for x in sample_attributes(len(labels), stream))
+    images = scm.image(np.arange(len(labels)), thickness.astype(np.float64), intensity.astype(np.float64))
     return {
         "thickness": torch.from_numpy(thickness),
         "intensity": torch.from_numpy(intensity),
@@ -103,17 +103,41 @@ def _values(split: Split, seed: int) -> Mapping[str, Tensor]:
 
 
 @lru_cache
-def _glyphs(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Glyphs (N, 28, 28) and labels (N,) of a split."""
-    pixels, labels = load_digits(return_X_y=True)
+def _true_model(split: Split) -> GlyphSCM:
+    """The true model of a split's glyphs, which it measures once per process."""
+    return GlyphSCM(enlarge(_small_digits(split)[0]), mode="fast")
+
+
+@lru_cache
+def _small_digits(split: Split) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """scikit-learn's digits (N, 8, 8) and labels (N,) of a split."""
+    pixels, labels = read_digits()
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     rows = order[:TEST_ROWS] if split == "test" else order[TEST_ROWS:]
-    return enlarge(pixels[rows].reshape(-1, 8, 8)), labels[rows].astype(np.int64)
+    return pixels[rows].reshape(-1, 8, 8), labels[rows].astype(np.int64)
+
+
+def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pixels 0..16 (1797, 64) and labels (1797,), as `sklearn.datasets.load_digits` gives them.
+
+    Read from scikit-learn's own file where it is found: importing scikit-learn takes longer than drawing the digits.
+    """
+    for folder in getattr(find_spec("sklearn"), "submodule_search_locations", None) or ():
+        path = Path(folder, _FILE)
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return np.asarray(pixels), np.asarray(labels)
 
 
 def enlarge(small: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Enlarge 8 x 8 digits with values 0..16 to 20 x 20, as in MNIST, on a canvas of 28 x 28 bytes."""
     padded = np.pad(small / 16, ((0, 0), (1, 1), (1, 1)))  # room for the outer edge of the strokes
-    large = zoom(padded, (1, 2.5, 2.5), order=3, mode="grid-constant", grid_mode=True)
+    # Cubic interpolation is linear in the pixels, along one axis and then along the other.
+    one_axis = zoom(np.eye(padded.shape[-1]), (2.5, 1), order=3, mode="grid-constant", grid_mode=True)
+    large = one_axis @ padded @ one_axis.T
     inked = np.clip((large - INK) / (1 - INK), 0, 1)
     return np.rint(255 * np.pad(inked, ((0, 0), (1, 2), (1, 2)))).astype(np.uint8)

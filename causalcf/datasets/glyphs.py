@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from threading import Thread
 
@@ -31,7 +31,7 @@ from torch import Tensor
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.datasets.mnist import to_unit
-from causalcf.datasets.morphology import MAX_THICKNESS, Mode, render
+from causalcf.datasets.morphology import MAX_THICKNESS, Mode, render_measured
 from causalcf.variables.raw import read_raw
 from causalcf.variables.scalar import Interval, Positive
 
@@ -98,10 +98,15 @@ class GlyphSCM:
 
     glyphs: NDArray[np.uint8]
     mode: Mode
+    _measured: Floats = field(init=False, repr=False, compare=False)  # NaN for glyphs that were not drawn yet
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_measured", np.full(len(self.glyphs), np.nan))
 
     def image(self, index: NDArray[np.int64], thickness: Floats, intensity: Floats, workers: int = 1) -> Tensor:
         """Images (N, 1, 32, 32) in [0, 1] of the glyphs with the given index, all arguments of shape (N,)."""
-        images = render_in_blocks(self.glyphs[index], thickness, intensity, self.mode, workers)
+        columns = (self.glyphs[index], thickness, intensity, self._measured[index])
+        images, self._measured[index] = render_in_blocks(*columns, self.mode, workers)
         margin = (CANVAS - images.shape[-1]) // 2
         return to_unit(np.pad(images, ((0, 0), (margin, margin), (margin, margin))))
 
@@ -126,12 +131,7 @@ class GlyphSCM:
             SupportError: A value is outside its variable's support.
         """
         index = self._index(x)
-        acted = {name: _action(name, value, len(index)) for name, value in do.items()}
-        thickness, intensity = (x[name].detach().cpu().double().numpy() for name in ("thickness", "intensity"))
-        new_thickness = acted.get("thickness", thickness)
-        new_intensity = acted.get("intensity", intensity)
-        if "thickness" in acted and "intensity" not in acted:
-            new_intensity = intensity_from_noise(new_thickness, noise_from_intensity(intensity, thickness))
+        new_thickness, new_intensity = attributes_after(x, do)
         values = {
             "thickness": torch.from_numpy(new_thickness.astype(np.float32)),
             "intensity": torch.from_numpy(new_intensity.astype(np.float32)),
@@ -154,6 +154,34 @@ class GlyphSCM:
                 f" got {rows.dtype} from {rows.min()} to {rows.max()}. Pass rows of the same split, as in data[:64]."
             )
         return rows.astype(np.int64)
+
+
+def attributes_after(x: Mapping[str, Tensor], do: Mapping[str, float | Tensor]) -> tuple[Floats, Floats]:
+    """The true thickness (px) and intensity (grey levels) of units had one or both been acted on: no image is drawn.
+
+    Args:
+        x: The units' `thickness` and `intensity`, shape (N,).
+        do: Value, or one value per row, for `thickness` and `intensity`.
+
+    Returns:
+        Two arrays of shape (N,).
+
+    Raises:
+        InterventionError: Acts on anything but thickness and intensity.
+        DataError: A value has the wrong shape.
+        SupportError: A value is outside its variable's support.
+
+    Example:
+        >>> x = {"thickness": torch.tensor([2.5]), "intensity": torch.tensor([159.5])}
+        >>> [after.round(1).tolist() for after in attributes_after(x, {"thickness": 4.0})]
+        [[4.0], [245.9]]
+    """
+    thickness, intensity = (x[name].detach().cpu().double().numpy() for name in ("thickness", "intensity"))
+    acted = {name: _action(name, value, len(thickness)) for name, value in do.items()}
+    new_thickness, new_intensity = acted.get("thickness", thickness), acted.get("intensity", intensity)
+    if "thickness" in acted and "intensity" not in acted:
+        new_intensity = intensity_from_noise(new_thickness, noise_from_intensity(intensity, thickness))
+    return new_thickness, new_intensity
 
 
 def _action(name: str, value: float | Tensor, rows: int) -> Floats:
@@ -180,15 +208,19 @@ def _action(name: str, value: float | Tensor, rows: int) -> Floats:
 
 
 def render_in_blocks(
-    glyphs: NDArray[np.uint8], thickness: Floats, intensity: Floats, mode: Mode, workers: int
-) -> NDArray[np.uint8]:
-    """`render`, spread over processes. The result does not depend on how many there are."""
+    glyphs: NDArray[np.uint8], thickness: Floats, intensity: Floats, measured: Floats, mode: Mode, workers: int
+) -> tuple[NDArray[np.uint8], Floats]:
+    """`render_measured`, spread over processes. The result does not depend on how many there are."""
     if workers <= 1 or len(glyphs) <= _BLOCK:
-        return render(glyphs, thickness, intensity, mode)
+        return render_measured(glyphs, thickness, intensity, mode, measured)
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(glyphs), _BLOCK)]
     with worker_pool(min(workers, len(blocks))) as pool:
-        jobs = [pool.submit(render, glyphs[rows], thickness[rows], intensity[rows], mode) for rows in blocks]
-        return np.concatenate([job.result() for job in jobs])
+        jobs = [
+            pool.submit(render_measured, glyphs[rows], thickness[rows], intensity[rows], mode, measured[rows])
+            for rows in blocks
+        ]
+        images, found = zip(*(job.result() for job in jobs), strict=True)
+    return np.concatenate(images), np.concatenate(found)
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:

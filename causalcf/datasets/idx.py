@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,12 @@ from causalcf.core import checkpoint
 from causalcf.core.errors import DataError
 
 __all__ = ["idx_bytes", "read_idx", "write_atomically"]
+
+SURE = 2**28
+"""Bytes that a file may unpack to without more ado."""
+
+DENSEST = 100
+"""How many bytes one of a larger gzipped file may unpack to: pictures are packed some 5 times, bombs 1,000 times."""
 
 _UNSIGNED_BYTE = 8
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -39,20 +46,31 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
         ...     read_idx(path)
         array([5, 0, 4], dtype=uint8)
     """
-    content = Path(path).read_bytes()
+    path = Path(path)
     try:
-        if content.startswith(_GZIP_MAGIC):
-            content = gzip.decompress(content)
-        zero, kind, ndim = struct.unpack_from(">HBB", content)
-        shape = struct.unpack_from(f">{ndim}I", content, offset=4)
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP_MAGIC
+        size = path.stat().st_size
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            shape = _shape(path, stream)
+            if len(shape) > 4 or (prod(shape) > SURE and prod(shape) > size * (DENSEST if packed else 1)):
+                raise DataError(f"{path} is damaged: {size} bytes cannot hold the shape {shape}. Fetch it again.")
+            body = np.frombuffer(stream.read(prod(shape)), dtype=np.uint8)
+            more = len(stream.read(1))
     except (EOFError, OSError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}. Fetch or make it again.") from None
+    if body.size != prod(shape) or more:
+        got = f"more than {body.size}" if more else body.size
+        raise DataError(f"{path} is damaged: shape {shape} needs {prod(shape)} bytes, got {got}. Make it again.")
+    return body.reshape(shape)
+
+
+def _shape(path: Path, stream: IO[bytes] | gzip.GzipFile) -> tuple[int, ...]:
+    """The shape that an IDX file says it has."""
+    zero, kind, ndim = struct.unpack(">HBB", stream.read(4))
     if zero != 0 or kind != _UNSIGNED_BYTE:
         raise DataError(f"{path} is not an IDX file of unsigned bytes.")
-    body = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * ndim)
-    if body.size != prod(shape):
-        raise DataError(f"{path} is damaged: shape {shape} needs {prod(shape)} bytes, got {body.size}. Make it again.")
-    return body.reshape(shape)
+    return struct.unpack(f">{ndim}I", stream.read(4 * ndim))
 
 
 def idx_bytes(array: NDArray[np.uint8]) -> bytes:

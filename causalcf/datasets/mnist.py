@@ -80,6 +80,11 @@ def read_images_and_labels(folder: Path, split: Split) -> tuple[NDArray[np.uint8
     images, labels = (read_idx(file_in(folder, name)) for name in idx_files(split))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise DataError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together.")
+    if labels.size and labels.max() > 9:
+        row = int((labels > 9).argmax())
+        raise DataError(
+            f"{folder}: the label of row {row} is {labels[row]}, where digits 0 to 9 are expected. {_REMEDY}"
+        )
     return images, labels
 
 

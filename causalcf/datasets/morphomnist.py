@@ -86,7 +86,8 @@ class MorphoMNIST(Dataset):
             x: Rows of this data set, as in `data[:64]`.
             do: Value, or one value per row, for `thickness` (px, above 0 to 10) and `intensity`
                 (grey levels, 64 to 255).
-            workers: Processes to render with; one renders about 40 images a second.
+            workers: Processes to render with; one renders about 40 images a second, three times as many of glyphs that
+                it has drawn before.
 
         Returns:
             Batch of `thickness`, `intensity`, `digit` and `image`, with the index of x.

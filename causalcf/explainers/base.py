@@ -89,6 +89,7 @@ class Explainer(ABC):
     reads_codes: ClassVar[bool] = False
     """Whether the explained classifier reads latent codes instead of the node's values."""
 
+    @torch.inference_mode(False)
     def __post_init__(self) -> None:
         for setting in fields(self):
             setattr(self, setting.name, plain(getattr(self, setting.name)))
@@ -178,6 +179,7 @@ class Explainer(ABC):
 
     # ------------------------------------------------------------------ the verbs
 
+    @torch.inference_mode(False)
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
         """Train what the method needs; methods that only search have nothing to do.
 
@@ -220,6 +222,7 @@ class Explainer(ABC):
         saved.save(self, path)
 
     @classmethod
+    @torch.inference_mode(False)
     def load(cls, path: str | Path, scm: StructuralCausalModel, *, classifier: Any = None, **code: Any) -> Self:
         """Read an explainer written by `save`, for the model and the classifier that it was fitted on.
 
@@ -245,6 +248,7 @@ class Explainer(ABC):
         """
         return saved.load(cls, path, scm, classifier, code)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
         """The explained classifier's classes of observed rows, (N,), or the values of a regression.
@@ -256,6 +260,7 @@ class Explainer(ABC):
         _, factual = self.abduct(x)
         return self.explained.predicted(self.explained.check(self.node, self._classified(factual), self.batch_size))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:
         """Explanations of some rows.

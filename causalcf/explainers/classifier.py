@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from causalcf.classifiers import ClassifierEnsemble, Stacked
 from causalcf.core.errors import DataError, ExplanationError, MechanismError
+from causalcf.mechanisms.asked import as_rows, check_answers
+from causalcf.mechanisms.estimators import as_function, frozen
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
 
@@ -71,52 +73,27 @@ class Explained:
             batch_size: Rows that f is asked about at once.
 
         Raises:
-            MechanismError: f cannot take x, or gives something else than logits.
-            ExplanationError: It gives probabilities, or NaN.
+            MechanismError: f cannot take x, or gives something else than numbers, a row each.
+            ExplanationError: It gives probabilities, labels or NaN, or changes its mind.
         """
-        shape = ", ".join(["N", *map(str, x.shape[1:])])
-        try:
-            parts = [self._ask(part) for part in x.split(batch_size)]
-            y = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise MechanismError(
-                f"The classifier cannot take '{node}', a tensor of shape ({shape}): {error}"
-                " Give one that was made for this shape."
-            ) from error
-        if not isinstance(y, Tensor) or y.ndim not in (2, 3) or y.shape[1] != x.shape[0]:
-            came = tuple(y.shape[1:]) if isinstance(y, Tensor) else type(y).__name__
-            raise MechanismError(f"The classifier must give logits (N, K) or (N,) for N = {x.shape[0]}, got {came}.")
-        if not torch.isfinite(y).all():
-            raise ExplanationError(
-                f"The classifier gives NaN or infinite values for factual rows of '{node}'. Check its weights."
-            )
-        classes = 1 if y.ndim == 2 else y.shape[2]
-        if self.variable is None:
-            self.variable = Categorical(classes) if classes > 1 else Boolean()
-        expected = self.variable.k if isinstance(self.variable, Categorical) else 1
-        if classes != expected:
-            raise MechanismError(f"The classifier must give {expected} values a row ({self.variable}), got {classes}.")
-        if classes > 1 and ((y >= 0).all() and (y.sum(-1) - 1).abs().max() < 1e-3):
-            raise ExplanationError(
-                "The classifier gives probabilities, where logits are needed: every row sums to 1."
-                " Drop its last softmax, or give their logarithm: lambda x: f(x).log()."
-            )
-        if classes == 1 and not self.regression and len(x) > 1 and ((y >= 0) & (y <= 1)).all():
-            raise ExplanationError(
-                f"The classifier gives probabilities, where logits are needed: its values for {len(x)} rows are all in"
-                " [0, 1]. Drop its last sigmoid, or give logits: lambda x: torch.logit(f(x))."
-            )
+        y, self.variable = check_answers(
+            self._ask, [x], self.variable or _named(self.f), ExplanationError, of=node, batch_size=batch_size
+        )
         return self._as_members(y)
 
     def check_gradient(self, x: Tensor) -> None:
         """Raise `ExplanationError` unless the outputs can be differentiated."""
+        y, reason = torch.zeros(0), None
         with torch.enable_grad():
-            y = self._ask(x.detach()[:1].requires_grad_(True))
-        if not y.requires_grad:
+            try:
+                y = self._ask(x.detach()[:1].requires_grad_(True))
+            except Exception as error:  # it is the caller's: NumPy, for one, refuses what needs a gradient
+                reason = error
+        if reason is not None or not y.requires_grad:
             raise ExplanationError(
                 "The classifier gives no gradient, which this method needs. Take one that computes in torch, or a"
                 " method for black boxes: MixtureSearch or CFRL."
-            )
+            ) from reason
 
     def probabilities(self, members: Tensor) -> Tensor:
         """Mean over members of the class probabilities, (N, K); of the values, for a regression."""
@@ -138,17 +115,34 @@ def _copied(f: Any, device: torch.device | str, dtype: torch.dtype | None) -> An
         except (DataError, AttributeError):
             return [_copied(member, device, dtype) for member in f]
     if isinstance(f, nn.Module):
-        return deepcopy(f).requires_grad_(False).eval().to(device=device, dtype=dtype)
-    if not callable(f):
-        raise ExplanationError(f"classifier must be a torch module, a function or a list of them, got {f!r}.")
-    return f
+        return frozen(f, device, dtype)
+    try:
+        return as_function(f)
+    except MechanismError as error:
+        raise ExplanationError(
+            f"classifier must be a torch module, a function or a list of them, got {f!r}. {error}"
+        ) from None
+
+
+def _named(f: Any) -> Variable | None:
+    """The variable that a classifier says it gives, where that has names: of a predictor, of an estimator."""
+    variable = getattr(f, "variable", None)
+    return variable if isinstance(variable, Categorical) else None
 
 
 def _members(f: Any) -> Callable[[Tensor], Tensor]:
     """x -> outputs of all members, stacked first."""
     if isinstance(f, list):
-        asked = [_members(member) for member in f]
-        return lambda x: torch.cat([ask(x) for ask in asked])
+        return partial(_one_after_another, [_members(member) for member in f])
     if isinstance(f, ClassifierEnsemble):
         return f.members
-    return lambda x: f(x)[None]
+    return partial(_alone, f)
+
+
+# Functions with names, so that an explanation can be sent to another process.
+def _one_after_another(asked: list[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
+    return torch.cat([ask(x) for ask in asked])
+
+
+def _alone(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return as_rows(f(x), [x])[None]

@@ -133,7 +133,7 @@ class Pairs:
             warnings.warn(
                 f"The classifier puts no training row into the classes {empty}: it may never have seen them. Do not"
                 " expect explanations towards them to be reached, or to look like anything.",
-                stacklevel=5,
+                stacklevel=6,
             )
         return rows[torch.nonzero(paired[rows.label])[:, 0]]
 

@@ -17,6 +17,7 @@ from causalcf.explainers.classifier import Explained
 from causalcf.explainers.protocol import Explaining
 from causalcf.mechanisms import Mechanism
 from causalcf.scm.abduction import Noise
+from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
 from causalcf.variables.raw import as_tensor, read_raw
 
@@ -185,6 +186,11 @@ class _Projected(torch.autograd.Function):
         return gradient, None
 
 
+def _name(variable: Variable, value: Tensor) -> str:
+    """A class by its name, where it has one; a number as it is."""
+    return variable.categories[int(value)] if isinstance(variable, Categorical) else str(value.item())
+
+
 def parted(code: Tensor, u: Mapping[str, Tensor], sites: Sequence[str]) -> dict[str, Tensor]:
     """The sites whose flattened values a code (N, D) joins, in the shapes that they have in `u`.
 
@@ -234,8 +240,8 @@ def read_target(explained: Explained, target: Any, members: Tensor) -> tuple[Ten
         where = torch.nonzero(there)[:5, 0].tolist()
         raise ExplanationError(
             f"{int(there.sum())} of {rows} rows (for example {where}) are in their target already: the classifier says"
-            f" {wanted[there][0].item()} of the factual. Ask for another target, or leave these rows out, where"
-            " explainer.predict(x) is the target."
+            f" {_name(variable, wanted[there][0])} of the factual. Ask for another target, or leave these rows out,"
+            " where explainer.predict(x) is the target."
         )
     return wanted, side
 
@@ -299,5 +305,5 @@ def _warn_of_meaning(explainer: Explaining, factual: Batch, members: Tensor) -> 
                 f" {agreement:.0%} of the rows), and an explanation holds it at its factual value: the latents can"
                 f" hardly reach the target. Use a generator without that parent, or ask the causal question,"
                 f" scm.counterfactual(x, do={{'{parent}': target}}).",
-                stacklevel=5,
+                stacklevel=6,
             )

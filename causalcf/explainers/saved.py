@@ -7,8 +7,9 @@ written as the tree that they are. A file names the networks' classes, of a few 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from causalcf.core import nn as layers
 from causalcf.core.checkpoint import read_file, write_file
 from causalcf.core.digests import fingerprint
 from causalcf.core.errors import CheckpointError, ExplanationError
+from causalcf.core.untrusted import doubting, require_sizes
 from causalcf.explainers import learned, networks
 from causalcf.explainers.protocol import Explaining
 from causalcf.mechanisms import Mechanism
@@ -76,26 +78,29 @@ def load(kind: type[E], path: str | Path, scm: StructuralCausalModel, classifier
     """Read what `save` wrote: an explainer of this kind, or of one that derives from it."""
     header, tensors = read_file(path)
     if header.get("kind") != "explainer":
-        raise CheckpointError(f"{path} holds a {header.get('kind')}, not an explainer.")
-    made = {method.__name__: method for method in _with_subclasses(kind)}.get(header["type"])
-    if made is None:
-        raise CheckpointError(f"{path} holds a {header['type']}, not a {kind.__name__}. Explainer.load reads any.")
-    if code.keys() != set(header["code"]):
-        raise CheckpointError(
-            f"{path} needs the settings {header['code']}, which it cannot hold, and no others; got {sorted(code)}."
-        )
-    tensors = {name: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for name, t in tensors.items()}
-    known = known_classes(sys.modules[made.__module__])
-    state = {name: unpacked(value, tensors, known) for name, value in header["state"].items()}
-    settings = {name: state.pop(name) for name in _settings(made) if name in state}
-    make: Callable[..., E] = made
-    explainer = make(scm, classifier=classifier, **settings, **code)
-    explainer.fitted_on = digests(explainer)
-    _require_same(explainer.fitted_on, header["of"], path)
-    vars(explainer).update(state)
-    explainer.restore()
-    explainer.fitted = True
-    return explainer
+        raise CheckpointError(f"{path} holds a {str(header.get('kind'))[:40]}, not an explainer.")
+    with doubting(path):
+        made = {method.__name__: method for method in _with_subclasses(kind)}.get(header["type"])
+        if made is None:
+            raise CheckpointError(f"{path} holds a {header['type']}, not a {kind.__name__}. Explainer.load reads any.")
+        needed = list(header["code"])
+        if code.keys() != set(needed):
+            raise CheckpointError(
+                f"{path} needs the settings {needed}, which it cannot hold, and no others; got {sorted(code)}."
+            )
+        tensors = {n: t.to(scm.device, scm.dtype if t.is_floating_point() else None) for n, t in tensors.items()}
+        known = known_classes(sys.modules[made.__module__])
+        state = {name: unpacked(value, tensors, known) for name, value in header["state"].items()}
+        settings = {name: state.pop(name) for name in _settings(made) if name in state}
+        make: Callable[..., E] = made
+        explainer = make(scm, classifier=classifier, **settings, **code)
+        explainer.fitted_on = digests(explainer)
+        _require_same(explainer.fitted_on, header["of"], path)
+        require_names(state, made, OUTSIDE)
+        vars(explainer).update({name: value for name, value in state.items() if name[0] != "_"})
+        explainer.restore()
+        explainer.fitted = True
+        return explainer
 
 
 def _settings(kind: type[Any]) -> list[str]:
@@ -181,19 +186,62 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type
     if "tensor" in value:
         return tensors[value["tensor"]]
     if "parameter" in value:
-        return nn.Parameter(tensors[value["parameter"]], requires_grad=False)
+        return nn.Parameter(_weights(value["parameter"], tensors), requires_grad=False)
     if "tuple" in value:
         return tuple(unpacked(value["tuple"], tensors, known))
     if "dict" in value:
         return {key: unpacked(item, tensors, known) for key, item in value["dict"]}
     made, state = _class(value["class"], known), unpacked(value["state"], tensors, known)
     if not issubclass(made, nn.Module):
+        require_sizes(state, tensors, f"a {made.__name__}")
         return made(**state)
+    require_names(state, made, OF_EVERY_MODULE)
     # As copies and unpickled networks are made: torch fills in what older versions did not have.
     module = made.__new__(made)
     nn.Module.__init__(module)
     module.__setstate__({**vars(module), **state})
+    _require_shapes(module)
     return module
+
+
+def require_names(state: Mapping[str, Any], made: type, reserved: Collection[str]) -> None:
+    """Raise `CheckpointError` where a file would set what is not data: a method, or what torch and frames keep.
+
+    Args:
+        state: Attribute -> value.
+        made: The class whose attributes they are.
+        reserved: Names that no file may set.
+    """
+    for name in state:
+        is_method = callable(getattr(made, name, None)) or isinstance(getattr(made, name, None), property)
+        if name in reserved or name.startswith("__") or is_method:
+            raise CheckpointError(f"The file sets '{name}' of a {made.__name__}, which is not data. Take another copy.")
+
+
+def _weights(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    weights = tensors[name]
+    if not weights.is_floating_point() or not weights.isfinite().all():
+        raise CheckpointError(f"The weights '{name}' are {weights.dtype} or not finite: fit the explainer again.")
+    return weights
+
+
+def _require_shapes(module: nn.Module) -> None:
+    """Raise `CheckpointError` unless the weights of one of torch's layers have the shapes that its settings say."""
+    state = module.state_dict()
+    own = type(module).__module__.startswith("torch.nn.modules")
+    if not state or not own or any(module.children()) or isinstance(module, nn.ParameterList | nn.ParameterDict):
+        return
+    settings = {
+        name: getattr(module, name)
+        for name in signature(type(module)).parameters
+        if hasattr(module, name) and name not in ("device", "dtype")
+    }
+    if "bias" in settings:
+        settings["bias"] = settings["bias"] is not None
+    alike = type(module)(**settings, device="meta").state_dict()
+    if {name: t.shape for name, t in alike.items()} != {name: t.shape for name, t in state.items()}:
+        shapes = {name: tuple(t.shape) for name, t in state.items()}
+        raise CheckpointError(f"The file's {module} has weights of the shapes {shapes}, which do not fit it.")
 
 
 def known_classes(*own: ModuleType) -> dict[str, type]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from causalcf.core.errors import DensityError, MechanismError
+from causalcf.mechanisms.asked import as_rows
 from causalcf.mechanisms.base import Kind, Mechanism, Parents
 from causalcf.variables.codes import Boolean, Categorical
 
@@ -112,8 +114,9 @@ class Classifier(Deterministic):
         Raises:
             MechanismError: Its output has the wrong shape, or NaN.
         """
-        logits = self.fn(*(pa[name] for name in self.inputs or self.parents))
-        rows = next(iter(pa.values())).shape[0]
+        inputs = [pa[name] for name in self.inputs or self.parents]
+        logits = as_rows(self.fn(*inputs), inputs, f"The classifier of '{self.node}'")
+        rows = len(inputs[0])
         if not isinstance(self.variable, Categorical) and logits.shape == (rows, 1):
             logits = logits.squeeze(1)
         expected = (rows, self.variable.k) if isinstance(self.variable, Categorical) else (rows,)
@@ -121,13 +124,15 @@ class Classifier(Deterministic):
             raise MechanismError(
                 f"The classifier of '{self.node}' must give logits of shape {expected}, got {tuple(logits.shape)}."
             )
+        if torch.isnan(logits).any():
+            raise MechanismError(f"The classifier of '{self.node}' gives NaN. Check its weights, and the rows given.")
         return logits
 
     def decide(self, logits: Tensor) -> Tensor:
         """The class (or the regression value) that the logits stand for."""
         if isinstance(self.variable, Categorical):
             return logits.argmax(-1)
-        return logits > 0 if isinstance(self.variable, Boolean) else logits
+        return logits > 0 if isinstance(self.variable, Boolean) else logits.to(self.dtype)
 
     def predict(self, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
         return self.decide(self.logits(pa))

@@ -175,6 +175,9 @@ class InvertibleMechanism(Growing, Mechanism):
     tail: Tensor | None
     """Of a Positive: where the data end, and how fast it may grow beyond; see `TamedExp`."""
 
+    def room(self, name: str) -> Tensor:
+        return torch.zeros(2, dtype=self.dtype)
+
     def build(self) -> None:
         self.encoder = ParentEncoder(self.parents, linear=self.linear)
         self.standardise = RobustStandardiser(self.variable.numel)

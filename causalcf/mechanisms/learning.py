@@ -117,6 +117,18 @@ class Trainable(nn.Module):
     mixed_precision: ClassVar[bool] = False
     """Whether training may run in half precision where `fit` is asked to; a spline needs all its digits."""
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """A state dict says of its weights whether they are fitted, beside them, where torch keeps versions."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]]["fitted"] = self.fitted
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: Any, local_metadata: Any, *rest: Any, **named: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest, **named)
+        self.fitted = bool(local_metadata.get("fitted", self.fitted))
+
     @property
     def device(self) -> torch.device:
         """Where it lives."""

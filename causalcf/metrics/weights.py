@@ -31,7 +31,8 @@ WEIGHTS: dict[str, WeightFile] = {
     "inception": WeightFile(
         "inception-2015-12-05.pt",
         "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
-        "",
+        # As k-diffusion (github.com/crowsonkb/k-diffusion, evaluation.py) checks it: TorchScript is code.
+        "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
     ),
     "vgg16": WeightFile("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
     "lpips-vgg": WeightFile(
@@ -63,6 +64,7 @@ def find_weights(name: str, path: str | Path | None = None, *, download: bool = 
         raise DataError(f"No weights are known as '{name}'; there are {list(WEIGHTS)}.")
     wanted = WEIGHTS[name]
     if path is not None and Path(path).is_file():
+        _verify(Path(path), wanted)
         return Path(path)
     if path is not None and Path(path).suffix:
         raise _missing(wanted, [Path(path).parent], f" There is no file {path}.")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from causalcf.plots.layout import Extent, Layout, layered
+from causalcf.plots.layout import Extent, ordered, placed
 from causalcf.plots.protocols import Graph
 from causalcf.plots.style import ACTED, ACTED_FILL, CUT, FAINT, GREY, INK, PAPER, new_figure, styled, text_width
 from causalcf.variables import Variable
@@ -22,6 +23,9 @@ __all__ = ["draw_graph"]
 NODE_HEIGHT, NODE_PAD, IMAGE_SIDE = 0.34, 0.24, 0.62
 NOISE_RADIUS, NOISE_GAP = 0.105, 0.2
 GRAPH_FONT, GRAPH_MARGIN = 9.0, 0.06
+LARGEST = 40.0
+"""A picture's longer side at most, in: of graphs of hundreds of nodes, all is drawn smaller."""
+
 HEAD = 0.085
 """Length of an arrow's head, in."""
 
@@ -36,19 +40,34 @@ class _Box:
     half_height: float
     radius: float
 
-    def distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Signed distance of points (n, 2) to its outline, negative inside."""
-        size = np.array([self.half_width, self.half_height]) - self.radius
-        q = np.abs(points - [self.x, self.y]) - size
-        return np.hypot(*np.maximum(q, 0).T) + np.minimum(q.max(1), 0) - self.radius
 
-    @property
-    def top(self) -> float:
-        return self.y + self.half_height
+class _Outlines:
+    """Many boxes at once, to measure distances to.
 
-    @property
-    def bottom(self) -> float:
-        return self.y - self.half_height
+    Args:
+        boxes: name -> box.
+    """
+
+    def __init__(self, boxes: Mapping[Hashable, _Box]) -> None:
+        self.number = {name: i for i, name in enumerate(boxes)}
+        table = np.array([[b.x, b.y, b.half_width, b.half_height, b.radius] for b in boxes.values()])
+        self.centre, self.half, self.radius = table[:, :2], table[:, 2:4], table[:, 4:]
+
+    def distance(self, names: Sequence[Hashable], points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Signed distances of points (n, 2) to the outlines of k boxes, negative inside: (k, n)."""
+        return self._distance([self.number[name] for name in names], points)
+
+    def free(self, curve: NDArray[np.float64], but: Sequence[Hashable], room: float = 0.08) -> bool:
+        """Whether a curve (n, 2) keeps that far from all boxes but some."""
+        low, high = self.centre - self.half - room, self.centre + self.half + room
+        near = ((low <= curve.max(0)) & (high >= curve.min(0))).all(1)
+        near[[self.number[name] for name in but]] = False
+        return bool((self._distance(np.flatnonzero(near), curve) > room).all())
+
+    def _distance(self, rows: Sequence[int] | NDArray[np.intp], points: NDArray[np.float64]) -> NDArray[np.float64]:
+        centre, half, radius = self.centre[rows], self.half[rows], self.radius[rows]
+        x, y = np.moveaxis(np.abs(points - centre[:, None]) - (half - radius)[:, None], -1, 0)
+        return np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0) - radius
 
 
 @styled
@@ -65,23 +84,23 @@ def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: 
     acted = set(do)
     boxes, waypoints, sides = _place(graph, noise=noise)
     noises = {node: _noise_box(box, sides[node]) for node, box in boxes.items()} if noise else {}
-    everything = [*boxes.values(), *noises.values()]
+    outlines = _Outlines({**boxes, **{(node, "noise"): box for node, box in noises.items()}})
     curves = {
-        edge: _route(edge, boxes, noises, waypoints[edge], _ends(graph, edge, waypoints, boxes)) for edge in graph.edges
+        edge: _route(edge, outlines, waypoints[edge], _ends(graph, edge, waypoints, boxes)) for edge in graph.edges
     }
-    left = min(min(box.x - box.half_width for box in everything), *(c[:, 0].min() for c in curves.values()), np.inf)
-    right = max(max(box.x + box.half_width for box in everything), *(c[:, 0].max() for c in curves.values()), -np.inf)
-    bottom, top = min(box.bottom for box in everything), max(box.top for box in everything)
-    width, height = right - left + 2 * GRAPH_MARGIN, top - bottom + 2 * GRAPH_MARGIN
+    corners = [outlines.centre - outlines.half, outlines.centre + outlines.half, *curves.values()]
+    low, high = np.min([c.min(0) for c in corners], 0), np.max([c.max(0) for c in corners], 0)
+    width, height = high - low + 2 * GRAPH_MARGIN
     if ax is None:
-        figure = new_figure(width, height)
+        figure = new_figure(*min(1.0, LARGEST / max(width, height)) * np.array([width, height]))
         ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    scale = _fit(ax, (left + right) / 2, (bottom + top) / 2, width, height)
+    scale = _fit(ax, (low + high) / 2, width, height)
+    ax.update_datalim([low, high])  # at once: asking every artist for its size takes long
     for (cause, effect), curve in curves.items():
-        _draw_edge(ax, curve, boxes[cause], boxes[effect], scale, cut=effect in acted)
+        _draw_edge(ax, curve, outlines, (cause, effect), scale, cut=effect in acted)
     for node, box in noises.items():
         line = np.linspace([box.x, box.y], [boxes[node].x, boxes[node].y], 200)
-        _draw_edge(ax, line, box, boxes[node], scale, cut=node in acted, dashed=True)
+        _draw_edge(ax, line, outlines, ((node, "noise"), node), scale, cut=node in acted, dashed=True)
         _draw_noise(ax, box, scale, cut=node in acted)
     for node, box in boxes.items():
         _draw_node(ax, node, box, scale, acted=node in acted)
@@ -94,25 +113,20 @@ def _place(
     """Nodes as boxes, the points edges pass by, and on which side (-1, 1) each node's noise is."""
     halves = {node: _half_size(node, graph.variables.get(node)) for node in graph.nodes}
     room = NOISE_GAP + 2 * NOISE_RADIUS if noise else 0.0
-    layout = _lay_out(graph, halves, dict.fromkeys(graph.nodes, room / 2), room)
+    layers, layer_gap = ordered(graph.networkx), min(0.42 + 0.016 * len(graph.edges), 0.9)
     # Noise goes to the outer side, which the order within layers decides.
-    points = [*layout.nodes.values(), *(point for points in layout.waypoints.values() for point in points)]
-    sides = {}
-    for node, (x, y) in layout.nodes.items():
-        row = [other for other, level in points if level == y]
-        sides[node] = -1 if len(row) > 1 and x == min(row) else 1
-    layout = _lay_out(graph, halves, {node: room * (side < 0) for node, side in sides.items()}, room)
+    leftmost = {row[0] for row in layers.rows if len(row) > 1}
+    sides = {node: -1 if node in leftmost else 1 for node in graph.nodes}
+    extents = {}
+    for node, (w, h) in halves.items():
+        left = room if sides[node] < 0 else 0.0
+        extents[node] = Extent(w + left, w + room - left, 2 * h)
+    layout = placed(layers, extents, layer_gap=layer_gap)
     boxes = {}
     for node, (x, y) in layout.nodes.items():
         w, h = halves[node]
         boxes[node] = _Box(x, y, w, h, 0.06 if isinstance(graph.variables.get(node), Image) else h)
     return boxes, dict(layout.waypoints), sides
-
-
-def _lay_out(graph: Graph, halves: Mapping[str, tuple[float, float]], left: Mapping[str, float], room: float) -> Layout:
-    """The layout with `room` for each node's noise, so much of it at the left."""
-    extents = {node: Extent(w + left[node], w + room - left[node], 2 * h) for node, (w, h) in halves.items()}
-    return layered(graph.networkx, extents, layer_gap=min(0.42 + 0.016 * len(graph.edges), 0.9))
 
 
 def _half_size(node: str, variable: Variable | None) -> tuple[float, float]:
@@ -151,20 +165,18 @@ def _ends(
 
 def _route(
     edge: tuple[str, str],
-    boxes: Mapping[str, _Box],
-    noises: Mapping[str, _Box],
+    outlines: _Outlines,
     waypoints: Sequence[tuple[float, float]],
     ends: tuple[tuple[float, float], tuple[float, float]],
 ) -> NDArray[np.float64]:
     """An edge as a curve (n, 2): straight if nothing is in the way, else around it."""
     start, end = ends
-    obstacles = [box for kind in (boxes, noises) for node, box in kind.items() if kind is noises or node not in edge]
     reach = 0.5 * NODE_HEIGHT
     upright = [(x, y + dy) for x, y in waypoints for dy in (reach, -reach)]
     curve = np.empty((0, 2))
     for between in ([], *([point] for point in waypoints), waypoints, upright):
         curve = _curve([start, *between, end])
-        if all(box.distance(curve).min() > 0.08 for box in obstacles):
+        if outlines.free(curve, but=edge):
             break
     return curve
 
@@ -173,11 +185,23 @@ def _curve(points: Sequence[tuple[float, float]], n: int = 240) -> NDArray[np.fl
     """A smooth curve down through points, without overshoot."""
     x, y = np.array(points).T
     down = np.linspace(y[0], y[-1], n)
+    if len(points) == 2:
+        return np.column_stack([np.linspace(x[0], x[1], n), down])
     return np.column_stack([PchipInterpolator(-y, x)(-down), down])
 
 
-def _fit(ax: Axes, x: float, y: float, width: float, height: float) -> float:
+def _dense(curve: NDArray[np.float64], step: float = 0.03) -> NDArray[np.float64]:
+    """A curve with points close enough for an arrow's head, however flat it runs."""
+    along = np.concatenate([[0.0], np.hypot(*np.diff(curve, axis=0).T).cumsum()])
+    if np.diff(along).max() <= step:
+        return curve
+    even = np.linspace(0, along[-1], int(along[-1] / step) + 2)
+    return np.column_stack([np.interp(even, along, axis) for axis in curve.T])
+
+
+def _fit(ax: Axes, middle: NDArray[np.float64], width: float, height: float) -> float:
     """Limits that show a drawing of this size in inches, at most at full size; its scale."""
+    x, y = middle
     window = ax.get_window_extent()
     inch = ax.figure.dpi
     scale = min(window.width / inch / width, window.height / inch / height, 1.25)
@@ -190,29 +214,39 @@ def _fit(ax: Axes, x: float, y: float, width: float, height: float) -> float:
 
 
 def _draw_edge(
-    ax: Axes, curve: NDArray[np.float64], cause: _Box, effect: _Box, scale: float, *, cut: bool, dashed: bool = False
+    ax: Axes,
+    curve: NDArray[np.float64],
+    outlines: _Outlines,
+    ends: tuple[Hashable, Hashable],
+    scale: float,
+    *,
+    cut: bool,
+    dashed: bool = False,
 ) -> None:
     """An arrow along a curve, between the outlines of two boxes; faint, with a cross, where it is cut."""
-    curve = curve[(cause.distance(curve) > 0.0) & (effect.distance(curve) > 0.02)]
+    curve = _dense(curve)
+    cause, effect = outlines.distance(ends, curve)
+    curve = curve[(cause > 0.0) & (effect > 0.02)]
     colour = FAINT if cut else GREY if dashed else INK
     run = np.hypot(*(curve - curve[-1]).T)
     head = HEAD * (0.75 if dashed else 1.0)
     shaft = curve[run > 0.8 * head]
     style = (0, (2.2, 1.6)) if dashed or cut else "-"
-    ax.plot(*shaft.T, color=colour, lw=(0.8 if dashed else 1.1) * scale, ls=style, solid_capstyle="butt", zorder=1)
+    width = (0.8 if dashed else 1.1) * scale
+    ax.add_artist(Line2D(*shaft.T, color=colour, lw=width, ls=style, solid_capstyle="butt", zorder=1))
     tip, base = curve[-1], curve[run > head][-1]
     along = (tip - base) / np.hypot(*(tip - base))
     across = 0.38 * head * np.array([-along[1], along[0]])
-    ax.add_patch(Polygon([tip, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
+    ax.add_artist(Polygon([tip, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
     if cut:
-        middle = curve[len(curve) // 2]
-        ax.plot(*middle, marker="x", ms=(3.6 if dashed else 4.5) * scale, mew=1.2 * scale, color=CUT, zorder=4)
+        middle, size = curve[len(curve) // 2], (3.6 if dashed else 4.5) * scale
+        ax.add_artist(Line2D(*middle[:, None], marker="x", ms=size, mew=1.2 * scale, color=CUT, zorder=4))
 
 
 def _draw_noise(ax: Axes, box: _Box, scale: float, *, cut: bool) -> None:
     colour = FAINT if cut else GREY
     circle = Circle((box.x, box.y), box.radius, fc="white", ec=colour, lw=0.8 * scale, ls=(0, (2.2, 1.6)), zorder=3)
-    ax.add_patch(circle)
+    ax.add_artist(circle)
     ax.text(
         box.x, box.y, "u", ha="center", va="center_baseline", color=colour, fontsize=7 * scale, style="italic", zorder=5
     )
@@ -229,5 +263,5 @@ def _draw_node(ax: Axes, node: str, box: _Box, scale: float, *, acted: bool) -> 
         lw=(1.6 if acted else 1.0) * scale,
         zorder=3,
     )
-    ax.add_patch(patch)
+    ax.add_artist(patch)
     ax.text(box.x, box.y, node, ha="center", va="center_baseline", fontsize=GRAPH_FONT * scale, zorder=5)

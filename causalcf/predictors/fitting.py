@@ -44,6 +44,7 @@ def part(rows: int, which: Part) -> Tensor:
     return index[tune if which == "tune" else ~tune]
 
 
+@torch.inference_mode(False)
 def fit(
     predictor: Predictor,
     data: Mapping[str, Any],

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core import seeding
 from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.devices import as_device
 from causalcf.core.digests import fingerprint
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
+from causalcf.core.untrusted import Budget, doubting, require_sizes
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable
 from causalcf.mechanisms.parents import ParentEncoder
@@ -408,6 +411,7 @@ class Predictor(Trainable):
         write_file(path, header, weights | {"rows": packed})
 
     @classmethod
+    @torch.inference_mode(False)
     def load(cls, path: str | Path, *, device: torch.device | str = "cpu") -> Self:
         """Read a predictor written by `save`.
 
@@ -416,26 +420,31 @@ class Predictor(Trainable):
         """
         header, tensors = read_file(path)
         if header.get("kind") != "predictor":
-            raise CheckpointError(f"{path} holds a {header.get('kind')}, not a predictor.")
-        config = header["config"]
-        target, jitter = config["target"], config["jitter"]
-        predictor = cls(
-            target,
-            variable_from_json(target, config["variable"]),
-            variable_from_json(config["node"], config["image"]),  # type: ignore[arg-type]
-            node=config["node"],
-            given={name: variable_from_json(name, fields) for name, fields in config["given"].items()},
-            widths=config["widths"],
-            hidden=config["hidden"],
-            pool=config["pool"],
-            proportional=config["proportional"],
-            jitter=Jitter(jitter["shift"], jitter["brightness"], tuple(jitter["scales"])),
-        )
-        weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-        load_tensors(predictor, weights, path, predictor.name)
-        facts = dict(header["trained_on"])
-        bits = np.unpackbits(tensors["rows"].numpy())[: facts.pop("rows")]
-        predictor.trained_on = {**facts, "mask": torch.from_numpy(bits.astype(bool))}
-        predictor.score = None if header["score"] is None else Score(**header["score"])
-        predictor.history, predictor.provenance, predictor.fitted = header["history"], header["provenance"], True
-        return predictor.requires_grad_(False).eval().to(device)
+            raise CheckpointError(f"{path} holds a {str(header.get('kind'))[:40]}, not a predictor.")
+        with doubting(path), seeding.seeded(0), Budget(tensors, path):
+            config = header["config"]
+            target, jitter = config["target"], config["jitter"]
+            require_sizes({name: config[name] for name in ("widths", "hidden")}, tensors, f"{path}: the predictor")
+            predictor = cls(
+                target,
+                variable_from_json(target, config["variable"]),
+                variable_from_json(config["node"], config["image"]),  # type: ignore[arg-type]
+                node=config["node"],
+                given={name: variable_from_json(name, fields) for name, fields in config["given"].items()},
+                widths=config["widths"],
+                hidden=config["hidden"],
+                pool=config["pool"],
+                proportional=config["proportional"],
+                jitter=Jitter(jitter["shift"], jitter["brightness"], tuple(jitter["scales"])),
+            )
+            own = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
+            load_tensors(predictor, own, path, predictor.name)
+            facts = dict(header["trained_on"])
+            rows, bits = facts.pop("rows"), np.unpackbits(tensors["rows"].numpy())
+            if not 0 <= len(bits) - rows < 8:
+                raise CheckpointError(f"{path} says that it saw {rows} rows, and marks {len(bits)}. Take another copy.")
+            predictor.trained_on = {**facts, "mask": torch.from_numpy(bits[:rows].astype(bool))}
+            predictor.score = None if header["score"] is None else Score(**header["score"])
+            predictor.history, predictor.provenance = list(header["history"]), dict(header["provenance"])
+            predictor.fitted = True
+        return predictor.requires_grad_(False).eval().to(as_device(device))

@@ -66,7 +66,12 @@ def _planned(target: str, graph: CausalGraph, node: str, options: Mapping[str, A
 
 def file_name(name: str, target: str, which: Part = "judge") -> str:
     """The file a predictor is kept in."""
-    return f"{name}.{target}{'' if which == 'judge' else f'.{which}'}.safetensors"
+    return f"{_stem(name)}.{target}{'' if which == 'judge' else f'.{which}'}.safetensors"
+
+
+def _stem(name: str) -> str:
+    """A data set's name as it begins a file's; of the path of one's own data, its last part."""
+    return Path(name).absolute().name.replace(".", "-")
 
 
 def known(name: str) -> bool:
@@ -76,7 +81,7 @@ def known(name: str) -> bool:
         >>> known("morphomnist"), known("adult")
         (True, False)
     """
-    return any(FOLDER.glob(f"{name}.*.safetensors"))
+    return any(path.name.startswith(f"{name}.") for path in FOLDER.glob("*.safetensors"))
 
 
 def pretrained(
@@ -97,11 +102,12 @@ def pretrained(
         >>> pretrained("morphomnist")["digit"].score.value > 0.98
         True
     """
+    stem = name if folder is None else _stem(name)
     folder = FOLDER if folder is None else Path(folder)
     found = []
-    for path in sorted(folder.glob(f"{name}.*.safetensors")):
-        _, *middle, _ = path.name.split(".")
-        if middle[1:] == ([] if which == "judge" else [which]):
+    for path in sorted(folder.glob("*.safetensors")):
+        of, *middle, _ = path.name.split(".")
+        if of == stem and len(middle) > 0 and middle[1:] == ([] if which == "judge" else [which]):
             found.append(Predictor.load(path, device=device))
     if not found:
         known = sorted({path.name.split(".")[0] for path in folder.glob("*.safetensors")})

@@ -13,6 +13,7 @@ from torch import Tensor
 from causalcf.core.errors import CausalCFWarning
 from causalcf.core.nn import RULED, quartiles
 from causalcf.data import Batch, columns
+from causalcf.data.inference import sentinel
 from causalcf.graph import CausalGraph
 from causalcf.variables import Variable
 from causalcf.variables.image import Image
@@ -101,8 +102,11 @@ def warn_of_outliers(graph: CausalGraph, train: Batch) -> None:
         ruled = (gap > 0) & (y.std(0, unbiased=False) > RULED * gap / 1.349)
         distance = torch.where(ruled, (y - middle).abs() / gap, 0.0).amax(1)
         far = distance > FAR
+        mark = sentinel(x[:, 0].cpu().numpy()) if x.shape[1] == 1 and bool(far.any()) else None
+        if mark is not None:  # the reader has named it
+            far &= x[:, 0] != mark
         if bool(far.any()):
-            row = int(distance.argmax())
+            row = int(torch.where(far, distance, 0.0).argmax())
             example = float(x[row][(y[row] - middle).abs().argmax()])
             warnings.warn(
                 f"'{node}': {float(far.double().mean()):.2g} of the values lie over {FAR:g} interquartile ranges from"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
 from numbers import Real
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
@@ -19,7 +21,39 @@ from causalcf.mechanisms import Mechanism, Stage
 from causalcf.scm.doubts import warn_of_rounding
 from causalcf.scm.rows import read_rows
 
-__all__ = ["choose", "declare", "initialise", "plan_stages", "read_split"]
+__all__ = ["choose", "declare", "initialise", "plan_stages", "read_split", "whole_or_not"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def whole_or_not(fit: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Let a model's `fit` happen whole or not at all: one that fails, or is stopped, leaves the model as it was.
+
+    The weights of a model that is fitted are copied first. Inference mode is left, as nothing can be trained in it.
+    """
+
+    @wraps(fit)
+    def fitted(scm: Any, *args: P.args, **options: P.kwargs) -> T:
+        names = ("graph", "history", "provenance", "seen", "_order")
+        before = {name: getattr(scm, name) for name in names}
+        was_fitted = any(mechanism.fitted and mechanism.sites for mechanism in scm.mechanisms.values())
+        modules = copy.deepcopy(scm._modules_in_order) if was_fitted else None
+        try:
+            with torch.inference_mode(False):
+                return fit(scm, *args, **options)
+        except BaseException:
+            for name, value in before.items():
+                setattr(scm, name, value)
+            if modules is not None:
+                scm._modules_in_order = modules
+            elif scm._order:
+                scm._bind()
+            else:
+                scm._modules_in_order = torch.nn.ModuleList()
+            raise
+
+    return fitted
 
 
 def declare(graph: CausalGraph, data: Any) -> CausalGraph:
@@ -31,6 +65,10 @@ def declare(graph: CausalGraph, data: Any) -> CausalGraph:
     Warns:
         CausalCFWarning: A column may be something else than it is taken for, or a mark for "missing" hides in it.
     """
+    # A data set knows its variables; its codes of categories could be told from no numbers.
+    known = getattr(data, "variables", {})
+    given = {node: known[node] for node in graph.nodes if node in known and node not in graph.variables}
+    graph = graph.with_variables(given, dict.fromkeys(given, "as the data set says"))
     undeclared = [node for node in graph.nodes if node not in graph.variables]
     table = columns(data)[0]
     if undeclared:

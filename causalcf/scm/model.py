@@ -14,21 +14,27 @@ from torch import nn
 
 from causalcf import training
 from causalcf.core import seeding
+from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
 from causalcf.core.provenance import provenance
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
+from causalcf.mechanisms.asked import as_rows, check_answers
+from causalcf.mechanisms.estimators import Estimator, as_function, frozen
 from causalcf.scm.check import summarise
 from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
-from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split
+from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
 from causalcf.scm.questions import ActedSCM, Questions
 from causalcf.scm.rows import fill_noiseless
 from causalcf.variables import Variable
-from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.codes import Categorical
 
 __all__ = ["SCM", "ActedSCM", "StructuralCausalModel"]
+
+ASKED = 16
+"""Rows drawn from the model to ask a classifier about, before it is attached."""
 
 
 class StructuralCausalModel(Questions):
@@ -86,6 +92,7 @@ class StructuralCausalModel(Questions):
         if len(self.graph.variables) == len(self.graph.nodes):
             self._bind()
 
+    @torch.inference_mode(False)
     def _bind(self) -> None:
         """Give every node a mechanism of its own; every variable is known by now."""
         with seeding.seeded(0):  # initial weights are drawn again, from its own seed, by fit
@@ -106,6 +113,7 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ learning
 
+    @whole_or_not
     def fit(
         self,
         data: Any,
@@ -154,6 +162,8 @@ class StructuralCausalModel(Questions):
             TrainingError: Losses are not finite, or there is no such precision.
             MechanismError: A mechanism has no such stage.
             CheckpointError: The checkpoint belongs to another run.
+
+            The model is then what it was before.
         """
         self.graph = declare(self.graph, data)
         if not self._order:
@@ -222,6 +232,7 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ larger models
 
+    @torch.inference_mode(False)
     def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
         """A new model in which a classifier or regressor is a deterministic child.
 
@@ -229,23 +240,26 @@ class StructuralCausalModel(Questions):
 
         Args:
             node: Name of the new node.
-            f: Module or function of the parents' tensors, in the order given; a copy is attached.
+            f: Module or function of the parents' tensors, in the order given, of which a copy is attached; or a fitted
+                estimator of scikit-learn.
             parents: The nodes it looks at.
             variable: What it gives; by default a Categorical with as many categories as f has
                 logits, a Boolean for one logit.
 
         Raises:
-            MechanismError: f's output does not fit.
+            MechanismError: f's output does not fit: it is no tensor, holds NaN, or probabilities or labels instead of
+                logits.
             UnknownNodeError: A parent that the graph lacks.
 
         Example:
             >>> scm.attach("label", classifier, parents=["image"])  # doctest: +SKIP
         """
         mechanisms = self.require_fitted()
-        mechanism = copy.deepcopy(Classifier(f, inputs=tuple(parents)))
-        mechanism.requires_grad_(False).eval().to(device=self.device, dtype=self.dtype)
-        if variable is None:
-            variable = _classes(mechanism.fn, self.sample(2, seed=0), parents)
+        for parent in parents:
+            self.graph.require(parent)
+        f = frozen(f, self.device, self.dtype) if isinstance(f, nn.Module) else as_function(f, parents)
+        variable = _given_by(f, variable, self.sample(ASKED, seed=0), parents)
+        mechanism = copy.deepcopy(Classifier(f, inputs=tuple(parents))).to(device=self.device, dtype=self.dtype)
         wider = type(self).__new__(type(self))
         nn.Module.__init__(wider)
         wider.graph = self.graph.with_node(node, variable, parents)
@@ -269,6 +283,7 @@ class StructuralCausalModel(Questions):
         write_model(path, self.graph, self.require_fitted(), self.dtype, facts, half)
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         path: str | Path,
@@ -287,8 +302,10 @@ class StructuralCausalModel(Questions):
             CheckpointError: The file is damaged, of another program or version, needs mechanisms that are not given, or
                 they are given with other settings than the file's.
         """
+        device = as_device(device)
         saved = read_model(path, mechanisms or {})
-        scm = cls(saved.graph, mechanisms=saved.mechanisms).to(saved.dtype)
+        with saved.held_to():
+            scm = cls(saved.graph, mechanisms=saved.mechanisms).to(saved.dtype)
         saved.load_into(scm.mechanisms)
         scm.history, scm.provenance, scm.seen = saved.history, saved.provenance, saved.seen
         return scm.to(device)
@@ -304,12 +321,14 @@ class StructuralCausalModel(Questions):
 SCM = StructuralCausalModel
 
 
-def _classes(f: Any, sample: Batch, parents: Sequence[str]) -> Variable:
-    """The variable that a classifier's output shape suggests."""
-    with torch.no_grad():
-        logits = f(*(sample[parent] for parent in parents))
-    if logits.ndim == 2 and logits.shape[1] > 1:
-        return Categorical(logits.shape[1])
-    if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
-        return Boolean()
-    raise MechanismError(f"A classifier must give logits (N, k) or (N,), got {tuple(logits.shape)} for 2 rows.")
+@torch.no_grad()
+def _given_by(f: Any, variable: Variable | None, sample: Batch, parents: Sequence[str]) -> Variable:
+    """What a classifier gives, once its answers to some rows are seen to be logits."""
+    if isinstance(f, Estimator) and variable is None and f.variable is None:
+        raise MechanismError(
+            f"A {type(f.model).__name__} gives numbers: say of which kind, variable=causalcf.Real(), Positive(), ..."
+        )
+    named = getattr(f, "variable", None)
+    variable = variable or (named if isinstance(named, Categorical) or isinstance(f, Estimator) else None)
+    inputs = [sample[parent] for parent in parents]
+    return check_answers(lambda *x: as_rows(f(*x), x)[None], inputs, variable, MechanismError, of=", ".join(parents))[1]

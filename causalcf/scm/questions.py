@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from causalcf.core import seeding
-from causalcf.core.errors import DataError, NotFittedError
+from causalcf.core.draws import label_keys
+from causalcf.core.errors import DataError, InterventionError, NotFittedError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
 from causalcf.data import Batch
@@ -20,11 +21,13 @@ from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
 from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
-from causalcf.scm.action import Dos, check_targets, read_one, read_worlds
+from causalcf.scm.action import Dos, Worlds, check_targets, read_one, read_worlds
 from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.doubts import warn_of_far_draws
+from causalcf.scm.gaps import Reader, read_gaps, read_off
+from causalcf.scm.inference import Posterior, infer
 from causalcf.scm.residual import Residual
 from causalcf.scm.rows import fill_noiseless, read_rows, unneeded
 from causalcf.scm.rules import Abduction, OutOfSupport, Recompute, Rules, is_sampled
@@ -48,6 +51,10 @@ def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Conca
             return question(self, *args, **kwargs)
 
     return asked
+
+
+Missing = Literal["refuse", "infer"]
+"""What to do where rows are not whole."""
 
 
 class Questions(nn.Module):
@@ -94,7 +101,8 @@ class Questions(nn.Module):
         waiting = [node for node, mechanism in mechanisms.items() if not mechanism.fitted] if mechanisms else ["all"]
         if waiting:
             raise NotFittedError(
-                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model."
+                f"The mechanisms of {waiting} are not fitted. Call scm.fit(data), or SCM.load a fitted model. (A state"
+                " dict says that its weights are fitted by its metadata, which torch.save keeps.)"
             )
         return mechanisms
 
@@ -219,6 +227,8 @@ class Questions(nn.Module):
         residual: Residual = 1.0,
         recompute: Recompute = "descendants",
         out_of_support: OutOfSupport = "raise",
+        missing: Missing = "refuse",
+        predictors: Mapping[str, Reader] | None = None,
         seed: seeding.Seed = None,
     ) -> Counterfactual:
         """What the observed rows would have been, had the actions been taken.
@@ -238,6 +248,9 @@ class Questions(nn.Module):
                 of it as the parents move.
             recompute: "descendants" of what is acted on, or "all" mechanisms.
             out_of_support: "raise" or "clip" generated actions that leave the support.
+            missing: "refuse" rows with gaps, or "infer" what was not observed: `num_samples` draws of it, by `infer`,
+                each with a counterfactual of its own. Nodes may be absent from x altogether.
+            predictors: As for `infer`.
             seed: What the random part is drawn with; recorded in the result.
 
         Returns:
@@ -250,17 +263,89 @@ class Questions(nn.Module):
             NotFittedError: The model is not fitted.
         """
         mechanisms, worlds = self.require_fitted(), read_worlds(do)
+        if missing not in get_args(Missing):
+            raise InterventionError(f"missing={missing!r}: choose one of {list(get_args(Missing))}.")
+        rules = Rules(recompute, residual, out_of_support)
+        if missing == "infer":
+            answer = self._inferred(x, worlds, num_samples, abduction, rules, predictors, seed)
+            return replace(answer, origin=Origin(self.mechanisms, self.seen))
         answer = counterfactual(
             self.graph,
             mechanisms,
             self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()),
             do,
-            rules=Rules(recompute, residual, out_of_support),
+            rules=rules,
             num_samples=num_samples,
             abduction=abduction,
             seed=seed,
         )
         return replace(answer, origin=Origin(self.mechanisms, self.seen))
+
+    def _inferred(
+        self,
+        x: Any,
+        worlds: Worlds,
+        num_samples: int | None,
+        abduction: Abduction,
+        rules: Rules,
+        predictors: Mapping[str, Reader] | None,
+        seed: seeding.Seed,
+    ) -> Counterfactual:
+        """Counterfactuals of rows completed by draws from their posterior."""
+        if num_samples is None:
+            raise InterventionError('missing="infer" draws what is missing: say how often, num_samples=100.')
+        seed = seeding.resolve(seed)
+        posterior = self.infer(x, num_samples=num_samples, predictors=predictors, seed=seed)
+        whole = {node: value.flatten(0, 1) for node, value in posterior.resampled(num_samples).items()}
+        index = torch.as_tensor(label_keys(posterior.index)).repeat(num_samples)
+        rows = fill_noiseless(self.graph, self.mechanisms, Batch(whole, index))
+        noise = abduct(self.graph, self.mechanisms, rows, sample=is_sampled(abduction), seed=seed)
+        return predict_worlds(
+            self.graph, self.mechanisms, noise, worlds, rules=rules, num_samples=num_samples, seed=seed
+        )
+
+    # ------------------------------------------------------------------ evidence that is not whole
+
+    @_exactly
+    def infer(
+        self,
+        x: Any,
+        *,
+        num_samples: int = 1000,
+        predictors: Mapping[str, Reader] | None = None,
+        seed: seeding.Seed = None,
+    ) -> Posterior:
+        """The law of what was not observed, given what was: weighted draws of whole rows.
+
+        Exact where it can be: categories are summed out, a linear Gaussian model is conditioned in closed form. Else
+        what is missing is drawn from its own mechanism and weighted by what was observed below it, and a warning says
+        where too few draws count. Values are taken to be missing at random.
+
+        Args:
+            x: Observed rows, in data units; nodes may be absent, and rows may have gaps (NaN, None, pd.NA).
+            num_samples: Draws of every row.
+            predictors: node -> anti-causal predictor (`ccf.predictors.pretrained(...)`) that reads it off an observed
+                image. Its reading then stands for the posterior: an approximation.
+            seed: What the draws follow from.
+
+        Raises:
+            DataError: Nothing was observed; the evidence has probability zero; a node below what is missing has no
+                density.
+
+        Example:
+            >>> from causalcf.queries.examples import linear
+            >>> posterior = linear().infer({"x": [1.0], "y": [3.0]}, seed=0)  # m is missing
+            >>> posterior.exact, round(float(posterior.mean("m")), 1)
+            (True, 1.1)
+        """
+        mechanisms, seed = self.require_fitted(), seeding.resolve(seed)
+        example = sample_noise(self.graph, mechanisms, 1, seed=0)
+        example = predict_worlds(self.graph, mechanisms, example, read_worlds({}), rules=Rules(recompute="all"))
+        rows, missing = read_gaps(self.graph, mechanisms, x, example, self.dtype, self.device)
+        rows = fill_noiseless(self.graph, mechanisms, rows)
+        if predictors is not None and missing:
+            return read_off(mechanisms, rows, missing, predictors, num_samples, seed)
+        return infer(self.graph, mechanisms, rows, missing, num_samples=num_samples, seed=seed)
 
     # ------------------------------------------------------------------ density
 

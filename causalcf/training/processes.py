@@ -16,6 +16,8 @@ from contextlib import suppress
 import torch
 from torch import Tensor, distributed
 
+from causalcf.core.devices import as_device
+
 __all__ = ["add_up", "agree", "first", "join", "number", "share", "wait"]
 
 LINGER = 0.2
@@ -27,8 +29,11 @@ def join(device: torch.device | str) -> torch.device:
 
     Args:
         device: Where to train; "cuda" becomes the GPU of this process.
+
+    Raises:
+        DataError: This machine has no such device.
     """
-    device = torch.device(device)
+    device = as_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

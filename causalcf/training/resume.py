@@ -13,6 +13,7 @@ from torch import Tensor
 from causalcf.core.checkpoint import load_tensors, read_file, write_file
 from causalcf.core.digests import digest, named
 from causalcf.core.errors import CheckpointError
+from causalcf.core.untrusted import doubting
 from causalcf.data import Batch
 from causalcf.training import processes
 from causalcf.training.trainer import Trainer, prefixed, stripped
@@ -20,7 +21,7 @@ from causalcf.training.trainer import Trainer, prefixed, stripped
 if TYPE_CHECKING:
     from causalcf.training.job import Fit
 
-__all__ = ["State", "check", "fingerprint", "read_state", "write_state"]
+__all__ = ["State", "check", "fingerprint", "read_state", "take_up", "write_state"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,48 @@ def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
     if path is None or not path.exists():
         return State()
     header, tensors = _read(path, identity, resume=resume)
-    job.history[:] = header["history"]
-    for node in {name.split(".")[1] for name in tensors if name.startswith("node.")}:
-        load_tensors(job.mechanisms[node], stripped(f"node.{node}", tensors), path, f"node '{node}'")
-        if node in header["done"]:
-            job.mechanisms[node].requires_grad_(False).eval()
-    return State(tuple(header["done"]), stripped("trainer", tensors), header["trainer"])
+    with doubting(path):
+        job.history[:] = [dict(record) for record in header["history"]]
+        for node in dict.fromkeys(name.split(".")[1] for name in tensors if name.startswith("node.")):
+            load_tensors(job.mechanisms[node], stripped(f"node.{node}", tensors), path, f"node '{node}'")
+            if node in header["done"]:
+                job.mechanisms[node].requires_grad_(False).eval()
+        held = {name.split(".")[1] for name in tensors if name.startswith("node.")}
+        lost = [node for node in header["done"] if job.mechanisms[node].state_dict() and node not in held]
+        if lost:
+            raise CheckpointError(
+                f"{path} holds no weights of {lost}, which it says are done. Remove it and fit again."
+            )
+        return State(tuple(header["done"]), stripped("trainer", tensors), dict(header["trainer"]))
+
+
+def take_up(job: Fit, trainer: Trainer, state: State) -> None:
+    """Put the checkpoint's state of the trainer under way into a new trainer.
+
+    Raises:
+        CheckpointError: It is no state of such a trainer.
+    """
+    path = job.checkpoint or Path("the checkpoint")
+    with doubting(path):
+        own, header = trainer.tensors(), state.header
+        theirs = {
+            name: tensor for name, tensor in state.trainer.items() if not name.startswith(("best.", "optimizer."))
+        }
+        expected = {name: tensor for name, tensor in own.items() if not name.startswith(("best.", "optimizer."))}
+        weights = stripped("weights", own)
+        best = stripped("best", state.trainer)
+        fits = _layout(theirs) == _layout(expected) and (not best or _layout(best) == _layout(weights))
+        counts = [header[name] for name in ("epoch", "stale", "skipped", "averaged")]
+        fits &= all(type(count) is int and 0 <= count < 2**53 for count in counts) and type(header["best"]) is float
+        if not fits:
+            raise CheckpointError(
+                f"{path} holds no state of the training of '{trainer.name}'. Remove it and fit again."
+            )
+        trainer.load(state.trainer, header)
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
 
 
 def check(job: Fit, train: Batch, validation: Batch, *, resume: bool) -> None:
@@ -103,7 +140,12 @@ def _read(path: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[dic
     header, tensors = read_file(path)
     if header.get("kind") != "training":
         raise CheckpointError(f"{path} is not the checkpoint of a training run. Load models with SCM.load.")
-    different = [key for key, value in identity.items() if header["fingerprint"].get(key) != value]
+    with doubting(path):
+        different = [key for key, value in identity.items() if header["fingerprint"].get(key) != value]
+        done, trainer = header["done"], header["trainer"]
+        whole = isinstance(done, list) and isinstance(trainer, dict) and isinstance(header["history"], list)
+        if not whole or not all(isinstance(node, str) for node in done):
+            raise CheckpointError(f"{path} does not say what is done. Remove it and fit again.")
     if different:
         raise CheckpointError(
             f"{path} belongs to another run: its {', '.join(different)} differ. Use the settings it was"

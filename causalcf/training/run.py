@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from causalcf.core import seeding
-from causalcf.core.errors import DataError, MechanismError
+from causalcf.core.errors import CheckpointError, DataError, MechanismError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Stage, Trainable
 from causalcf.training import processes
 from causalcf.training.job import Fit, Recipes
 from causalcf.training.progress import progress
-from causalcf.training.resume import State, fingerprint, read_state, write_state
+from causalcf.training.resume import State, fingerprint, read_state, take_up, write_state
 from causalcf.training.trainer import Trainer, rows_of
 
 __all__ = ["Fit", "Recipes", "fit", "plan", "recipe_of", "split"]
@@ -127,10 +127,12 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
 def _trainers(job: Fit, node: str, train: Batch, validation: Batch, state: State) -> Iterator[Trainer]:
     """A trainer for each stage that is not behind yet; made when its turn comes."""
     begun = state.header.get("stage", 0)
+    if begun not in range(len(job.stages[node]) + 1):
+        raise CheckpointError(f"{job.checkpoint} is at stage {begun!r} of '{node}', which has {len(job.stages[node])}.")
     for index in range(begun, len(job.stages[node])):
         trainer = Trainer(job, node, index, train, validation)
         if state.trainer and index == begun:
-            trainer.load(state.trainer, state.header)
+            take_up(job, trainer, state)
         yield trainer
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from causalcf.core import seeding
-from causalcf.core.errors import MechanismError, TrainingError
+from causalcf.core.errors import CheckpointError, MechanismError, TrainingError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
@@ -309,8 +309,14 @@ class Player:
         for name, value in tensors.items():
             index, key = name.split(".", 1)
             # A file forgets memory formats, and a fused step walks weight and moments by address.
-            own = value if key == "step" else torch.empty_like(self.parameters[int(index)]).copy_(value)
+            weights = self.parameters[int(index)]
+            fits = {"step": value.shape == (), "exp_avg": value.shape == weights.shape}
+            if not fits.get(key.removesuffix("_sq"), False) or not value.is_floating_point():
+                raise CheckpointError(f"The optimiser's '{name}' is {value.dtype} {tuple(value.shape)}. Fit again.")
+            own = value if key == "step" else torch.empty_like(weights).copy_(value)
             state.setdefault(int(index), {})[key] = own
+        if any(len(moments) != 3 for moments in state.values()):
+            raise CheckpointError("Moments of the optimiser are missing. Fit again.")
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
 

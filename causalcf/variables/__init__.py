@@ -14,6 +14,7 @@ from causalcf.core.errors import GraphError
 from causalcf.variables.base import Variable
 from causalcf.variables.codes import Boolean, Categorical
 from causalcf.variables.count import Count
+from causalcf.variables.fields import check_fields
 from causalcf.variables.image import Image
 from causalcf.variables.ordinal import Ordinal
 from causalcf.variables.raw import as_array, as_tensor
@@ -66,6 +67,7 @@ def variable_from_json(node: str, fields: Mapping[str, Any]) -> Variable:
         >>> variable_from_json("t", {"kind": "Positive", "unit": "px"})
         Positive(unit='px')
     """
+    check_fields(node, fields)
     arguments = {key: value for key, value in fields.items() if key != "kind"}
     kind = fields.get("kind")
     if kind not in VARIABLES:
@@ -81,6 +83,8 @@ def variable_from_json(node: str, fields: Mapping[str, Any]) -> Variable:
         columns = arguments.get("columns")
         if not isinstance(columns, Mapping):
             raise GraphError(f"Node '{node}' is a Table: expected \"columns\": {{name: variable}}, got {columns!r}.")
+        if any(not isinstance(column, Mapping) for column in columns.values()):
+            raise GraphError(f"Node '{node}' is a Table: every column is an object with a \"kind\".")
         arguments["columns"] = {name: variable_from_json(f"{node}.{name}", column) for name, column in columns.items()}
     try:
         return VARIABLES[kind](**arguments)

@@ -109,7 +109,8 @@ class Variable(ABC):
             self.check(name, x[~x.reshape(len(x), -1).isnan().any(1)])
         else:
             self.check(name, x)
-        return x
+        # What inference mode has made takes part in no gradient.
+        return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
     def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:
         """Raise if any row is not finite or lies outside the support."""

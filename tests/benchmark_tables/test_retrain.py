@@ -149,6 +149,30 @@ def test_arguments_are_kept_but_for_where_it_goes() -> None:
     assert refit_arguments(command, "m.safetensors", model="before.safetensors") == words
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("causalcf fit chain --data t.csv --plugin evil.py", "has the option '--plugin', which `fit` and `finetune`"),
+        ("causalcf fit chain --checkpoint=/etc/passwd", "has the option '--checkpoint'"),
+        ("causalcf fit chain -o evil", "has the option '-o'"),
+        ("causalcf fit chain --threads 1000000", "made with 1000000 threads: expected 1 to"),
+        ("causalcf fit chain --threads=-1", "made with -1 threads"),
+        ("causalcf fit 'chain", "but by `causalcf fit 'chain`"),
+    ],
+)
+def test_a_file_decides_nothing_else_of_what_runs(command: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        refit_arguments(command, "m.safetensors")
+
+
+@pytest.mark.parametrize("processes", [0, 10**9, "2; rm -r .", None, True, 2.0])
+def test_the_number_of_processes_is_checked(processes: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "_run", None)
+    record = {"command": "causalcf fit chain --data t.csv", "processes": processes}
+    with pytest.raises(DataError, match="processes: expected 1 to"):
+        benchmark_tables.refit(record, tmp_path / "m.safetensors")
+
+
 def test_processes_that_trained_together_do_so_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import causalcf as ccf
 from causalcf.core.errors import DataError
@@ -65,6 +66,14 @@ def test_other_marks_are_declared_once_for_columns_of_any_kind(write) -> None:
     columns = read_csv(path, missing=["-9999", "unknown"])
     assert np.isnan(columns["x"]).tolist() == [False, True, False]
     assert columns["c"].tolist() == ["a", "", "b"]
+
+
+def test_what_is_no_number_in_a_column_of_numbers_is_named_with_its_row(write) -> None:
+    column = read_csv(write("x,y\n1,2\n12 %,3\n2.5,4\n"), {"x": ccf.Real()})["x"]
+    assert column.tolist() == [1.0, "12 %", 2.5]
+    with pytest.raises(DataError, match=r"text in 1 of 3 rows \(row 1: '12 %'\), numbers in the others"):
+        ccf.Real().read("x", column, torch.float32, torch.device("cpu"))
+    assert ccf.Real().read("x", column[2:], torch.float32, torch.device("cpu")).tolist() == [2.5]
 
 
 def test_marks_alone_are_categories(write) -> None:

@@ -79,3 +79,71 @@ def test_errors(root, tmp_path):
     table.write_text(table.read_text().replace("000001.jpg  -1", "000001.jpg"))
     with pytest.raises(DataError, match="no full row for 1 pictures"):
         CelebA(root, graph=SMILING)
+
+
+def _resize(root, size):
+    for path in (root / "img_align_celeba").iterdir():
+        Pillow.open(path).resize(size).save(path, quality=100, subsampling=0)
+
+
+def test_smaller_copies_are_cut_in_proportion(root):
+    _resize(root, (89, 109))
+    image = CelebA(root, graph=SMILING)["image"]
+    torch.testing.assert_close(255 * image[:, 0, 8:-8, 8:-8].mean((1, 2)), torch.tensor([50.0, 100.0]), atol=3, rtol=0)
+    assert image[:, 2, 8:-8, 8:-8].max() < 0.05
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_squares_are_taken_whole_and_said(root, side):
+    whole = torch.from_numpy(
+        np.stack([
+            np.asarray(Pillow.open(root / "img_align_celeba" / f"00000{i}.jpg").resize((64, 64)), np.float32)
+            for i in (1, 2)
+        ])
+    ).permute(0, 3, 1, 2)  # fmt: skip
+    _resize(root, (side, side))
+    with pytest.warns(UserWarning, match=rf"are \({side}, {side}\) pixels, not 178 x 218: taken for faces that"):
+        image = CelebA(root, graph=SMILING)["image"]
+    assert (255 * image - whole).abs().mean() < 4, "no border, and nothing cut off"
+
+
+def test_other_shapes_are_refused(root):
+    _resize(root, (300, 200))
+    with pytest.raises(DataError, match="is 300 x 200 pixels: expected 178 x 218"):
+        CelebA(root, graph=SMILING)
+
+
+def test_lists_as_csv_and_pictures_in_a_folder_within(root):
+    expected = CelebA(root, graph=SMILING)
+    for name, header in (("list_attr_celeba", "image_id," + ",".join(COLUMNS)), ("list_eval_partition", "image_id,p")):
+        lines = (root / f"{name}.txt").read_text().splitlines()
+        rows = [",".join(line.split()) for line in lines[2 if "attr" in name else 0 :] if line]
+        (root / f"{name}.csv").write_text("\r\n".join([header, *rows, ""]), encoding="utf-8-sig")
+        (root / f"{name}.txt").unlink()
+    inner = root / "img_align_celeba" / "img_align_celeba"
+    pictures = list((root / "img_align_celeba").iterdir())
+    inner.mkdir()
+    for path in pictures:
+        path.rename(inner / path.name)
+    found = CelebA(root, graph=SMILING)
+    assert all(torch.equal(found[node], expected[node]) for node in expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list_attr_celeba.txt", b"", "it has no header"),
+        ("list_attr_celeba.txt", b"9\nSmiling No_Beard\n", "it tells of 9 pictures and lists 0"),
+        ("list_attr_celeba.txt", b"\xff\xfe", "is damaged"),
+        ("list_attr_celeba.txt", b"2\nSmiling\n000001.jpg yes\n000002.jpg no\n", "attributes must be 1 or -1"),
+        ("list_eval_partition.txt", b"000001.jpg 7\n", "the number 0, 1 or 2"),
+        ("list_eval_partition.txt", b"../../secret.jpg 0\n", "expected names without a folder"),
+        ("img_align_celeba/000001.jpg", b"no picture", "is damaged: cannot identify image file"),
+        ("img_align_celeba/000001.jpg", None, "is damaged"),
+    ],
+)
+def test_damaged_files_are_refused(root, name, content, message):
+    path = root / name
+    path.write_bytes(path.read_bytes()[:700] if content is None else content)
+    with pytest.raises(DataError, match=message):
+        CelebA(root, graph=SMILING)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage.morphology import disk
+from skimage.morphology import disk, medial_axis
 from skimage.transform import pyramid_expand, pyramid_reduce
 
 from causalcf.core.errors import DataError
@@ -14,6 +14,7 @@ from causalcf.datasets.morphology import (
     measure_intensity,
     measure_thickness,
     render,
+    render_measured,
     resampling,
 )
 from causalcf.datasets.morphomnist import read_attributes
@@ -79,9 +80,9 @@ def test_dilation_by_rows_is_dilation_with_the_whole_footprint(glyphs, radius):
     np.testing.assert_array_equal(~dilate(~binary, footprint(radius)), eroded)
 
 
-@pytest.mark.parametrize("radius", [1, 7, 25, 40])
+@pytest.mark.parametrize("radius", [*range(20), 25, 40, 63, 80])
 def test_footprint_rows_are_unbroken_and_symmetric(radius):
-    """What `dilate` relies on."""
+    """What `dilate` relies on, and the closed form: the element as the published data made it, drawn and reduced."""
     element = pyramid_reduce(disk(16 * radius, dtype=float), downscale=16, order=1) != 0
     widths = [*footprint(radius)[:0:-1], *footprint(radius)]
     columns = np.abs(np.arange(-radius, radius + 1))
@@ -150,10 +151,46 @@ def test_bad_input_is_named(change, message):
         render(**(arguments | change))
 
 
-def test_chunks_cover_all_rows():
-    n = 2 * morphology.CHUNK + 3
+def test_montages_cover_all_rows(monkeypatch):
+    monkeypatch.setattr(morphology, "MONTAGE", 16 * 112 * 112)
+    n = 2 * 16 + 3
     bars = np.zeros((n, 28, 28), np.uint8)
     for i in range(n):
         bars[i, 8:20, 10 : 12 + i % 5] = 255
     whole = measure_thickness(bars, "fast")
     np.testing.assert_array_equal(whole[-3:], measure_thickness(bars[-3:], "fast"))
+    monkeypatch.setattr(morphology, "MONTAGE", 1)
+    np.testing.assert_array_equal(whole, measure_thickness(bars, "fast"))
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_thickness_is_twice_the_mean_distance_along_the_whole_canvas_s_axis(glyphs, mode):
+    """The margins that measuring leaves out change no bit."""
+    scale = MODES[mode].scale
+    binary = morphology.binarise(glyphs, scale)
+    tied = {"rng": morphology._RasterOrder(np.random.PCG64(0))}
+    for i, image in enumerate(np.pad(binary, ((0, 0), (1, 1), (1, 1)))):
+        skeleton, distance = medial_axis(image, return_distance=True, **tied)
+        wanted = 2 * np.where(skeleton, distance, 0).sum() / skeleton.sum() / scale
+        assert measure_thickness(glyphs[[i]], mode) == wanted
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_glyphs_whose_thickness_is_known_are_not_measured(glyphs, mode, monkeypatch):
+    measured = []
+    whole = morphology.stroke_thickness
+    monkeypatch.setattr(morphology, "stroke_thickness", lambda x, scale: measured.append(len(x)) or whole(x, scale))
+    thickness, intensity = np.linspace(1.5, 4, 6), np.linspace(80, 250, 6)
+    images, found = render_measured(glyphs, thickness, intensity, mode, np.full(6, np.nan))
+    np.testing.assert_array_equal(images, render(glyphs, thickness, intensity, mode))
+    np.testing.assert_array_equal(found, measure_thickness(glyphs, mode))
+    measured.clear()
+    some = np.where(np.arange(6) % 3 == 1, np.nan, found)
+    again, filled = render_measured(glyphs, thickness, intensity, mode, some)
+    assert sum(measured) == 2
+    assert np.isnan(some).sum() == 2, "the caller's array is left alone"
+    np.testing.assert_array_equal(again, images)
+    np.testing.assert_array_equal(filled, found)
+    measured.clear()
+    render_measured(glyphs, thickness, intensity, mode, found)
+    assert measured == []

@@ -1,5 +1,7 @@
 """The frame of explanations: how a question is read, and what an answer says of itself."""
 
+import copy
+import pickle
 import warnings
 
 import networkx as nx
@@ -310,3 +312,9 @@ def test_classifiers_of_the_wrong_make_are_refused() -> None:
         Explained([], None)
     with pytest.raises(ExplanationError, match="must be a torch module, a function or a list of them, got 'mnist'"):
         Explained("mnist", None)
+
+
+def test_an_explanation_can_be_pickled_and_copied() -> None:
+    explanation = _explained()
+    for again in (pickle.loads(pickle.dumps(explanation)), copy.deepcopy(explanation)):
+        assert torch.equal(again.counterfactual, explanation.counterfactual)

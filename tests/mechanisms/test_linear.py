@@ -42,7 +42,8 @@ def test_where_zero_and_what_the_unit_is_make_no_difference(
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
 def test_a_cause_that_never_changes_has_no_effect(precision: str) -> None:
     data = {"x": torch.full((500,), 3.0), "y": 2 + _draws(500)}
-    scm = ccf.SCM([("x", "y")], mechanisms=_linear("x", "y")).fit(data, seed=0, progress=False, precision=precision)
+    scm = ccf.SCM([("x", "y")], {"x": ccf.Real()}, _linear("x", "y"))
+    scm.fit(data, seed=0, progress=False, precision=precision)
     assert scm.counterfactual({"x": [3.0], "y": [2.0]}, {"x": 4.0})["y"].item() == pytest.approx(2.0, abs=1e-6)
 
 
@@ -69,7 +70,7 @@ def test_categories_have_the_effects_that_they_have() -> None:
 def test_numbers_that_32_bits_merge_are_named() -> None:
     ids = 16_777_217.0 + torch.arange(500, dtype=torch.float64)
     data = {"id": ids, "y": 1e8 + _draws(500), "z": _draws(500)}
-    scm = ccf.SCM([("id", "y"), ("z", "y")], mechanisms=_linear("id", "y", "z"))
+    scm = ccf.SCM([("id", "y"), ("z", "y")], {"id": ccf.Real()}, _linear("id", "y", "z"))
     with pytest.warns(CausalCFWarning, match='precision="64-true"') as told:
         scm.fit(data, seed=0, progress=False)
     assert [str(w.message).split(":")[0] for w in told] == ["'id'", "'y'"]

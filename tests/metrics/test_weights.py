@@ -135,8 +135,14 @@ class Scripted(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_inception_comes_as_torchscript(tmp_path):
-    torch.jit.script(Scripted()).save(str(tmp_path / "inception-2015-12-05.pt"))
+def test_inception_comes_as_torchscript(tmp_path, monkeypatch):
+    path = tmp_path / "inception-2015-12-05.pt"
+    torch.jit.script(Scripted()).save(str(path))
+    for given in (tmp_path, path):
+        with pytest.raises(DataError, match="is damaged or another file: its SHA-256 is"):
+            inception_features(given)
+    digest = sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(WEIGHTS, "inception", WeightFile(path.name, "https://example.org", digest))
     extractor = inception_features(tmp_path)
     found = extractor(torch.full((2, 1, 2, 2), 0.5))
     assert torch.equal(found, torch.full((2, 12), 127.5))

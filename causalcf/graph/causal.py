@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 
+from causalcf.core.atomic import write_atomically
 from causalcf.core.errors import GraphError, UnknownNodeError
 from causalcf.core.frozen import Frozen
+from causalcf.graph.document import SCHEMA, check_document, named
+from causalcf.graph.forms import as_digraph
 from causalcf.variables import Variable, variable_from_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SCHEMA", "CausalGraph", "Description", "graph_names", "load_graph"]
-
-SCHEMA = 1
-"""Version of the graph file format."""
-
-_INSIDE = Path(__file__).parent / "graphs"
-GRAPHS = _INSIDE if _INSIDE.is_dir() else Path(__file__).parent.parent / "graphs"
-"""The graph files: inside the package when installed from a wheel, else the checkout's folder."""
+__all__ = ["CausalGraph", "Description", "site"]
 
 
 class Description(NamedTuple):
@@ -49,7 +46,8 @@ class CausalGraph:
     """An immutable causal DAG with a variable for each node (or for some, before data are seen).
 
     Args:
-        graph: A networkx DiGraph, or its edges as (cause, effect) pairs.
+        graph: A networkx DiGraph, or its edges as (cause, effect) pairs. Other forms (a dict of lists, a matrix, a
+            frame) are refused with the call that makes a DiGraph of them, as they do not say which is the cause.
         variables: node -> Variable. Nodes without edges may be declared here alone.
         name: Short name, as in `graphs/<name>.json`.
         title: One line for people.
@@ -68,7 +66,7 @@ class CausalGraph:
 
     def __init__(
         self,
-        graph: nx.DiGraph | Iterable[tuple[str, str]],
+        graph: CausalGraph | nx.DiGraph | Iterable[tuple[str, str]],
         variables: Mapping[str, Variable] | None = None,
         *,
         name: str = "",
@@ -76,13 +74,11 @@ class CausalGraph:
         reference: str = "",
         inferred: Mapping[str, str] = Frozen({}),
     ) -> None:
-        given: Any = graph if isinstance(graph, nx.Graph) else nx.DiGraph(list(graph))
-        variables = dict(variables or {})
-        _check_names(given)
-        _check_acyclic(given)
+        given = as_digraph(graph.networkx if isinstance(graph, CausalGraph) else graph)
+        variables = _variables(variables)
         unknown = [node for node in variables if node not in given]
         if unknown:
-            raise UnknownNodeError(f"Variables are declared for {unknown}, which the graph lacks: {list(given)}.")
+            raise UnknownNodeError(f"Variables are declared for {unknown}, which the graph lacks: {named(given)}.")
         self._graph: nx.DiGraph = nx.freeze(nx.DiGraph(given))
         order = {node: i for i, node in enumerate(given)}
         # Ties are broken by the order of declaration, so the order depends on the graph alone.
@@ -134,13 +130,16 @@ class CausalGraph:
 
     def require(self, node: str) -> str:
         """The node itself; raises `UnknownNodeError` with the known names if there is none."""
-        if node not in self._graph:
-            raise UnknownNodeError(f"The graph has no node '{node}'. Its nodes are {list(self.nodes)}.")
+        if not isinstance(node, str) or node not in self._graph:
+            raise UnknownNodeError(f"The graph has no node '{node}'. Its nodes are {named(self.nodes)}.")
         return node
 
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {node: i for i, node in enumerate(self.nodes)}
+
     def _ordered(self, nodes: Iterable[str]) -> tuple[str, ...]:
-        wanted: Collection[str] = set(nodes)
-        return tuple(node for node in self.nodes if node in wanted)
+        return tuple(sorted(set(nodes), key=self._position.__getitem__))
 
     # ------------------------------------------------------------------ new graphs
 
@@ -222,8 +221,9 @@ class CausalGraph:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the graph file."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Write the graph file, atomically."""
+        document = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+        write_atomically(path, f"{document}\n".encode())
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> CausalGraph:
@@ -233,7 +233,7 @@ class CausalGraph:
             GraphError: The document is not a node-link DAG of this schema, or names a variable kind
                 that does not exist.
         """
-        _check_document(document)
+        check_document(document)
         header = document.get("graph", {})
         nodes = {node["id"]: {key: value for key, value in node.items() if key != "id"} for node in document["nodes"]}
         graph = nx.DiGraph()
@@ -287,77 +287,15 @@ class CausalGraph:
         return f"CausalGraph({self.name or len(self.nodes)}: {arrows or list(self.nodes)})"
 
 
-def graph_names() -> tuple[str, ...]:
-    """Names of the graphs that come with causalcf."""
-    return tuple(sorted(path.stem for path in GRAPHS.glob("*.json")))
-
-
-def load_graph(name_or_path: str | Path) -> CausalGraph:
-    """Load a graph that comes with causalcf by its name, or any graph file by its path.
-
-    Raises:
-        GraphError: There is no such graph or file, or it is not a valid graph file.
-
-    Example:
-        >>> load_graph("morphomnist").parents("image")
-        ('thickness', 'intensity', 'digit')
-    """
-    path = Path(name_or_path)
-    if path.suffix != ".json":
-        path = GRAPHS / f"{name_or_path}.json"
-    if not path.is_file():
-        raise GraphError(f"There is no graph '{name_or_path}' ({path}). Known graphs: {list(graph_names())}.")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not JSON, or not even text
-        raise GraphError(f"{path} is not JSON: {error}.") from None
-    try:
-        return CausalGraph.from_json(document)
-    except GraphError as error:
-        raise GraphError(f"{path}: {error}") from None
-
-
-def _check_names(graph: nx.Graph) -> None:
-    if not graph.is_directed() or graph.is_multigraph():
-        raise GraphError(f"Expected a networkx.DiGraph, got {type(graph).__name__}.")
-    if not graph:
-        raise GraphError("The graph has no nodes. Add at least one.")
-    for node in graph:
-        # Dots separate a node from its exogenous site ("image.z").
-        if not isinstance(node, str) or not node.strip() or "." in node:
-            raise GraphError(f"Bad node name {node!r}: expected a non-empty string without a dot.")
-
-
-def _check_acyclic(graph: nx.DiGraph) -> None:
-    loops = list(nx.nodes_with_selfloops(graph))
-    if loops:
-        raise GraphError(f"Nodes {loops} cause themselves. Remove these edges.")
-    if not nx.is_directed_acyclic_graph(graph):
-        cycle = [edge[0] for edge in nx.find_cycle(graph)]
-        raise GraphError(f"The graph has a cycle: {' -> '.join([*cycle, cycle[0]])}. Remove one of its edges.")
-
-
-def _check_document(document: Mapping[str, Any]) -> None:
-    if not isinstance(document, Mapping) or not {"nodes", "edges"} <= document.keys():
-        raise GraphError('A graph file is a node-link document with "nodes" and "edges".')
-    header, nodes, edges = document.get("graph", {}), document["nodes"], document["edges"]
-    if not isinstance(header, Mapping) or not all(
-        isinstance(part, list) and all(isinstance(item, Mapping) for item in part) for part in (nodes, edges)
-    ):
-        raise GraphError('"graph" must be an object, "nodes" and "edges" lists of objects.')
-    schema = header.get("schema")
-    if schema != SCHEMA:
-        raise GraphError(f"Graph schema {schema!r} is not supported; expected {SCHEMA}.")
-    if document.get("directed") is not True or document.get("multigraph"):
-        raise GraphError('A causal graph needs "directed": true and "multigraph": false.')
-    ids = [node.get("id") for node in nodes]
-    twice = sorted({str(name) for name in ids if ids.count(name) > 1})
-    if twice:
-        raise GraphError(f"Node ids occur twice: {twice}.")
-    for edge in edges:
-        lost = [end for end in (edge.get("source"), edge.get("target")) if end not in ids]
-        if lost:
-            raise GraphError(f"Edge {edge} names {lost}, not declared among the nodes {ids}.")
+def _variables(variables: Any) -> dict[str, Variable]:
+    """The variables given, once it is seen that they are some."""
+    if not isinstance(variables, Mapping | NoneType):
+        raise GraphError(f"Variables are given as {{'node': causalcf.Real(), ...}}, got {type(variables).__name__}.")
+    for node, variable in (variables or {}).items():
+        if not isinstance(variable, Variable):
+            what = f"the class {variable.__name__}" if isinstance(variable, type) else repr(variable)[:40]
+            raise GraphError(f"The variable of '{node}' must be one such as causalcf.Real(), got {what}.")
+    return dict(variables or {})
 
 
 def site(node: str, suffix: str) -> str:
