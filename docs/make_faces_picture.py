@@ -1,4 +1,4 @@
-"""Draw docs/images/faces.png: eight faces, and what each would truly have been under four actions.
+"""Draw docs/images/faces.jpg: eight faces, and what each would truly have been under four actions.
 
 Run it after the renderer has changed: python docs/make_faces_picture.py
 """
@@ -22,7 +22,7 @@ def main() -> None:
     grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
     pixels = (255 * grid).round().byte().permute(1, 2, 0).numpy()
     picture = Image.fromarray(pixels).resize((2 * pixels.shape[1], 2 * pixels.shape[0]))
-    picture.quantize(128).save(Path(__file__).parent / "images" / "faces.png", optimize=True)
+    picture.save(Path(__file__).parent / "images" / "faces.jpg", quality=88)
 
 
 if __name__ == "__main__":
