@@ -61,7 +61,9 @@ def paint_front_hair(hair: Hair, t: Traits) -> None:
     pixel = t.pixel(part)
     opening = _opening(t, t.x(part, 0.22), y) + (0.010 + 0.01 * t.curly) * hair.tone
     share = cover(hair.outer, pixel + 0.012) * cover(-opening, pixel + 0.02)
-    wreath = cover(-0.20 - 0.5 * (x.abs() - 0.4) - y, pixel + 0.14) * cover(t.width * 0.86 - x.abs(), pixel + 0.04)
+    # A bald head keeps hair above its ears, at most.
+    wreath = cover(-0.20 - 0.5 * (x.abs() - 0.4) - y, pixel + 0.14) * cover(y - 0.14, pixel + 0.10)
+    wreath = wreath * cover(t.width * 0.86 - x.abs(), pixel + 0.04) * cover(x.abs() - t.width * 1.08, pixel + 0.04)
     share = share * (1 - t.bald * (1 - (1 - t.shaved) * wreath.clamp(0, 1)))
     edge = fade(opening - 0.03, 0.10)
     part.paint(share, hair.colour * (1 - 0.28 * edge)[:, None])
