@@ -1,4 +1,4 @@
-"""What reads a command line, under the name that scripts of the layout before import it by."""
+"""The readers of a command line, under their old name: scripts written for the earlier layout import them here."""
 
 from causalcf.cli.parse import *  # noqa: F403
 from causalcf.cli.parse import __all__ as __all__

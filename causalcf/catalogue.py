@@ -15,7 +15,7 @@ __all__ = ["DATASETS", "Source"]
 
 @dataclass(frozen=True)
 class Source:
-    """What has to be known of a data set before it is read.
+    """The facts about a data set that must be known before it is read.
 
     Args:
         file: The file in `causalcf/datasets/` that it stands in.

@@ -152,7 +152,7 @@ def _make(module: nn.Module) -> list[Any]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two makes are equal; what cannot be compared, such as a tensor that is no weight, is not."""
+    """Whether two makes are equal; values that cannot be compared, such as tensors, count as different."""
     try:
         return bool(a == b)
     except (RuntimeError, ValueError):

@@ -1,4 +1,4 @@
-"""What may be done to a node besides setting it: shift it, scale it, compute it from the observed row."""
+"""Actions on a node besides setting it: shift it, scale it, compute it from the observed row."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Do = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Shift:
-    """Add `amount` to what the mechanism gives in the acted world; the edges stay."""
+    """Add `amount` to the mechanism's value in the acted world; the edges stay."""
 
     amount: Any
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Multiply what the mechanism gives in the acted world by `factor`; the edges stay."""
+    """Multiply the mechanism's value in the acted world by `factor`; the edges stay."""
 
     factor: Any
 

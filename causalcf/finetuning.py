@@ -217,7 +217,7 @@ class Tuning(Trainable):
         return -self.log_multiplier * self._excesses.pop(0)
 
     def held(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """By what weights are chosen: the predictors' loss, and a penalty beyond the slack."""
+        """The criterion that selects the weights: the predictors' loss, and a penalty beyond the slack."""
         excess, surprise = self.weighed(x, pa)
         return surprise + PENALTY * excess.clamp_min(0)
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 import numpy as np
 import torch
 
-from causalcf.benchmark.setup import fingerprint as of_data
+from causalcf.benchmark.setup import data_digest as of_data
 from causalcf.core.digests import digest, fingerprint, named
 from causalcf.data import Batch
 

@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from causalcf.app.pictures import difference_url, image_url
 from causalcf.app.session import Session, literal
 from causalcf.core.errors import CausalCFError, ExplanationError
-from causalcf.explainers import EXPLAINERS, Explainer, Explanation
+from causalcf.explainers import EXPLAINERS, Explainer, Explanation, Stream
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
 from causalcf.variables.image import Image
@@ -87,8 +87,7 @@ class Classified:
     @property
     def classes(self) -> list[str]:
         """Names of the classes."""
-        assert isinstance(self.variable, Categorical)  # or it would not have been made
-        return list(self.variable.categories)
+        return list(cast("Categorical", self.variable).categories)  # or it would not have been made
 
     def explain(self, session: Session, method: str, target: str) -> Explanation:
         """Explain the unit of a session, with every step.
@@ -100,14 +99,13 @@ class Classified:
         if method not in self.methods:
             raise ExplanationError(f"There is no method '{method}' here. There are {list(self.methods)}.")
         explainer, x = self.methods[method], session.factual
-        assert isinstance(self.variable, Categorical)
-        code = self.variable.code("target", target)
+        code = cast("Categorical", self.variable).code("target", target)
         if int(explainer.predict(x)[0]) == code:
             raise ExplanationError(f"The classifier says {target} already. Choose another target.")
         return explainer.explain(x, code, seed=session.state.seed, stream=True)
 
     def call(self, session: Session, method: str, target: str) -> str:
-        """The Python that gives what `explain` gives, as `explanation`."""
+        """Python code that makes the result of `explain`, as `explanation`."""
         start = session.call().splitlines()[:-1]
         lines = start[: next(i for i, line in enumerate(start) if line.startswith("x = ")) + 1]
         made = f"explainer = ccf.explainers.{method}(scm, node={literal(self.node)}, classifier=f, variable=variable)"
@@ -118,14 +116,14 @@ class Classified:
 
 
 def methods_json(classified: Classified | None) -> dict[str, Any] | None:
-    """What can be chosen on the tab."""
+    """The choices on the tab of explanations, as JSON; None without a classifier."""
     if classified is None:
         return None
     return {"name": classified.name, "methods": list(classified.methods), "classes": classified.classes}
 
 
 def explained_json(classified: Classified | None, session: Session, method: str, target: str) -> dict[str, Any]:
-    """An explanation as frames, with probability and doubt, and how it ended.
+    """An explanation as frames, with probability, doubt and outcome.
 
     Raises:
         ExplanationError: There is no classifier.
@@ -137,8 +135,7 @@ def explained_json(classified: Classified | None, session: Session, method: str,
         warnings.simplefilter("always")
         explanation = classified.explain(session, method, target)
     took = 1e3 * (time.perf_counter() - started)
-    stream = explanation.stream
-    assert stream is not None  # it was asked for
+    stream = cast("Stream", explanation.stream)  # it was asked for
     frames = stream.frames(0)
     chosen = torch.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().long()
     factual = explanation.factual[explanation.node][0]

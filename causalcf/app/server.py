@@ -32,7 +32,7 @@ ASKED: dict[str, Ask] = {
     "see": lambda session, more: drawn_json(session, session.see(_world(more))),
     "do": lambda session, more: drawn_json(session, session.do(_world(more))),
 }
-"""What can be asked below /api/: name -> what a session gives; the state is the request's query."""
+"""The paths below /api/: name -> function of the session; the request's query holds the state."""
 
 
 def build(session: Session, classified: Classified | None = None) -> Any:
@@ -135,7 +135,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(application: Any, listening: socket.socket) -> None:
-    """Serve what `build` gave until it is stopped.
+    """Serve the application of `build` until it is stopped.
 
     Args:
         application: The page.

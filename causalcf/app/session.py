@@ -1,4 +1,4 @@
-"""A model, a data set and a question, without any user interface: what the page shows comes from here."""
+"""A model, a data set and a question, without any user interface: the source of everything that the page shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a question gave.
+    """The answer to a question.
 
     Args:
         factual: The observed unit, one row.
@@ -132,8 +132,7 @@ class Session:
 
     @property
     def _table(self) -> Batch:
-        assert self.table is not None  # read when the session was made
-        return self.table
+        return cast("Batch", self.table)  # read when the session was made
 
     @cached_property
     def factual(self) -> Batch:
@@ -161,7 +160,7 @@ class Session:
         return Answer(self.factual, cf, tuple(rows for rows, _ in known), tuple(why for _, why in known), ms)
 
     def counterfactual(self) -> Counterfactual:
-        """What `scm.counterfactual` gives for this state, bit for bit; edited noise goes to `scm.predict`."""
+        """Return exactly what `scm.counterfactual` gives for this state; edited noise goes to `scm.predict`."""
         state, worlds = self.state, self._asked
         if state.noise:
             return self.scm.predict(self.noise(), worlds, recompute="all", residual=state.residual, seed=state.seed)
@@ -207,10 +206,10 @@ class Session:
         return self.scm.abduct(self.factual, seed=self.state.seed)
 
     def noise(self) -> Noise:
-        """The noise of the unit, with what was edited.
+        """The noise of the unit, with the edits.
 
         Raises:
-            UnknownNodeError: An edit of what is no site.
+            UnknownNodeError: An edit names something that is not a noise site.
             DataError: An edit of a component that the site lacks, or of one of several draws.
         """
         if self.state.noise and self.state.samples:
@@ -250,8 +249,8 @@ class Session:
         nearest = distance.argsort(stable=True)[:n]
         nearest = nearest[distance[nearest].isfinite()]
         if not len(nearest):
-            raise DataError(f"No unit of {self.source.data} has {said(asked)}. Choose another value.")
-        call = f"{self._data_lines}\nx = data[{nearest.tolist()}]  # the units nearest to {said(asked) or 'nothing'}"
+            raise DataError(f"No unit of {self.source.data} has {worded(asked)}. Choose another value.")
+        call = f"{self._data_lines}\nx = data[{nearest.tolist()}]  # the units nearest to {worded(asked) or 'nothing'}"
         return Drawn(self._table[nearest], call, 1e3 * (time.perf_counter() - started))
 
     def do(self, world: int, n: int = NEIGHBOURS) -> Drawn:
@@ -273,7 +272,7 @@ class Session:
         return f"{self._model_line}\ndata = {self.source.data_code}"
 
     def call(self) -> str:
-        """The Python that gives what `answer` gives, as `cf`."""
+        """Python code that makes the result of `answer`, as `cf`."""
         state = self.state
         worlds = literal(self._asked)
         lines = [self._data_lines, f"x = data[{state.unit}:{state.unit + 1}]"]
@@ -291,11 +290,11 @@ class Session:
         return "\n".join(lines)
 
 
-def said(actions: Mapping[str, Value]) -> str:
+def worded(actions: Mapping[str, Value]) -> str:
     """Values of nodes in words.
 
     Example:
-        >>> said({"thickness": 4.0, "digit": "7"})
+        >>> worded({"thickness": 4.0, "digit": "7"})
         'thickness = 4 and digit = 7'
     """
     return " and ".join(f"{n} = {v:g}" if isinstance(v, float) else f"{n} = {v}" for n, v in actions.items())
@@ -316,7 +315,7 @@ def literal(value: Any) -> str:
 
 
 def in_words(check: Check) -> str:
-    """What a check of one row found, as sentences."""
+    """Describe the check of one row in sentences."""
     unusual = [finding for finding in check.findings if bool(finding.unusual[0])]
     if not unusual:
         return "Nothing about this question lies outside of what the model has seen."

@@ -1,4 +1,4 @@
-"""What is on the screen, as one value that a URL can hold: unit, worlds, edited noise, seed."""
+"""The state of the screen, as one value that a URL can hold: unit, worlds, edited noise, seed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from causalcf.variables.codes import Boolean, Categorical
 __all__ = ["MOST_SAMPLES", "MOST_WORLDS", "State", "Value", "read_state", "read_value"]
 
 Value = float | bool | str
-"""What a node is set to: a number, a truth value, the name of a category."""
+"""The value of an action on a node: a number, a truth value, the name of a category."""
 
 MOST_WORLDS, MOST_SAMPLES = 6, 64
-"""What one answer holds at most, so that one request cannot keep the page waiting."""
+"""The most worlds and samples of one answer, so that one request cannot keep the page waiting."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class State:
         unit: Row of the data set.
         worlds: node -> value it is set to, once per world. An empty world is the factual one.
         noise: (site, component) -> value that replaces the abducted one.
-        residual: Scale of the residual noise; anything but 1 is no abduction.
+        residual: Scale of the residual noise; only 1 is abduction.
         samples: Draws of the noise's posterior; 0 takes the mean of amortised posteriors.
         seed: What random parts are drawn with.
 
@@ -84,7 +84,7 @@ def read_state(query: str, variables: Mapping[str, Variable]) -> State:
 
     Raises:
         DataError: A key or a number cannot be read, or is too large.
-        UnknownNodeError: An action on what is no node.
+        UnknownNodeError: An action names something that is not a node.
         InterventionError: A value that the node cannot be set to.
 
     Example:
@@ -121,11 +121,11 @@ def read_state(query: str, variables: Mapping[str, Variable]) -> State:
 
 
 def read_value(node: str, text: str, variables: Mapping[str, Variable]) -> Value:
-    """What a node is set to, from text.
+    """Read the value of an action on a node from text.
 
     Raises:
         UnknownNodeError: There is no such node.
-        InterventionError: The text is no value of the node, or the node is no single number or category.
+        InterventionError: The text is not a value of the node, or the node is not a single number or category.
     """
     if node not in variables:
         raise UnknownNodeError(f"The model has no node '{node}' to act on. Its nodes are {list(variables)}.")

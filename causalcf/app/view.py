@@ -1,4 +1,4 @@
-"""What a session holds, as the JSON that the page draws."""
+"""The JSON of a session that the page draws."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST_DRAWS = 12
 
 
 def facts_json(session: Session) -> dict[str, Any]:
-    """What does not change while the page is open: model, nodes with their ranges, the drawn graph."""
+    """The facts that stay the same while the page is open: model, nodes with their ranges, the drawn graph."""
     graph = session.scm.graph
     return {
         "model": session.source.model,
@@ -168,7 +168,7 @@ def _images(session: Session, answer: Answer, node: str) -> dict[str, Any]:
 
 
 def noise_json(session: Session) -> dict[str, Any]:
-    """Every site's abducted values, what they were edited to, and where the prior lies."""
+    """Every site's abducted values, their edits, and the range of the prior."""
     noise, sites = session.noise(), []
     for node, mechanism in session.scm.mechanisms.items():
         with seeding.seeded(0):

@@ -6,15 +6,15 @@ where it stopped, and one row can be computed again alone.
 
 from causalcf.benchmark.leaderboard import file_digest, fitted_once, leaderboard, read_mechanism_file, truth_row
 from causalcf.benchmark.retrain import refit
-from causalcf.benchmark.rows import identity, run
+from causalcf.benchmark.rows import model_digest, run
 from causalcf.benchmark.setup import Benchmark
 
 __all__ = [
     "Benchmark",
     "file_digest",
     "fitted_once",
-    "identity",
     "leaderboard",
+    "model_digest",
     "read_mechanism_file",
     "refit",
     "run",

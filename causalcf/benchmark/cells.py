@@ -1,4 +1,4 @@
-"""What a table is made of: cells, lines, and numbers as they are printed."""
+"""The parts of a printed table: cells, lines, and numbers as text."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from math import floor, log10
 
 from causalcf.metrics import METRICS
 
-__all__ = ["DASH", "SHARES", "Cell", "Line", "Table", "number", "quoted", "shown"]
+__all__ = ["DASH", "SHARES", "Cell", "ScoreTable", "TableLine", "number", "quoted", "shown"]
 
 DASH = "–"
-"""What stands where nothing is known."""
+"""The text for an unknown value."""
 
 SHARES = {measure.unit for measure in METRICS.values() if measure.unit and measure.range == (0, 1)}
-"""Units of which a score is between 0 and 1."""
+"""Units of scores that lie between 0 and 1."""
 
 
 @dataclass
 class Cell:
-    """A number as it is printed, and what is printed small beside it: an interval, or why there is no number."""
+    """A printed number, and the small print beside it: an interval, or why there is no number."""
 
     text: str
     interval: str = ""
 
 
 @dataclass
-class Line:
-    """A line of a table: a model of ours, what it is compared with, or what was published.
+class TableLine:
+    """A line of a table: a model of ours, a baseline, or published numbers.
 
     Args:
         name: What the first column says.
@@ -42,7 +42,7 @@ class Line:
 
 
 @dataclass
-class Table:
+class ScoreTable:
     """A table as the page and the Markdown show it.
 
     Args:
@@ -56,7 +56,7 @@ class Table:
     title: str
     text: list[str]
     header: list[str]
-    rows: list[Line]
+    rows: list[TableLine]
     groups: list[tuple[str, int]] = field(default_factory=list)
 
 

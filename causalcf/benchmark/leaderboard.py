@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causalcf.benchmark.setup import fingerprint
+from causalcf.benchmark.setup import data_digest
 from causalcf.core.digests import digest
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.core.files import write_json
@@ -142,7 +142,7 @@ def leaderboard(
     for name, (identity, answer) in entries.items():
         path = files[name]
         settings = {
-            "data": fingerprint(data),
+            "data": data_digest(data),
             "n": n,
             "seeds": list(seeds),
             "nodes": list(nodes),
@@ -160,14 +160,14 @@ def leaderboard(
 
 
 def read_mechanism_file(path: Path) -> Any:
-    """What a user's Python file puts on the leaderboard: `counterfactual`, `scm`, or a `mechanism` to fit.
+    """Read what a user's Python file defines: `counterfactual`, `scm`, or a `mechanism` to fit.
 
     Args:
         path: The file; it is run.
 
     Raises:
         MissingFileError: There is no such file.
-        DataError: It defines none of the three, or a mechanism that is none.
+        DataError: It defines none of the three, or its `mechanism` is not a Mechanism.
     """
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}.")
@@ -188,9 +188,9 @@ def file_digest(path: Path) -> str:
 def fitted_once(
     found: Any, path: Path, train: Callable[[], Any], folder: str | Path, device: torch.device | str = "cpu"
 ) -> Any:
-    """What a file defines, ready to answer: a mechanism as the model of the training split that is fitted with it.
+    """Return the object of a file; a mechanism is first fitted, in a model of the training split.
 
-    The model is kept: the next time it is read, unless the file or the data are others. A fit that was killed goes on.
+    The model is kept: the next call loads it, unless the file or the data have changed. A fit that was killed goes on.
 
     Args:
         found: From `read_mechanism_file`.
@@ -202,7 +202,7 @@ def fitted_once(
     if not isinstance(found, Mechanism):
         return found
     data, mechanisms = train(), {"image": found}
-    key = digest(f"{file_digest(path)} {fingerprint(data)}", digits=12)
+    key = digest(f"{file_digest(path)} {data_digest(data)}", digits=12)
     kept = Path(folder) / f"{path.stem}-{key}.safetensors"
     if kept.is_file():
         return StructuralCausalModel.load(kept, mechanisms=mechanisms, device=device)

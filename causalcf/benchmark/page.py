@@ -1,4 +1,4 @@
-"""The page, and the same as Markdown: tables, what must not be missed, what is missing, how it was made."""
+"""The page, and the same as Markdown: tables, findings, missing results, and how they were made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causalcf.benchmark.cells import Table, number, shown
+from causalcf.benchmark.cells import ScoreTable, number, shown
 from causalcf.benchmark.published import PUBLISHED
 from causalcf.benchmark.setup import Benchmark
 from causalcf.benchmark.tables import tables
@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent
 
 
 def title_of(name: str) -> str:
-    """A data set's name in reports; what has no row in the catalogue is called as it is."""
+    """A data set's name in reports; a data set that is not in the catalogue keeps its own."""
     return DATASETS[name].title if name in DATASETS else name
 
 
@@ -66,7 +66,7 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
 
 
 def markdown(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Records]) -> str:
-    """The page's tables as Markdown, the summary first, with the findings, what is missing, and how it was made.
+    """The page's tables as Markdown, the summary first, with the findings, missing results, and how they were made.
 
     Args:
         benchmark: What was compared.
@@ -82,7 +82,7 @@ def markdown(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str
     return "\n".join([*lines, "", *(f"- {text}" for text in made)]).strip() + "\n"
 
 
-def _markdown_table(table: Table) -> list[str]:
+def _markdown_table(table: ScoreTable) -> list[str]:
     """A table as Markdown, its groups of columns named in each heading."""
     groups = [name for name, span in table.groups for _ in range(span)] or [""] * (len(table.header) - 1)
     named = zip(groups, table.header[1:], strict=True)
@@ -102,7 +102,7 @@ def _missing(records: Mapping[str, Records]) -> list[str]:
 
 
 def findings(benchmark: Benchmark, records: Mapping[str, Records]) -> list[str]:
-    """What a reader must not miss: actions that leave no trace, and samples that are no pictures.
+    """Warnings that a reader must not miss: actions without effect on the image, and samples as far from data as noise.
 
     An action counts as ignored where the node's own effectiveness is nearer to that of doing
     nothing than to the judge's on real images; samples fail where their Fréchet distance is, by

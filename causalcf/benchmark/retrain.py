@@ -29,7 +29,7 @@ _VALUED = frozenset(
         *("validation", "seed", "device", "precision", "threads", "half"),
     )
 )
-"""Options of `fit` and `finetune` that take one. A file decides nothing else of what runs, and not where it writes."""
+"""Options of `fit` and `finetune` that take one. A file cannot choose anything else that runs, nor where it writes."""
 
 _MOST = 64
 """Processes, and threads each, that a recorded run may ask for on any machine; on one with more cores, as many."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from causalcf.benchmark.figures import figures
 from causalcf.benchmark.page import markdown, page
 from causalcf.benchmark.published import PUBLISHED
-from causalcf.benchmark.setup import Benchmark, fingerprint
+from causalcf.benchmark.setup import Benchmark, data_digest
 from causalcf.core.digests import digest, named
 from causalcf.core.errors import DataError
 from causalcf.core.files import write_csv, write_json
@@ -25,7 +25,7 @@ from causalcf.evaluation.records import Records
 from causalcf.scm.model import StructuralCausalModel
 from causalcf.variables.image import Image
 
-__all__ = ["identity", "run"]
+__all__ = ["model_digest", "run"]
 
 SCORES = (
     "effectiveness",
@@ -38,13 +38,13 @@ SCORES = (
     "unchanged",
     "log density",
 )
-"""What a row holds, as far as the data and the model allow it."""
+"""The scores of a row, as far as the data and the model allow them."""
 
 TIMED_ROWS = 100
-"""Rows that are asked about at once to see how fast a model answers."""
+"""Rows of one query when the speed of a model is measured."""
 
 TIMED_SECONDS = 1.0
-"""How long a model is asked at least."""
+"""The shortest measurement of a model's speed, in seconds."""
 
 
 def run(
@@ -79,7 +79,7 @@ def run(
         raise DataError(f"There are no models {unknown or 'to compare'}. There are: {list(benchmark.models)}.")
     out = Path(out)
     rows: dict[str, dict[str, Any]] = {}
-    data = [fingerprint(benchmark.train), fingerprint(benchmark.test)]
+    data = [data_digest(benchmark.train), data_digest(benchmark.test)]
     shared = {
         "n": n,
         "seed": seed,
@@ -90,7 +90,7 @@ def run(
     }
     for name, load in benchmark.models.items():
         path, scm = out / "rows" / f"{name}.json", load()
-        settings = shared | {"model": identity(scm), "file": benchmark.files.get(name, "")}
+        settings = shared | {"model": model_digest(scm), "file": benchmark.files.get(name, "")}
         if path.is_file() and name not in only:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["settings"] == settings:
@@ -151,7 +151,7 @@ def _row(
 
 
 def _facts(scm: StructuralCausalModel, x: Batch) -> dict[str, float | None]:
-    """What a model costs: the size of its image mechanism, the seconds of all its training, answers a second."""
+    """The costs of a model: the size of its image mechanism, the seconds of all its training, answers a second."""
     (image,) = (node for node, variable in scm.variables.items() if isinstance(variable, Image))
     return {
         "parameters": sum(p.numel() for p in scm.mechanisms[image].parameters()),
@@ -177,8 +177,8 @@ def _images_per_second(scm: StructuralCausalModel, x: Batch, image: str) -> floa
     return answered / (time.perf_counter() - started)
 
 
-def identity(scm: StructuralCausalModel) -> str:
-    """A digest of what decides a model's answers: each mechanism's type, settings and weights."""
+def model_digest(scm: StructuralCausalModel) -> str:
+    """A digest of everything that decides a model's answers: each mechanism's type, settings and weights."""
     parts: list[str | Tensor] = []
     for node, mechanism in scm.mechanisms.items():
         parts.append(json.dumps([node, type(mechanism).__name__, mechanism.config]))
@@ -189,4 +189,4 @@ def identity(scm: StructuralCausalModel) -> str:
 def _judges(benchmark: Benchmark) -> list[str]:
     judges = [judge.identity for judge in benchmark.predictors.values()]
     networks = [getattr(network, "name", "") for network in (benchmark.features, benchmark.perception)]
-    return [*judges, "" if benchmark.latents is None else identity(benchmark.latents), *networks]
+    return [*judges, "" if benchmark.latents is None else model_digest(benchmark.latents), *networks]

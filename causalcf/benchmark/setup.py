@@ -1,4 +1,4 @@
-"""What a benchmark compares on what."""
+"""The setup of a benchmark: its models, data and judges."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from causalcf.predictors import Predictors
 from causalcf.scm.model import StructuralCausalModel
 from causalcf.scm.residual import Residual
 
-__all__ = ["Benchmark", "fingerprint"]
+__all__ = ["Benchmark", "data_digest"]
 
 
 @dataclass
 class Benchmark:
-    """What is compared on what.
+    """The models, data and judges of a comparison.
 
     Args:
         name: Of the data set; the key of its published numbers.
@@ -46,7 +46,7 @@ class Benchmark:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def fingerprint(data: Batch) -> str:
-    """What a data set is known by: its class, its rows, and a digest of all scalars and of the first images."""
+def data_digest(data: Batch) -> str:
+    """Identify a data set: its class, its rows, and a digest of all scalars and of the first images."""
     shown = {node: data[node] if first.ndim == 1 else first for node, first in data[:100].items()}
     return f"{type(data).__name__}, {data.rows} rows, {digest(*named(shown), digits=12)}"

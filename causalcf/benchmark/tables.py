@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from causalcf.benchmark.cells import DASH, Cell, Line, Table, quoted, shown
+from causalcf.benchmark.cells import DASH, Cell, ScoreTable, TableLine, quoted, shown
 from causalcf.benchmark.setup import Benchmark
 from causalcf.evaluation.records import Record, Records
 from causalcf.evaluation.scores.uncertainty import LOG_DENSITY
@@ -18,7 +18,7 @@ __all__ = ["tables"]
 
 def tables(
     benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Records], published: Mapping[str, Any]
-) -> list[Table]:
+) -> list[ScoreTable]:
     """All tables of the page; those that nothing is known for are empty."""
     return [
         _summary_table(benchmark, rows, records, published),
@@ -84,17 +84,19 @@ def _summary_columns(benchmark: Benchmark, records: Mapping[str, Records]) -> li
 
 def _summary_table(
     benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Records], published: Mapping[str, Any]
-) -> Table:
+) -> ScoreTable:
     columns = _summary_columns(benchmark, records)
     lines = []
     for name, found in records.items():
         for residual in _residuals(found):
             cells = [_mean_cell(found, column.questions, "value", residual) for column in columns]
-            line = Line(f"{name}, {residual_label(residual)}", [*cells, *_costs(rows[name].get("facts", {}))], "ours")
+            line = TableLine(
+                f"{name}, {residual_label(residual)}", [*cells, *_costs(rows[name].get("facts", {}))], "ours"
+            )
             lines.append(line)
     for key, name in BESIDES.items():
         cells = [_mean_cell(_some(records, column.questions), column.questions, key) for column in columns]
-        lines.append(Line(name, [*cells, *[Cell(DASH)] * len(COSTS)], "beside"))
+        lines.append(TableLine(name, [*cells, *[Cell(DASH)] * len(COSTS)], "beside"))
     models = list(
         dict.fromkeys(model for table in ("composition", "effectiveness") for model in published.get(table, {}))
     )
@@ -105,7 +107,7 @@ def _summary_table(
             numbers = published.get(table, {}).get(model, ())
             if at < len(numbers) and numbers[at] is not None:
                 cells[k] = Cell(quoted(numbers[at]))
-        lines.append(Line(f"{model} (published)", [*cells, *[Cell(DASH)] * len(COSTS)], "published", first=i == 0))
+        lines.append(TableLine(f"{model} (published)", [*cells, *[Cell(DASH)] * len(COSTS)], "published", first=i == 0))
     text = [
         "Each score is explained, with its interval, in the tables below. Truth error: distance to the true"
         " counterfactual image. Composition: distance to the factual image after 1 and 10 null interventions."
@@ -121,7 +123,7 @@ def _summary_table(
         same = groups and groups[-1][0] == column.group
         groups[-1:] = [(column.group, groups[-1][1] + 1)] if same else [*groups[-1:], (column.group, 1)]
     header = ["model", *(column.name for column in columns), *COSTS]
-    return Table("Summary", text, header, lines, [*groups, ("cost", len(COSTS))])
+    return ScoreTable("Summary", text, header, lines, [*groups, ("cost", len(COSTS))])
 
 
 BESIDES = {"truth": "the truth", "identity": "doing nothing", "noise": "noise"}
@@ -180,10 +182,10 @@ def _cycles(count: int) -> str:
     return f"{count} cycle{'s' if count > 1 else ''}"
 
 
-def _truth_table(benchmark: Benchmark, records: Mapping[str, Records]) -> Table:
+def _truth_table(benchmark: Benchmark, records: Mapping[str, Records]) -> ScoreTable:
     keys = [(do, node) for do in benchmark.nodes for node in _scored(records, do)]
     lines = _lines(records, [{"metric": "truth error", "do": do, "node": node} for do, node in keys], truth=False)
-    return Table(
+    return ScoreTable(
         "Distance to the true counterfactual",
         ["Mean absolute difference to the true counterfactual. No judge is involved. Lower is better."],
         ["model", *[f"{node}, {_unit(records, do, node)}" for do, node in keys]],
@@ -202,11 +204,13 @@ def _unit(records: Mapping[str, Records], do: str, node: str) -> str:
     return _some(records, [question]).select(**question)[0].unit
 
 
-def _effectiveness_table(benchmark: Benchmark, records: Mapping[str, Records], published: Mapping[str, Any]) -> Table:
+def _effectiveness_table(
+    benchmark: Benchmark, records: Mapping[str, Records], published: Mapping[str, Any]
+) -> ScoreTable:
     nodes, order = list(benchmark.nodes), _judged(benchmark)
     wanted = [{"metric": _effect(benchmark.predictors[t]), "do": do, "node": t} for t in order for do in nodes]
     real = [_on_real_images(benchmark.predictors[t]) for t in order for _ in nodes]
-    return Table(
+    return ScoreTable(
         "Effectiveness: does the image show what was asked for?",
         [
             "Anti-causal predictors read the image; their reading is compared with the value asked for (MAE: mean"
@@ -222,7 +226,7 @@ def _effectiveness_table(benchmark: Benchmark, records: Mapping[str, Records], p
         ["model", *[f"do({do})" for _ in order for do in nodes]],
         [
             *_lines(records, wanted),
-            Line("the judge on real images", real, "beside"),
+            TableLine("the judge on real images", real, "beside"),
             *_published(published.get("effectiveness", {}), range(len(wanted)), len(wanted)),
         ],
         [(_measured(t, benchmark.predictors[t]), len(nodes)) for t in order],
@@ -230,7 +234,7 @@ def _effectiveness_table(benchmark: Benchmark, records: Mapping[str, Records], p
 
 
 def _judged(benchmark: Benchmark) -> list[str]:
-    """What the judges read, in the order of the actions."""
+    """The targets of the judges, in the order of the actions."""
     targets = list(benchmark.predictors)
     return sorted(targets, key=lambda t: list(benchmark.nodes).index(t) if t in benchmark.nodes else len(targets))
 
@@ -253,7 +257,7 @@ def _on_real_images(judge: Any) -> Cell:
     return Cell(shown(judge.score.value, judge.score.metric), "accuracy" if judge.classes == 2 else "")
 
 
-def _composition_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> Table:
+def _composition_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> ScoreTable:
     parts = [
         ("", METRICS["composition"].unit),
         (" embedding", f"judges' {METRICS['embedding distance'].unit}"),
@@ -267,7 +271,7 @@ def _composition_table(records: Mapping[str, Records], published: Mapping[str, A
     ]
     if len(there) < len(parts):
         text.append("LPIPS is left out: the weights of its network are not at hand (see metrics.vgg_perception).")
-    return Table(
+    return ScoreTable(
         "Composition",
         text,
         ["model", *[_cycles(c) for _ in there for c in (1, 10)]],
@@ -279,7 +283,7 @@ def _composition_table(records: Mapping[str, Records], published: Mapping[str, A
     )
 
 
-def _reversibility_table(benchmark: Benchmark, records: Mapping[str, Records]) -> Table:
+def _reversibility_table(benchmark: Benchmark, records: Mapping[str, Records]) -> ScoreTable:
     wanted = [{"metric": "reversibility", "do": do} for do in benchmark.nodes]
     text = [
         f"Distance to the factual image, in {METRICS['reversibility'].unit}, after acting and then acting back. Lower"
@@ -287,7 +291,9 @@ def _reversibility_table(benchmark: Benchmark, records: Mapping[str, Records]) -
         + _share_unchanged(records)
         + " of all rows and questions."
     ]
-    return Table("Reversibility", text, ["model", *[f"do({do})" for do in benchmark.nodes]], _lines(records, wanted))
+    return ScoreTable(
+        "Reversibility", text, ["model", *[f"do({do})" for do in benchmark.nodes]], _lines(records, wanted)
+    )
 
 
 def _share_unchanged(records: Mapping[str, Records]) -> str:
@@ -295,7 +301,7 @@ def _share_unchanged(records: Mapping[str, Records]) -> str:
     return f"{100 * sum(shares) / len(shares):.4g} %" if shares else "none"
 
 
-def _realism_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> Table:
+def _realism_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> ScoreTable:
     metric, sampled = _metric_of(records, "fid"), _metric_of(records, "sample fid")
     found = _some(records, [{"metric": metric}])
     wanted = [{"metric": metric, "do": do} for do in _actions_of(found, metric)]
@@ -308,12 +314,12 @@ def _realism_table(records: Mapping[str, Records], published: Mapping[str, Any])
         " what real test images score." + ("" if judge == "inception" else other)
     ]
     theirs = [
-        Line(f"{model} (published, Inception)", [Cell(quoted(fid)), *[Cell("")] * (len(wanted) - 1)], "published")
+        TableLine(f"{model} (published, Inception)", [Cell(quoted(fid)), *[Cell("")] * (len(wanted) - 1)], "published")
         for model, (fid, _) in published.get("realism", {}).items()
     ]
     named = {"one at random": "action at random", "": "samples"}
     header = ["model", *[named.get(w["do"], f"do({w['do']})") for w in wanted]]
-    return Table("Realism: FID", text, header, [*_lines(records, wanted), *theirs] if wanted else [])
+    return ScoreTable("Realism: FID", text, header, [*_lines(records, wanted), *theirs] if wanted else [])
 
 
 _CLD = {
@@ -323,7 +329,7 @@ _CLD = {
 }
 
 
-def _minimality_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> Table:
+def _minimality_table(records: Mapping[str, Records], published: Mapping[str, Any]) -> ScoreTable:
     first = _some(records, [{"metric": "cld"}])
     wanted = [{"metric": metric, "do": do} for metric in _CLD for do in _actions_of(first, metric)]
     text = [
@@ -336,7 +342,7 @@ def _minimality_table(records: Mapping[str, Records], published: Mapping[str, An
         text.append(f"Published, mean over actions, in another latent space: {means}.")
     header = ["model", *[f"do({w['do']})" for w in wanted]]
     groups = [(name, len(_actions_of(first, metric))) for metric, name in _CLD.items()]
-    return Table("Minimality: CLD", text, header, _lines(records, wanted), groups)
+    return ScoreTable("Minimality: CLD", text, header, _lines(records, wanted), groups)
 
 
 def _actions_of(records: Records, metric: str) -> list[str]:
@@ -344,45 +350,47 @@ def _actions_of(records: Records, metric: str) -> list[str]:
     return sorted(found, key=lambda do: do != "one at random")
 
 
-def _time_table(records: Mapping[str, Records]) -> Table:
+def _time_table(records: Mapping[str, Records]) -> ScoreTable:
     steps = list(dict.fromkeys(step for found in records.values() for step in found.seconds))
     lines = [
-        Line(name, [_took(found.seconds.get(step, 0), sum(found.seconds.values())) for step in steps], "ours")
+        TableLine(name, [_took(found.seconds.get(step, 0), sum(found.seconds.values())) for step in steps], "ours")
         for name, found in records.items()
     ]
     text = [
         "'counterfactuals' are the model's own passes for all actions and residuals, 'truth' the drawing of true"
         " counterfactuals; the scores after them use both. Composition, reversibility and samples ask the model again."
     ]
-    return Table("Seconds per score, and its share", text, ["model", *steps], lines)
+    return ScoreTable("Seconds per score, and its share", text, ["model", *steps], lines)
 
 
 def _took(seconds: float, total: float) -> Cell:
     return Cell(f"{seconds:.1f}", f"{100 * seconds / total:.0f} %" if total else "")
 
 
-def _lines(records: Mapping[str, Records], wanted: Sequence[Mapping[str, str]], *, truth: bool = True) -> list[Line]:
+def _lines(
+    records: Mapping[str, Records], wanted: Sequence[Mapping[str, str]], *, truth: bool = True
+) -> list[TableLine]:
     """A line per model and residual; below them the truth, the identity and noise."""
     lines = []
     for name, found in records.items():
         for residual in _residuals(found):
             asked = [(question, found.select(residual=residual, **question)) for question in wanted]
             cells = [_cell(hits) if len(hits) else _absent(found, question) for question, hits in asked]
-            lines.append(Line(f"{name}, {residual_label(residual)}", cells, "ours"))
+            lines.append(TableLine(f"{name}, {residual_label(residual)}", cells, "ours"))
     for key, name in BESIDES.items():
         if key == "truth" and not truth:
             continue
         cells = [_mean_cell(_some(records, [question]), [question], key) for question in wanted]
         if any(cell.text != DASH for cell in cells):
-            lines.append(Line(name, cells, "beside"))
+            lines.append(TableLine(name, cells, "beside"))
     return lines if wanted else []
 
 
-def _published(table: Mapping[str, Sequence[float]], columns: Sequence[int], width: int) -> list[Line]:
+def _published(table: Mapping[str, Sequence[float]], columns: Sequence[int], width: int) -> list[TableLine]:
     if len(columns) != width:
         return []
     return [
-        Line(f"{model} (published)", [Cell(quoted(numbers[i])) for i in columns], "published", first=k == 0)
+        TableLine(f"{model} (published)", [Cell(quoted(numbers[i])) for i in columns], "published", first=k == 0)
         for k, (model, numbers) in enumerate(table.items())
     ]
 

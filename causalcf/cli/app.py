@@ -152,7 +152,7 @@ app.add_typer(
 )
 
 UsageError: Any = typer.BadParameter.__base__
-"""What a wrong command line raises; typer brings its own copy of click, or uses click's."""
+"""The exception for a wrong command line; typer brings its own copy of click, or uses click's."""
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from causalcf.scm.model import StructuralCausalModel
 __all__ = ["run_demo"]
 
 QUESTIONS = ({"thickness": 1.5}, {"thickness": 4.0}, {"intensity": 100.0})
-"""What would this very digit have been, had its strokes been thin, thick, or dark?"""
+"""The actions of the demo: thin strokes, thick strokes, dark strokes."""
 
 SHIPPED = "morphomnist-hvae"
 """The fitted model that answers while there is no other yet."""

@@ -178,7 +178,7 @@ def _guess_image(files: list[Path], size: int | None, grey: bool | None) -> tupl
 
 
 def _next(graph: CausalGraph, data: str, out: Path) -> str:
-    """What to do with the file."""
+    """The next command for the user, given the new graph."""
     if not graph.edges:
         return "No edges yet: no column causes another. Name what you believe: --edge cause:effect."
     image = " --mechanism image=VAE" if "image" in graph else ""

@@ -233,7 +233,7 @@ def benchmark_truth(
     multiplying by the true ratio of intensities where the data have any, and drawing the factual image again, which is
     how far the truth itself can be trusted.
     """
-    from causalcf.benchmark import file_digest, fitted_once, identity, leaderboard, read_mechanism_file
+    from causalcf.benchmark import file_digest, fitted_once, leaderboard, model_digest, read_mechanism_file
 
     def own_model(path: Path) -> Any:
         return fitted_once(
@@ -248,7 +248,7 @@ def benchmark_truth(
     entries: list[tuple[str, Any]] = [(name, (name, lambda name=name: name)) for name in floors]
     for name in model or []:
         scm = load_model(name, device)
-        entries.append((Path(name).stem, (identity(scm), lambda scm=scm: scm)))
+        entries.append((Path(name).stem, (model_digest(scm), lambda scm=scm: scm)))
     for path in mechanism or []:
         if not path.is_file():
             raise DataError(f"--mechanism: there is no file {path}.")

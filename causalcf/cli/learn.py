@@ -98,7 +98,7 @@ def fit(
 
 
 def _prepare_training(out: Path, threads: int | None) -> None:
-    """Refuse what is no model file, and set the number of CPU threads."""
+    """Raise if `out` is not the name of a model file; set the number of CPU threads."""
     import torch
 
     if out.suffix != ".safetensors":
@@ -108,7 +108,7 @@ def _prepare_training(out: Path, threads: int | None) -> None:
 
 
 def _check_half(scm: StructuralCausalModel, half: list[str] | None) -> None:
-    """Refuse to store what is not there in half precision, before anything is trained."""
+    """Raise, before anything is trained, if a node to store in half precision is not in the graph."""
     for node in half or ():
         scm.graph.require(node)
 

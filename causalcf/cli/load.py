@@ -1,4 +1,4 @@
-"""What the command line's arguments stand for: actions, mechanisms, data sets, models, judges.
+"""Loaders of the objects that a command line names: actions, mechanisms, data sets, models, judges.
 
 As in `causalcf.cli`, torch is imported inside the functions.
 """
@@ -190,7 +190,7 @@ def naming(columns: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(texts: Sequence[str]) -> bool:
-    """Whether different texts are no numbers, or are numbers that count on from the first."""
+    """Whether different texts are consecutive whole numbers, or all contain something other than a number."""
     try:
         numbers = [float(text) for text in texts]
     except ValueError:
@@ -301,7 +301,7 @@ def load_benchmark(
     vgg: Path | None = None,
     device: str = "cpu",
 ) -> Benchmark:
-    """What the tables of a data set compare: models by name or file, mechanisms of one's own, judges, latent space."""
+    """The setup for the tables of a data set: models by name or file, the user's mechanisms, judges, latent space."""
     from causalcf import predictors
     from causalcf.benchmark import Benchmark, file_digest, fitted_once, read_mechanism_file
     from causalcf.mechanisms import Mechanism

@@ -1,4 +1,4 @@
-"""What stands on a command line, read: actions, residuals, mechanisms, targets, devices, rows."""
+"""Readers of the values on a command line: actions, residuals, mechanisms, targets, devices, rows."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def parse_explainer(option: str, scm: StructuralCausalModel, **arguments: Any) -
 
 
 def _parse_call(option: str, text: str, what: str, known: Mapping[str, Any]) -> partial[Any]:
-    """What `Name`, `Name(key=value, ...)` or `Name.preset('name', ...)` would call; values are Python literals."""
+    """Read `Name`, `Name(key=value, ...)` or `Name.preset('name', ...)` as a call; values are Python literals."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])

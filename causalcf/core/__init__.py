@@ -1,1 +1,1 @@
-"""What has nothing to do with causes: errors, settings, seeds, files, digests, descent, small networks."""
+"""Tools that have nothing to do with causes: errors, settings, seeds, files, digests, descent, small networks."""

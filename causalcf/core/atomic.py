@@ -73,7 +73,7 @@ def _machine() -> str:
 
 
 def _sweep(target: Path) -> None:
-    """Remove the temporary files of writers that are no more."""
+    """Remove the temporary files of processes that have ended."""
     begin = _begin(target)
     with os.scandir(target.parent) as entries:
         left = [Path(entry.path) for entry in entries if entry.name.startswith(begin) and entry.name != target.name]

@@ -101,9 +101,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = load(file.read())
         document = read_json(metadata.get(_KEY, "null"))
     except (SafetensorError, OSError, KeyError, ValueError, OverflowError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({said}). Write or copy it again."
+            f"{path} is damaged or not a safetensors file ({reason}). Write or copy it again."
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("header"), dict) or "digest" not in document:
         raise CheckpointError(f"{path} is a safetensors file, but causalcf did not write it.")
@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _metadata(file: IO[bytes]) -> dict[str, Any]:
-    """What a safetensors file says beside its tensors, once its size is seen to be what it says.
+    """Read the metadata of a safetensors file, after a check that the file has the size that it claims.
 
     Raises:
         ValueError: It is cut short, or no such file.
@@ -131,7 +131,7 @@ def _metadata(file: IO[bytes]) -> dict[str, Any]:
         raise ValueError("its header is cut short")
     header = read_json(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     metadata = header.pop("__metadata__", {})
     end = max([0, *(entry["data_offsets"][1] for entry in header.values())])
     if size != 8 + length + end:

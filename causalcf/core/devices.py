@@ -30,8 +30,8 @@ def as_device(device: torch.device | str) -> torch.device:
     try:
         found = torch.device(device)
         there = found.type in ("cpu", "meta") or (found.index or 0) < torch.get_device_module(found).device_count()
-    except (RuntimeError, TypeError, AttributeError):
-        pass  # torch knows no such name
+    except (RuntimeError, TypeError, AttributeError):  # torch knows no such name
+        there = False
     if not there:
         raise DataError(f"{device}: this machine has no such device. Name one it has: cpu, cuda, cuda:1, mps.")
     return found

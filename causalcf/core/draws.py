@@ -84,7 +84,7 @@ def label_keys(index: Any) -> Tensor:
 
 
 def row_keys(index: Any, seed: int, *purpose: object, device: torch.device | str = "cpu") -> Tensor:
-    """What the draws of each row follow from, (N,), long.
+    """The keys of each row's random numbers, (N,), long.
 
     A label that stands several times gets other draws each time, the first time those that it gets alone.
 
@@ -125,7 +125,7 @@ class _Rows:
 
 
 _CURRENT: ContextVar[_Rows | None] = ContextVar("rows", default=None)
-"""Of this thread and task; nothing outside `by_row`, where draws come from torch's own state, as in training."""
+"""The draws of this thread and task; None outside `by_row`, where draws come from torch's own state, as in training."""
 
 
 @contextmanager

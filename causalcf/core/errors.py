@@ -29,7 +29,7 @@ class CausalCFError(Exception):
 
 
 class CausalCFWarning(UserWarning):
-    """What was done is allowed, and may not be what was meant: it names the column and the line that settles it."""
+    """A call is allowed but may not do what the user meant; the text names the column and the line that settles it."""
 
 
 class GraphError(CausalCFError, ValueError):
@@ -48,7 +48,7 @@ class DataError(CausalCFError, ValueError):
 
 
 class SeedError(CausalCFError, TypeError):
-    """A seed that is no whole number."""
+    """A seed that is not a whole number."""
 
 
 class SupportError(DataError):

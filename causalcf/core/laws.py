@@ -15,7 +15,7 @@ from causalcf.core import draws, seeding
 __all__ = ["drawn", "sampled"]
 
 HALVINGS = 80
-"""Of an interval in which a quantile is sought: more than the digits of a number."""
+"""Halvings of the interval that holds a quantile: more than the digits of a number."""
 
 
 def sampled(law: Distribution, keys: Tensor, *, shared: bool = True) -> Tensor:
@@ -47,7 +47,7 @@ def drawn(law: Distribution) -> Tensor:
 
 
 def _drawn(law: Distribution) -> Tensor | None:
-    """A draw made of uniform and normal ones; None where there is no such way."""
+    """A draw made of uniform and normal ones; None if the law has no such formula."""
     match law:
         case laws.Independent():
             return _drawn(law.base_dist)
@@ -113,7 +113,7 @@ def _sought(cdf: Callable[[Tensor], Tensor], level: Tensor) -> Tensor:
 
 
 def _by_torch(law: Distribution, keys: Tensor, *, shared: bool) -> Tensor:
-    """What torch draws under a seed for each row, or for all of them where their laws differ."""
+    """Draw with torch under a seed: a seed for each row, or one seed for all rows where their laws differ."""
     if not shared:
         with seeding.seeded(int(keys.sum()), keys.device):
             return law.sample()

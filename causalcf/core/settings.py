@@ -1,4 +1,4 @@
-"""What a setting may be: numbers in a range, checked before anything is built or trained with them."""
+"""The allowed values of settings: numbers in a range, checked before anything is built or trained with them."""
 
 from __future__ import annotations
 

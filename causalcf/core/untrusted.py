@@ -1,4 +1,4 @@
-"""What a file says of itself, doubted until its content bears it out.
+"""Checks of what a file claims about itself: nothing is believed until the content confirms it.
 
 A digest tells damage; it does not tell malice, as whoever edits a file can write a new one. So nothing in a file is
 imported or run, sizes are held against the weights that are there before anything is made of them, and whatever a
@@ -42,7 +42,7 @@ FAULTS = (
     TypeError,
     ValueError,
 )
-"""What reading a document raises that is not what it should be: a recursion too deep is a RuntimeError."""
+"""The errors that a malformed document raises when it is read: a recursion too deep is a RuntimeError."""
 
 
 def read_json(text: str | bytes) -> Any:
@@ -87,9 +87,9 @@ Write it again, or take another copy.
     except CausalCFError as error:
         raise CheckpointError(_short(f"{path}: {error}")) from error
     except FAULTS as error:
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is not what such a file must be ({type(error).__name__}: {said})."
+            f"{path} is not what such a file must be ({type(error).__name__}: {reason})."
             " Write it again, or take another copy."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Explainers' searches as one would write them by hand, in plain torch: what `searches` compares them with.
+"""Explainers' searches as one would write them by hand, in plain torch: `searches` compares explainers with them.
 
 Each loop evaluates the same networks as often as the explainer does, on the same rows, and ends where it ends. Weights
 are not trained and no target is reached, so that both sides take every step.

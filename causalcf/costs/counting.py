@@ -1,4 +1,4 @@
-"""What a piece of work asks of a device: operations, bytes, arithmetic, and where the host would wait for it."""
+"""The work of a call on a device, counted: operations, bytes, arithmetic, and where the host would wait for it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FREE |= {"empty_like", "new_empty", "empty_strided", "new_empty_strided", "diago
 
 
 class Watch(TorchDispatchMode):
-    """Counts what passes while it is on, whatever the device.
+    """Counts operations while it is on, whatever the device.
 
     Example:
         >>> with Watch() as watch:
@@ -103,7 +103,7 @@ def _by_mask(args: Any) -> bool:
 
 
 class Asked:
-    """What one call asks of a device.
+    """The work of one call on a device.
 
     Args:
         launches: Operations that launch something.
@@ -121,7 +121,7 @@ class Asked:
 
 
 def asked(f: Callable[[], object]) -> Asked:
-    """Count what a call asks for.
+    """Count the work of a call.
 
     Example:
         >>> one = torch.ones(4, 4)

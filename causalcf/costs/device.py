@@ -1,4 +1,4 @@
-"""What steps of a run on a device share: what is asked of them, clocks, captured calls, and what the device can do."""
+"""Helpers that all steps of a run on a device share: the job, clocks, captured calls, and the device's best rates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRETCH, REPEATS = 0.06, 5
 
 @dataclass
 class Job:
-    """What a step is to do.
+    """The settings of a step, and its results so far.
 
     Args:
         out: Folder of everything that is written.
@@ -120,7 +120,7 @@ def kernels(f: Callable[[], object], device: str) -> int | None:
 
 
 def rates(job: Job) -> dict[str, float]:
-    """What the device does at best: matrix products in FLOP/s by type, and bytes/s copied (read and written)."""
+    """The best rates of the device: matrix products in FLOP/s by type, and bytes/s copied (read and written)."""
     side, length = job.pick(8192, 256), job.pick(2**29, 2**20)
     found = {}
     for name, dtype, tf32 in (
@@ -141,7 +141,7 @@ def rates(job: Job) -> dict[str, float]:
 
 
 def floor(f: Callable[[], object], rate: dict[str, float], dtype: str = "bfloat16") -> dict[str, Any]:
-    """What no version of a call beats: its arithmetic at the best rate; and its operations' own traffic, at the copy's.
+    """Lower bounds on the time of a call: its arithmetic at the best rate, and its operations' traffic at the copy's.
 
     The second is the floor of operations that run one after the other; one that fuses them can go below it.
     """
@@ -151,7 +151,7 @@ def floor(f: Callable[[], object], rate: dict[str, float], dtype: str = "bfloat1
 
 
 def tried(f: Callable[[], Any]) -> Any:
-    """What a call gives, or in words why it gave nothing: one cell of a table must not cost the others."""
+    """Return the result of a call, or its error as text: a failure in one cell must not stop the table."""
     try:
         return f()
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:

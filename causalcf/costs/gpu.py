@@ -1,7 +1,7 @@
 """Everything that is worth knowing of a GPU, in one prepared run: `python -m causalcf.costs.gpu --out DIR`.
 
 Steps, most valuable first, each with its own time. What each found is in DIR/results.json as soon as it is done; what
-failed is there with its traceback, and the next step goes on. A run that is started again does what is not done yet.
+failed is there with its traceback, and the next step goes on. A run that is started again does only the missing steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AGREEMENT = ("tests/contracts/test_devices.py", "tests/training/test_waiting.py"
 
 
 def environment(job: Job) -> dict[str, Any]:
-    """What the machine is, and what it does at best."""
+    """The facts of the machine, and its best measured rates."""
     facts = provenance(seed=None, device=job.device) | {"system": platform.platform(), "cores": os.cpu_count()}
     if job.device == "cuda":
         properties = torch.cuda.get_device_properties(0)
@@ -45,7 +45,7 @@ def environment(job: Job) -> dict[str, Any]:
 
 
 def agreement(job: Job) -> dict[str, Any]:
-    """The tests of the device: how far mechanisms, metrics and explainers are from what the processor gives."""
+    """The tests of the device: the distance of mechanisms, metrics and explainers from their results on the CPU."""
     report = job.out / "agreement.xml"
     files, some = (AGREEMENT[:1], ["-k", "fid"]) if job.small else (AGREEMENT, [])
     workers = ["-n", str(min(10, os.cpu_count() or 1))] if job.device == "cuda" else ["-n", "0"]
@@ -119,7 +119,7 @@ def _within(seconds: float) -> Iterator[None]:
 
 
 def perform(name: str, job: Job) -> dict[str, Any]:
-    """One step: what it found, or how it failed."""
+    """Run one step; return its results, or its error."""
     started = time.perf_counter()
     record: dict[str, Any] = {"device": job.device, "small": job.small}
     try:

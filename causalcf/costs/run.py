@@ -53,7 +53,7 @@ def run(*, quick: bool = False) -> list[Cost]:
 
 
 def main(out: Path = Path("benchmarks.json"), quick: bool = False) -> None:
-    """Measure what causalcf costs beside what it replaces; print a table and write OUT as JSON."""
+    """Measure the costs of causalcf and of the code that it replaces; print a table and write OUT as JSON."""
     from rich.console import Console
 
     costs, measured = run(quick=quick), speeds(quick=quick)

@@ -1,4 +1,4 @@
-"""What everything costs on a device, each cost as a ratio of one run, with the floor beside it."""
+"""The speed of everything on a device, each cost as a ratio of one run, with the floor beside it."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def tables(job: Job) -> Timed:
 
 
 def _networks(mechanisms: Mapping[str, Mechanism], x: dict[str, Tensor]) -> Callable[[], Tensor]:
-    """Our mechanisms called by hand: what a counterfactual costs beside reading the question."""
+    """Our mechanisms called by hand: the cost of a counterfactual without reading the question."""
     y, z = mechanisms["Y"], mechanisms["Z"]
 
     @torch.no_grad()

@@ -110,7 +110,7 @@ class Batch(Mapping[str, Tensor]):
         return cls({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, index, joined)
 
     def walk(self, size: int, ask: Callable[[Batch], Tensor]) -> Tensor:
-        """What `ask` gives for each block of at most `size` rows, joined: for answers too large to compute at once.
+        """Apply `ask` to blocks of at most `size` rows and join the results: all rows at once may need too much memory.
 
         Example:
             >>> Batch({"x": torch.arange(5.0)}).walk(2, lambda part: 2 * part["x"])

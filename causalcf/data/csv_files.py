@@ -86,7 +86,7 @@ def _decoded(path: Path, encoding: str | None) -> str:
             " it as 'CSV UTF-8', or name its encoding: --encoding cp1252 (Windows), read_csv(path, encoding='cp1252')."
         ) from None
     if "\0" in text:
-        raise DataError(f"{path} holds NUL bytes: it is no text, or in another encoding, such as --encoding utf-16-le.")
+        raise DataError(f"{path} holds NUL bytes: it is not text or in another encoding, such as --encoding utf-16-le.")
     return text.removeprefix("\ufeff")
 
 

@@ -18,11 +18,11 @@ from causalcf.variables.codes import Categorical
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Table", "align", "columns", "open_table", "scalar_columns", "to_frame"]
+__all__ = ["RawTable", "align", "columns", "open_table", "scalar_columns", "to_frame"]
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """Raw columns, in one order of rows.
 
     Args:
@@ -36,7 +36,7 @@ class Table:
     labels: pd.Index | None = None
 
 
-def open_table(data: Any) -> Table:
+def open_table(data: Any) -> RawTable:
     """The columns and row labels of a mapping, or of a table of another library.
 
     Raises:
@@ -46,7 +46,7 @@ def open_table(data: Any) -> Table:
     if library == "polars" and hasattr(data, "collect"):
         data = data.collect()
     if isinstance(data, Batch):
-        return Table(dict(data), data.index, data.labels)
+        return RawTable(dict(data), data.index, data.labels)
     if isinstance(data, Mapping):
         return _aligned(dict(data))
     names = _names(data)
@@ -61,9 +61,9 @@ def open_table(data: Any) -> Table:
     if twice:
         raise DataError(f"The data have the columns {twice} more than once. Rename all but one of each.")
     if not hasattr(data, "iloc"):  # polars, pyarrow, NumPy: rows without labels
-        return Table({name: data[name] for name in names})
+        return RawTable({name: data[name] for name in names})
     values = {name: _column(data.iloc[:, i]) for i, name in enumerate(names)}
-    return Table(values, _index(data.index), data.index)
+    return RawTable(values, _index(data.index), data.index)
 
 
 def columns(data: Any) -> tuple[dict[str, Any], Index | None]:
@@ -73,7 +73,7 @@ def columns(data: Any) -> tuple[dict[str, Any], Index | None]:
 
 
 def _names(data: Any) -> list[str] | None:
-    """The names of a table's columns; None if it is no table."""
+    """The names of a table's columns; None if it is not a table."""
     if isinstance(data, np.ndarray):
         return None if data.dtype.names is None else list(data.dtype.names)
     found = getattr(data, "column_names", None)  # pyarrow
@@ -99,11 +99,11 @@ def _is_labelled(values: Any) -> bool:
     return hasattr(values, "iloc") and hasattr(values, "index")
 
 
-def _aligned(values: dict[str, Any]) -> Table:
+def _aligned(values: dict[str, Any]) -> RawTable:
     """Columns of a mapping; those with labels in the order of the first one that has them."""
     named = {name: column for name, column in values.items() if _is_labelled(column)}
     if not named:
-        return Table(values)
+        return RawTable(values)
     first, labels = next((name, column.index) for name, column in named.items())
     for name, column in named.items():
         if len(column) != len(labels):
@@ -113,7 +113,7 @@ def _aligned(values: dict[str, Any]) -> Table:
         values[name] = _column(ordered) if hasattr(ordered, "array") else ordered.to_numpy()
     counts = {name: len(column) for name, column in values.items() if hasattr(column, "__len__")}
     whole = set(counts.values()) == {len(labels)}
-    return Table(values, _index(labels) if whole else None, labels if whole else None)
+    return RawTable(values, _index(labels) if whole else None, labels if whole else None)
 
 
 def align(name: str, values: Any, labels: pd.Index | None, whose: str = "those of the rows") -> Any:

@@ -43,7 +43,7 @@ NAMED_ID = re.compile(r"(?:^|[_\W])(?:id|uuid|guid|key|index|idx|nr|no)$|^(?:id|
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a column was taken for.
+    """The variable that was inferred for a column, and why.
 
     Args:
         variable: The variable.
@@ -84,7 +84,7 @@ def infer_variable(name: str, values: Any) -> Variable:
 
 
 def infer(data: Any, names: Iterable[str]) -> dict[str, Inferred]:
-    """What each named column that the data have is taken for; doubts are left to the caller to tell."""
+    """Infer the variable of each named column that the data have; the caller has to warn of doubts."""
     values = open_table(data).values
     return {name: inferred(name, values[name]) for name in names if name in values}
 
@@ -335,12 +335,12 @@ def shortened_variable(found: list[str]) -> str:
 
 
 def _many(name: str, labels: np.ndarray, found: list[str]) -> str:
-    """Text that names rows is no category, and hundreds of categories are rarely meant."""
+    """Raise if a text column names rows, or has hundreds of categories, which are rarely meant."""
     there = len(np.unique(labels))
     if len(labels) >= ENOUGH and there == len(labels):
         raise DataError(
             f"'{name}' is text with another value in each of {len(labels)} rows (row 0: {labels[0].item()!r:.40}): it"
-            f" names the rows and is no cause of anything. Leave it out of the graph, or {_line(name)}"
+            f" names the rows and does not cause anything. Leave it out of the graph, or {_line(name)}"
         )
     if len(labels) >= 2 * ENOUGH and there > len(labels) / 2:
         raise DataError(

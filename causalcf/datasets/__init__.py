@@ -34,7 +34,7 @@ _OTHERS = {
     "from_items": "folder",
     "make_morphomnist": "maker",
 }
-"""Names that are no data sets, and the files they stand in."""
+"""Names of objects other than data sets -> the files that define them."""
 
 __all__ = ["DATASETS", "Source", "load", "synthetic"]
 __all__ += sorted({source.name for source in DATASETS.values()} | _OTHERS.keys())

@@ -1,4 +1,4 @@
-"""What all data sets share: a batch that knows its causal graph, and how their files are found."""
+"""The common part of all data sets: a batch that knows its causal graph, and how their files are found."""
 
 from __future__ import annotations
 

@@ -94,17 +94,17 @@ class CelebA(Dataset):
 
 def _find(root: str | Path | None) -> tuple[Path, list[Path]]:
     """The folder, and its lists of attributes and of splits: as text, else as CSV."""
-    missing: MissingFileError | None = None
-    for ending in ("txt", "csv"):
-        lists = [f"list_attr_celeba.{ending}", f"list_eval_partition.{ending}"]
+    text, sheets = (
+        [f"list_{name}.{ending}" for name in ("attr_celeba", "eval_partition")] for ending in ("txt", "csv")
+    )
+    try:
+        folder, lists = find_folder("CelebA", root, text, inside=["celeba"], remedy=_REMEDY), text
+    except MissingFileError as missing:
         try:
-            folder = find_folder("CelebA", root, lists, inside=["celeba"], remedy=_REMEDY)
-        except MissingFileError as error:
-            missing = missing or error
-        else:
-            return folder, [file_in(folder, name) for name in lists]
-    assert missing is not None
-    raise missing
+            folder, lists = find_folder("CelebA", root, sheets, inside=["celeba"], remedy=_REMEDY), sheets
+        except MissingFileError:
+            raise missing from None
+    return folder, [file_in(folder, name) for name in lists]
 
 
 def _pictures(folder: Path) -> Path:
@@ -210,7 +210,7 @@ def _read_image(path: Path, height: int, width: int) -> tuple[NDArray[np.uint8],
 
 
 def _box(path: Path, width: int, height: int) -> tuple[int, int, int, int]:
-    """What to cut from a picture of this size: the middle, in proportion; all of a square."""
+    """The box to cut from a picture of this size: the middle, in proportion; all of a square."""
     if width == height:
         return 0, 0, width, height
     if abs(width * HEIGHT / (height * WIDTH) - 1) > 0.03:

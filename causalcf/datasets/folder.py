@@ -31,7 +31,7 @@ FILE_NAME = "file_name"
 """The column that names the pictures, as the ImageFolder convention has it."""
 
 SPLIT = "split"
-"""The column that says which split a row belongs to; it is no attribute."""
+"""The column that says which split a row belongs to; it is not an attribute."""
 
 _CONVENTION = f"It needs a table with a column '{FILE_NAME}' that names the picture of each row, and its attributes."
 
@@ -88,12 +88,12 @@ def from_folder(
     names = values.pop(FILE_NAME)
     values.pop(SPLIT, None)
 
-    def said(row: int) -> str:
+    def called(row: int) -> str:
         return f"{folder / table}, row {row} (counted from 0), {str(names[row])!r}"
 
     _refuse_empty(names, str(folder / table), FILE_NAME)
     plan = _Plan.of(graph, variables, list(values), size, mode, fit)
-    return plan.gather(values, _all_pixels(plan, [folder / str(name) for name in names], said, progress))
+    return plan.gather(values, _all_pixels(plan, [folder / str(name) for name in names], called, progress))
 
 
 def from_frame(
@@ -138,11 +138,11 @@ def from_frame(
     pictures = [Path(root) / value if isinstance(value, str | Path) else value for value in given]
     plan = _Plan.of(graph, variables, list(values), size, mode, fit)
 
-    def said(row: int) -> str:
+    def called(row: int) -> str:
         shown = f", {str(pictures[row])!r}" if isinstance(pictures[row], Path) else ""
         return f"'{image}', row {row} (counted from 0){shown}"
 
-    return plan.gather(values, _all_pixels(plan, pictures, said, progress))
+    return plan.gather(values, _all_pixels(plan, pictures, called, progress))
 
 
 def from_items(
@@ -243,7 +243,7 @@ def folder_table(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be read: a graph with its image's node, and how pictures become images."""
+    """The plan for reading a folder: a graph with its image's node, and how pictures become images."""
 
     graph: CausalGraph
     node: str
@@ -396,7 +396,7 @@ def _mappings(items: Iterable[Any], names: Sequence[str] | None) -> Iterator[Map
             )
 
 
-def _all_pixels(plan: _Plan, pictures: Sequence[Any], said: Callable[[int], str], show: bool) -> Tensor:
+def _all_pixels(plan: _Plan, pictures: Sequence[Any], called: Callable[[int], str], show: bool) -> Tensor:
     """All pictures as bytes (N, *shape), decoded in threads: Pillow decodes without holding the interpreter's lock.
 
     Raises:
@@ -410,7 +410,7 @@ def _all_pixels(plan: _Plan, pictures: Sequence[Any], said: Callable[[int], str]
 
     def load(row: int) -> DataError | MissingFileError | None:
         try:
-            images[row] = torch.from_numpy(plan.pixels(pictures[row], said(row)))
+            images[row] = torch.from_numpy(plan.pixels(pictures[row], called(row)))
         except (DataError, MissingFileError) as error:
             return error
         return None

@@ -26,12 +26,12 @@ from causalcf.datasets.morphomnist import attributes_csv, attributes_file, read_
 __all__ = ["make_morphomnist"]
 
 SHARD = 500
-"""Images per part file: some ten seconds of one process, which is what a kill can lose."""
+"""Images per part file: about ten seconds of one process, the most that a kill can lose."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One split to be made: what is drawn, and where its finished shards are kept."""
+    """One split to be made: its glyphs, labels and attributes, and the folder of its finished shards."""
 
     glyphs: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -104,7 +104,7 @@ def make_morphomnist(
 
 
 def _plan(split: Split, mnist: str | Path, folder: Path, mode: Mode, values: str | Path | None, seed: int) -> _Job:
-    """Read what a split is made from."""
+    """Read the source files of a split."""
     glyphs, labels = read_mnist(mnist, split)
     if values is None:
         # Each split has its own stream, so that making one alone gives the same values.

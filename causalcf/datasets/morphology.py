@@ -104,7 +104,7 @@ def _cubic_matrix(size: int, new_size: int) -> Floats:
 
 
 def binarise(glyphs: Bytes, scale: int) -> Mask:
-    """Upscale glyphs (N, n, n) and mark what is at least half as bright as their range; an empty one has no mark."""
+    """Upscale glyphs (N, n, n) and mark pixels at least half as bright as their range; an empty one has no mark."""
     fine = (255 * resampling(glyphs.shape[-1], scale).up(glyphs)).astype(np.uint8)
     low, high = fine.min((1, 2), keepdims=True), fine.max((1, 2), keepdims=True)
     return (fine >= low + 0.5 * (high - low)) & (high > low)

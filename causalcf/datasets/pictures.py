@@ -1,4 +1,4 @@
-"""One picture, from whatever it comes as, to bytes of a given size and mode."""
+"""One picture, in any form, converted to bytes of a given size and mode."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _eight_bits(array: np.ndarray) -> NDArray[np.uint8]:
 
 
 def _flat(picture: Pillow.Image, mode: str, name: str) -> Pillow.Image:
-    """The picture in its mode: 16 bits scaled to 8, what is transparent on black."""
+    """The picture in its mode: 16 bits scaled to 8, transparent parts on black."""
     if picture.mode.startswith("I"):
         array = np.asarray(picture)
         if array.min() < 0 or array.max() > 65535:

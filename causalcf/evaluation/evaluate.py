@@ -101,7 +101,7 @@ def evaluate(
         DataError: A judge has fine-tuned the model, a score that was asked for needs what is not given, there are
             too few rows, or an attribute is constant.
         GraphError: Predictors or latents are for another graph.
-        UnknownNodeError: `do` names what is not a node.
+        UnknownNodeError: `do` names something that is not a node.
 
     Example:
         >>> import causalcf as ccf
@@ -146,7 +146,7 @@ def evaluate(
 
 @contextmanager
 def _timed(step: str, seconds: dict[str, float], progress: Callable[[str], None] | None) -> Iterator[None]:
-    """Say what begins, and keep how long it took."""
+    """Report the step that begins, and record its duration."""
     if progress is not None:
         progress(step)
     started = time.perf_counter()
@@ -182,7 +182,7 @@ def _inquiry(
 
 
 def _check_judges(scm: StructuralCausalModel, judges: Predictors) -> None:
-    """Raise `DataError` if a judge has tuned the model: it would praise what it asked for."""
+    """Raise `DataError` if a judge has fine-tuned the model: its own scores would be too good."""
     tuned_by = {
         identity for record in lineage(scm.provenance) for identity in record.get("tuned", {}).get("predictors", [])
     }
@@ -217,7 +217,7 @@ def _default_nodes(scm: StructuralCausalModel) -> list[str]:
 def _chosen(
     inquiry: Inquiry, wanted: Sequence[str], *, optional: bool, knows_truth: bool
 ) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The scores to compute, and why others cannot be; unless they are optional, what cannot raises."""
+    """The scores to compute, and the reasons why others cannot be; raise for one that is not optional."""
     unknown = [name for name in wanted if name not in SCORES]
     if unknown:
         raise DataError(f"There are no scores {unknown}. Known: {list(SCORES)}.")

@@ -1,4 +1,4 @@
-"""What scores are computed from: rows, questions about them, and the answers of a model.
+"""The inputs of scores: rows, questions about them, and the answers of a model.
 
 Scores, an open set, stand in `causalcf.evaluation.scores`. One is given for the model, and in the same way for the
 true counterfactuals, for doing nothing and for noise.
@@ -45,7 +45,7 @@ NEEDS = {
     "features": "features=, or predictors= with a classifier that is told the image alone",
     "density": "mechanisms that all have a density, which GANs and diffusion models lack",
 }
-"""What scores may need that is not at hand by itself, and how it is given."""
+"""Inputs that some scores need, and how the caller gives them."""
 
 Kind = Literal["model", "truth", "identity", "noise"]
 
@@ -174,7 +174,7 @@ class Inquiry:
         return {question: self._joined(answer) for question, answer in parts.items()}
 
     def abduct(self, x: Batch, *labels: object) -> Any:
-        """Noise of some rows, seeded by what they are for."""
+        """Noise of some rows; their purpose is part of the seed."""
         return self.scm.abduct(x, abduction=self.abduction, seed=seeding.derive(self.seed, *labels) % 2**62)
 
     def _joined(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -233,7 +233,7 @@ class Inquiry:
     # ------------------------------------------------------------------ judges
 
     def given(self, name: str) -> Any:
-        """What a score was given; raises `DataError` with the remedy if it was not."""
+        """Return an input by name; raises `DataError` with the remedy if the caller did not give it."""
         value = getattr(self, name)
         if value is None:
             raise DataError(f"This score needs {NEEDS[name]}.")
@@ -246,9 +246,9 @@ class Inquiry:
             self._kept[key] = images, function(images)  # holding the images keeps others from their id
         return self._kept[key][1]
 
-    def seen(self, judge: Predictor, images: Tensor) -> Tensor:
-        """What a judge sees in a set of images that is asked about again."""
-        return self.once(f"look for {judge.target}", images, lambda images: look(judge, images))
+    def pooled(self, judge: Predictor, images: Tensor) -> Tensor:
+        """A judge's pooled images (see `Predictor.pooled`), computed once and kept."""
+        return self.once(f"pooled by {judge.target}", images, lambda images: pooled(judge, images))
 
     @cached_property
     def classifier(self) -> Predictor:
@@ -269,7 +269,7 @@ class Inquiry:
     def featured(self, images: Tensor) -> Tensor:
         """Features of a set of images that is asked about again."""
         if self.features is None:  # a judge, which has looked at the images already, or will
-            return self.classifier.features(self.seen(self.classifier, images).to(self.classifier.device)).cpu()
+            return self.classifier.features(self.pooled(self.classifier, images).to(self.classifier.device)).cpu()
         return self.once("features", images, lambda images: metrics.extract(images, self.features, batch_size=BATCH))
 
     def real_images(self) -> Iterator[Tensor]:
@@ -310,8 +310,8 @@ def blocks(x: Batch, passes: int = 1) -> Iterator[tuple[int, Batch]]:
     return zip(range(0, max(x.rows, 1), size), x.blocks(size), strict=True)
 
 
-def look(judge: Predictor, images: Tensor) -> Tensor:
-    """What a judge sees in images, batch by batch, on the CPU."""
+def pooled(judge: Predictor, images: Tensor) -> Tensor:
+    """A judge's pooled images (see `Predictor.pooled`), batch by batch, on the CPU."""
     return torch.cat([judge.pooled(batch.to(judge.device)).cpu() for batch in images.split(BATCH)])
 
 
@@ -335,7 +335,7 @@ def residuals_of(scm: StructuralCausalModel, residuals: Sequence[Residual]) -> t
     """The residuals to ask about, each once; only 1 where a model has none, since nothing would differ.
 
     Raises:
-        DataError: There is none, or it is no sequence.
+        DataError: There is none, or it is not a sequence.
         InterventionError: One is neither a number >= 0 nor a `Fading`.
     """
     if not isinstance(residuals, Sequence) or isinstance(residuals, str) or not residuals:

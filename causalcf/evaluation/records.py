@@ -1,4 +1,4 @@
-"""The scores of an evaluation, each beside what the truth, doing nothing and noise would score."""
+"""The scores of an evaluation, each beside the scores of the truth, of doing nothing and of noise."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Records(Sequence[Record]):
         unknown = [name for name in wanted if name not in Record.__dataclass_fields__]
         if unknown:
             raise DataError(f"Records have no {unknown}. They have {list(Record.__dataclass_fields__)}.")
-        # What is no JSON, such as how a residual fades, is recorded by what it prints.
+        # Values that JSON lacks, such as a fading residual, are recorded as they print.
         wanted = {k: v if v is None or isinstance(v, str | int | float) else str(v) for k, v in wanted.items()}
         found = tuple(r for r in self.records if all(getattr(r, name) == value for name, value in wanted.items()))
         return Records(found, self.seconds, self.missing)

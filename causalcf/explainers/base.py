@@ -1,4 +1,4 @@
-"""The frame of every explainer: read the question, search, and say what was found as an intervention.
+"""The frame of every explainer: read the question, search, and return the result as an intervention.
 
 z -> image -> label: the latent z of an image's mechanism is promoted to a cause that can be acted on, so that an
 explanation is an ordinary intervention do(z) in the augmented graph; in the original one it is a backtracking
@@ -66,7 +66,7 @@ class Explainer(ABC):
     Raises:
         UnknownNodeError: The model has no such node.
         MechanismError: The node's mechanism has no latent site to act on.
-        ExplanationError: `classifier` is none, or a setting is none of its choices or out of its range.
+        ExplanationError: `classifier` is not a classifier, or a setting is not among its choices or not in its range.
     """
 
     scm: StructuralCausalModel = field(kw_only=False, repr=False)
@@ -142,7 +142,7 @@ class Explainer(ABC):
         return
 
     def restore(self) -> None:
-        """Make what follows from what was learned, after `load`; most methods need nothing more."""
+        """Rebuild, after `load`, the attributes that depend on learned ones; most methods have none."""
         return
 
     def wrap_classifier(self) -> Explained:
@@ -205,7 +205,7 @@ class Explainer(ABC):
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write settings, what `fit` learned and how (`provenance`) to one safetensors file, atomically.
+        """Write settings, the results of `fit` and their `provenance` to one safetensors file, atomically.
 
         Model and classifier stay outside: the file has their digests only.
 
@@ -295,7 +295,7 @@ class Explainer(ABC):
 
     @torch.no_grad()
     def query(self, x: Any, target: Any, *, seed: int = 0) -> Query:
-        """The question that `explain` searches with: what `find` is handed.
+        """The question that `explain` gives to `find`.
 
         Args:
             x: As for `explain`.

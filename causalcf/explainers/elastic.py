@@ -63,7 +63,7 @@ class ElasticSearch(Explainer):
         return best
 
     def _better(self, query: Query, a: Found, b: Found) -> Found:
-        """Of each row the cheaper result that reaches the target, or the attempt that comes closer to it."""
+        """For each row, the cheaper result that reaches the target, or the attempt that comes closer to it."""
         cheaper = self._cost(query, b.code) < self._cost(query, a.code)
         closer = query.progress(query.ask(b.code)) > query.progress(query.ask(a.code))
         second = torch.where(a.reached, b.reached & cheaper, b.reached | closer)
@@ -102,7 +102,7 @@ class ElasticSearch(Explainer):
 
 
 def _either(a: Trajectory, b: Trajectory, second: Tensor) -> Trajectory:
-    """Of each row the one trajectory or, where `second` (N,), the other."""
+    """For each row, the first trajectory or, where `second` (N,), the second."""
     trajectory = []
     for one, other in zip_longest(a, b):
         parts = [(step, keep[step[0]]) for step, keep in ((one, ~second), (other, second)) if step is not None]

@@ -67,7 +67,7 @@ class Explanation:
     """Counterfactual explanations of N rows, as an intervention on the model.
 
     `scm.counterfactual(x, do=explanation.do)[node]` is `counterfactual`. A row that failed (`reached` false)
-    holds the best attempt, the one with the highest probability of the target: it is no counterfactual, and
+    holds the best attempt, the one with the highest probability of the target: it is not a counterfactual, and
     `reason` says why it ended.
 
     Args:
@@ -132,7 +132,7 @@ class Explanation:
         return self.predicted != self.factual_predicted
 
     def answer(self, **options: Any) -> Counterfactual:
-        """The whole counterfactual, with what follows from the node: `scm.counterfactual(x, do=self.do)`.
+        """The whole counterfactual, with the node's descendants: `scm.counterfactual(x, do=self.do)`.
 
         Args:
             options: Passed to `scm.counterfactual`.

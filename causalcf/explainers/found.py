@@ -48,7 +48,7 @@ class Found:
 
     @classmethod
     def join(cls, parts: Sequence[Found]) -> Found:
-        """The results of consecutive blocks of rows as one: what `Query.blocks` took apart.
+        """The results of consecutive blocks of rows, joined: the inverse of `Query.blocks`.
 
         Example:
             >>> parts = [Found(code=torch.ones(2, 3), steps=torch.zeros(2), reason=torch.zeros(2))] * 2

@@ -112,7 +112,7 @@ def _progress_along(query: Query, path: Path, grid: Tensor) -> Tensor:
 
 
 def paced(query: Query, trajectory: Trajectory, *, frames: int, pace: float) -> Trajectory:
-    """The same way in other steps: evenly spaced in what the classifier says, and in the image.
+    """The same way in other steps: evenly spaced in the classifier's answer, and in the image.
 
     Args:
         query: The rows.

@@ -1,4 +1,4 @@
-"""A question to an explainer, in tensors: rows, where the search starts, and what is wanted of each row."""
+"""A question to an explainer, in tensors: rows, where the search starts, and the target of each row."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ OUTSIDE = ("scm", "classifier", "classifier_digest", "explained", "fitted", "fit
 """Attributes of an explainer that no file holds, as it holds none whose name begins with an underscore."""
 
 OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training", "_parameters", "_buffers", "_modules"}
-"""Attributes that say nothing of a network."""
+"""Attributes that do not describe a network."""
 
 
 E = TypeVar("E", bound=Explaining)
@@ -55,7 +55,7 @@ E = TypeVar("E", bound=Explaining)
 
 
 def save(explainer: Explaining, path: str | Path) -> None:
-    """Write what `Explainer.save` promises."""
+    """Write an explainer's file; see `Explainer.save`."""
     if not explainer.trains:
         raise ExplanationError(
             f"{type(explainer).__name__} learns nothing that could be saved: make it again, with the same settings."
@@ -75,7 +75,7 @@ def save(explainer: Explaining, path: str | Path) -> None:
 
 
 def load(kind: type[E], path: str | Path, scm: StructuralCausalModel, classifier: Any, code: Mapping[str, Any]) -> E:
-    """Read what `save` wrote: an explainer of this kind, or of one that derives from it."""
+    """Read the file of `save`: an explainer of this kind, or of one that derives from it."""
     header, tensors = read_file(path)
     if header.get("kind") != "explainer":
         raise CheckpointError(f"{path} holds a {str(header.get('kind'))[:40]}, not an explainer.")
@@ -177,7 +177,7 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type
         known: Class name -> class; a file decides nothing about what is imported.
 
     Raises:
-        CheckpointError: It names a class that there is none of here.
+        CheckpointError: It names a class that is not known here.
     """
     if isinstance(value, list):
         return [unpacked(item, tensors, known) for item in value]
@@ -205,7 +205,7 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor], known: Mapping[str, type
 
 
 def require_names(state: Mapping[str, Any], made: type, reserved: Collection[str]) -> None:
-    """Raise `CheckpointError` where a file would set what is not data: a method, or what torch and frames keep.
+    """Raise `CheckpointError` if a file would set something other than data: a method, or fields of torch and frames.
 
     Args:
         state: Attribute -> value.
@@ -260,7 +260,7 @@ def known_classes(*own: ModuleType) -> dict[str, type]:
 
 
 def _class(name: str, known: Mapping[str, type]) -> type:
-    """Older files say where a class lived as well; its name is what counts."""
+    """The class of a name; older files write its module before it."""
     last = name.rpartition(".")[2]
     if last not in known:
         raise CheckpointError(
@@ -278,7 +278,7 @@ def digests(explainer: Explaining) -> dict[str, str]:
 
 
 def _digest_of_mechanism(mechanism: Mechanism) -> str:
-    """Digest of a mechanism: what it is of, given what, and its weights."""
+    """Digest of a mechanism: its variable, its parents, and its weights."""
     facts = [type(mechanism).__name__, mechanism.variable.to_json()]
     facts += [[name, variable.to_json()] for name, variable in mechanism.parents.items()]
     return fingerprint(mechanism.saved_state(), facts)

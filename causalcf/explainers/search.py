@@ -50,7 +50,7 @@ State = dict[str, Tensor]
 
 
 class Update(ABC):
-    """How a code moves along its gradient. `state` holds what it remembers, a tensor per row."""
+    """The rule by which a code moves along its gradient. `state` holds its memory, a tensor per row."""
 
     def start(self, code: Tensor) -> State:
         """The state before the first step."""
@@ -263,7 +263,7 @@ class _Run:
         self.cheapest = torch.full((n,), torch.inf, dtype=code.dtype, device=device)
 
     def evaluate(self, evaluate: Evaluate, update: Update, keep: Keep, t: int, *, last: bool) -> Tensor:
-        """Gradient at the current codes; what is reached, and what is best so far, is recorded."""
+        """Gradient at the current codes; records the targets reached, and the best codes so far."""
         with torch.enable_grad():
             code = self.code.detach().requires_grad_(True)
             evaluation = evaluate(self.query, code)

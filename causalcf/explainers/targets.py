@@ -29,7 +29,7 @@ def squared_error(outputs: Outputs, probability: float) -> Tensor:
 
 
 def margin(outputs: Outputs) -> Tensor:
-    """By how much the target falls short, in logits, (N,), mean over members; negative once it is reached.
+    """Distance to the target in logits, (N,), mean over members; negative once it is reached.
 
     The highest other logit minus the target's; where the target is any class but one, that one's logit minus the
     highest other.

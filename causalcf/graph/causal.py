@@ -182,7 +182,7 @@ class CausalGraph:
         return CausalGraph(graph, variables, **facts, inferred=self.inferred if inferred is None else inferred)
 
     def describe(self) -> Description:
-        """What each node is taken for, and why: a table that prints.
+        """A table that prints: the variable of each node, and why it was chosen.
 
         Example:
             >>> from causalcf.variables import Real
@@ -274,7 +274,7 @@ class CausalGraph:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle and copy: what the graph was made from."""
+        """For pickle and copy: the arguments that make the graph again."""
         facts: dict[str, Any] = {"name": self.name, "title": self.title, "reference": self.reference}
         facts["inferred"] = dict(self.inferred)
         return partial(CausalGraph, **facts), (nx.DiGraph(self._graph), dict(self.variables))

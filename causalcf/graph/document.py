@@ -1,4 +1,4 @@
-"""The node-link document of a graph file: what it must hold, checked before anything is made of it."""
+"""The node-link document of a graph file: its required content, checked before a graph is made from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OTHERS = {
     "elements": "nx.cytoscape_graph(document)",
     "children": "nx.tree_graph(document)",
 }
-"""Keys of networkx's other JSON documents, and what reads each."""
+"""Keys of networkx's other JSON documents -> the function that reads them."""
 
 
 def named(names: Any) -> str:

@@ -29,7 +29,7 @@ _READERS = {
     ".txt": "nx.read_edgelist({!r}, create_using=nx.DiGraph)",
     ".csv": "nx.from_pandas_edgelist(pd.read_csv({!r}), 'cause', 'effect', create_using=nx.DiGraph)",
 }
-"""What reads files in other formats."""
+"""Extension of a foreign file -> the Python call that reads it."""
 
 _TEXTS = (
     (("digraph", "strict digraph", "graph{", "graph {"), "nx.nx_pydot.from_pydot(pydot.graph_from_dot_data(text)[0])"),
@@ -38,7 +38,7 @@ _TEXTS = (
     (("<",), "nx.parse_graphml(text)"),
     (("{", "["), "causalcf.CausalGraph.from_json(json.loads(text))"),
 )
-"""How a graph in a text begins, and what reads it."""
+"""The first words of a graph in a text, and the call that reads it."""
 
 
 def graph_names() -> tuple[str, ...]:
@@ -81,11 +81,11 @@ def _from_document(path: Path, document: Any) -> CausalGraph:
     except GraphError as error:
         raise GraphError(f"{path}: {error}") from None
     except FAULTS as error:
-        raise GraphError(f"{path} is no graph file: {type(error).__name__}, {str(error)[:200]}.") from error
+        raise GraphError(f"{path} is not a graph file: {type(error).__name__}, {str(error)[:200]}.") from error
 
 
 def _refuse_text(text: str) -> None:
-    """Raise if what should be a name or a path is a graph itself, in some language."""
+    """Raise if the text is a graph itself, in some language, instead of a name or a path."""
     start = text.strip().lower()
     for begins, remedy in _TEXTS:
         if start.startswith(begins) and not _is_file(Path(text)):

@@ -1,4 +1,4 @@
-"""Graphs in the forms that people have them in: taken where the cause is said, else refused with the remedy."""
+"""Graphs in other forms: accepted if they say which node is the cause, else refused with the remedy."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _MATRIX = (
 
 
 def _remedy(graph: Any) -> str:
-    """What makes a graph of something that is none, or nothing if it may hold pairs."""
+    """The code that makes a graph of this object, or "" if the object may hold pairs."""
     if isinstance(graph, Mapping):
         return _remedy_of_mapping(graph)
     if isinstance(graph, str | bytes) or hasattr(graph, "__fspath__"):

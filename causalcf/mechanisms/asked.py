@@ -1,4 +1,4 @@
-"""How a classifier is asked, and whether what it gives are logits: one look for `attach` and for every explainer."""
+"""How a classifier is called, and the check that it gives logits: one for `attach` and for every explainer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAME = 5e-3
 
 
 def as_rows(y: Any, inputs: Sequence[Tensor], what: str = "The classifier") -> Tensor:
-    """What a classifier gave, as a tensor with a row for each row that it was asked about.
+    """Return a classifier's answer as a tensor with one row for each row of the inputs.
 
     NumPy arrays become tensors; of one row, an answer whose axis of rows was squeezed away gets it back.
 
@@ -37,7 +37,7 @@ def as_rows(y: Any, inputs: Sequence[Tensor], what: str = "The classifier") -> T
         what: What to call it.
 
     Raises:
-        MechanismError: It is no tensor; with what makes it one.
+        MechanismError: It is not a tensor; the message says how to make it one.
 
     Example:
         >>> as_rows(np.zeros(3), [torch.zeros(1, 5)]).shape
@@ -69,7 +69,7 @@ def _article(y: Any) -> str:
 
 
 def _remedy(y: Any) -> str:
-    """What makes logits of something that is no tensor."""
+    """The code that makes logits of an answer that is not a tensor."""
     if hasattr(y, "logits"):
         return "lambda x: f(x).logits"
     if isinstance(y, Mapping):
@@ -103,7 +103,7 @@ def check_answers(
         inputs: What it looks at, rows first.
         variable: What it gives; None for a Categorical of as many categories as there are logits, a Boolean for one. A
             number makes it a regression, whose values may be any.
-        error: What is raised for values that are no logits.
+        error: The exception for values that are not logits.
         of: What its inputs are called.
         batch_size: Rows that it is asked about at once.
 
@@ -169,7 +169,7 @@ def _labels(dtype: torch.dtype | str, classes: int = 1) -> str:
 def _refuse_probabilities(
     asked: Callable[[Sequence[Tensor]], Tensor], y: Tensor, inputs: Sequence[Tensor], error: type[CausalCFError]
 ) -> None:
-    """Raise where answers are probabilities or labels: where none of them is below 0."""
+    """Raise if answers look like probabilities or labels: if all of them are at least 0."""
     if bool((y < 0).any()):
         return
     rows, classes = len(inputs[0]), 1 if y.ndim == 2 else y.shape[2]

@@ -109,7 +109,7 @@ class TableDecoder(nn.Module):
 
 
 def _awake(network: nn.Module) -> None:
-    """Initial weights that keep the size of what passes (He et al. 2015): torch's own drown codes in their noise."""
+    """Initial weights that keep the size of signals (He et al. 2015): with torch's own, codes drown in noise."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, a=0.1)

@@ -109,11 +109,11 @@ class Mechanism(Trainable, ABC):
         """Create the networks; called once, when variable and parents are known."""
 
     def saved_state(self) -> dict[str, Tensor]:
-        """The weights and buffers that a file holds: all but what only training needs."""
+        """The weights and buffers that a file holds: all except those that only training needs."""
         return {name: t for name, t in self.state_dict().items() if name.split(".")[0] not in self.training_only}
 
     def require(self, **ranges: Range) -> None:
-        """Raise `MechanismError` unless every setting is what it may be."""
+        """Raise `MechanismError` unless every setting has an allowed value."""
         require_settings(self, f"{type(self).__name__} of '{self.node}'", MechanismError, **ranges)
 
     def reject(self, expected: str) -> MechanismError:
@@ -134,7 +134,7 @@ class Mechanism(Trainable, ABC):
         return -self.dist(pa).log_prob(x).mean()
 
     def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
-        """Mend in closed form what can be, before fine-tuning; by default nothing."""
+        """Correct weights that have a closed form, before fine-tuning; by default none."""
 
     def finetune_loss(
         self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
@@ -238,5 +238,5 @@ class Mechanism(Trainable, ABC):
 
     @property
     def residual_sites(self) -> tuple[str, ...]:
-        """Sites scaled by `residual` at prediction: what an amortised mechanism could not explain."""
+        """Sites scaled by `residual` at prediction: the part that an amortised mechanism could not explain."""
         return ()

@@ -133,7 +133,7 @@ class Count(DiscreteMechanism):
         self.standardise.scale.clamp_min_(0.5)  # of counts that are nearly all the same
 
     def law(self, logits: Tensor, validate_args: bool | None = None) -> CountDistribution:
-        """p(x | pa) from what the network gives, (*batch, 3 J)."""
+        """p(x | pa) from the network's output, (*batch, 3 J)."""
         weight, place, width = logits.unflatten(-1, (3, self.components)).unbind(-2)
         # Components start apart, within a standard deviation of the mean.
         apart = torch.linspace(-1, 1, self.components, device=logits.device, dtype=logits.dtype)

@@ -48,7 +48,7 @@ class Deterministic(Mechanism):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Nothing: a function cannot be written as JSON, so `load` must be given it again."""
+        """Empty: JSON cannot hold a function, so the caller gives it to `load` again."""
         return {}
 
     @property

@@ -1,4 +1,4 @@
-"""What may be given as a classifier: modules, of which a frozen copy is taken, functions, scikit-learn's estimators."""
+"""Classifiers from other libraries: modules (a frozen copy is taken), functions, scikit-learn's estimators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Estimator:
 
     @property
     def variable(self) -> Variable | None:
-        """What it gives; None for a regressor."""
+        """The variable of its predictions; None for a regressor."""
         classes = list(getattr(self.model, "classes_", []))
         if not classes:
             return None
@@ -81,7 +81,7 @@ def as_function(f: Any, names: Sequence[str] = ()) -> Any:
         names: Its inputs' names.
 
     Raises:
-        MechanismError: It is none of them.
+        MechanismError: It is none of these.
     """
     if callable(f) and not isinstance(f, type):
         return f

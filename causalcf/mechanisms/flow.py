@@ -173,7 +173,7 @@ class InvertibleMechanism(Growing, Mechanism):
     """Whether the parents enter as they are, only centred."""
     optional: ClassVar[tuple[str, ...]] = ("tail",)
     tail: Tensor | None
-    """Of a Positive: where the data end, and how fast it may grow beyond; see `TamedExp`."""
+    """The tail of a Positive: where the data end, and how fast it may grow beyond; see `TamedExp`."""
 
     def room(self, name: str) -> Tensor:
         return torch.zeros(2, dtype=self.dtype)

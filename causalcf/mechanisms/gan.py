@@ -273,7 +273,7 @@ class Discriminator(nn.Module):
 
     @property
     def numbers(self) -> list[Variable]:
-        """The parents that are no codes."""
+        """The parents that are numbers, not codes."""
         return [variable for variable in self.parents.values() if not variable.discrete]
 
 

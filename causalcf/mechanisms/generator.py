@@ -19,7 +19,7 @@ from causalcf.variables.image import Image
 __all__ = ["Generator"]
 
 Adapter = Callable[[Parents], tuple[Tensor, ...]]
-"""Parents in data units -> what a pretrained network is called with after its first argument."""
+"""Parents in data units -> the arguments of a pretrained network after its first."""
 
 
 @dataclass(eq=False, repr=False)
@@ -110,7 +110,7 @@ class Generator(ImplicitImage):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """None: there is nothing to train."""
+        """Empty: there is nothing to train."""
         return ()
 
     # ------------------------------------------------------------------ networks

@@ -157,7 +157,7 @@ class TopDown(nn.Module):
 
 
 class Latent(nn.Module):
-    """One latent of the way down: its prior given the features above it, and what it adds to them."""
+    """One latent of the way down: its prior given the features above it, and its addition to them."""
 
     def __init__(self, shapes: Shapes, width: int, grid: tuple[int, int], channels: int) -> None:
         super().__init__()

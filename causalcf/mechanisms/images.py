@@ -115,7 +115,7 @@ class Gain(nn.Module):
         self.register_buffer("offset", torch.zeros(()))
 
     def regressors(self, pa: Parents) -> Tensor:
-        """What the log gain is linear in, (N, F)."""
+        """The regressors of the log gain, which is linear in them, (N, F)."""
         columns = []
         for name, variable in self.parents.items():
             features = variable.features(pa[name]).to(self.weight.dtype)

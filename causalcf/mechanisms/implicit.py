@@ -22,7 +22,7 @@ GAIN = 1e-3
 """Share of a row's loss by which a step must lower it to count as getting closer."""
 
 DECAYS = (0.9, 0.99)
-"""Of Adam's moments."""
+"""Decay rates of Adam's moments."""
 
 
 class ImplicitImage(Mechanism):

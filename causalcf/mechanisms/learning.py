@@ -1,4 +1,4 @@
-"""How something is trained: the settings, stages and turns that `training` carries out, and what it asks for."""
+"""How an object is trained: the settings, stages and turns that `training` carries out, and the methods it calls."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Trainable(nn.Module):
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Noise sites; what has none is not trained."""
+        """Noise sites; a mechanism without any is not trained."""
         return ("u",)
 
     @property
@@ -157,7 +157,7 @@ class Trainable(nn.Module):
         return False
 
     def settle(self, x: Tensor, pa: Parents) -> None:
-        """Take from the training data what depends on the trained weights; once, after the last step."""
+        """Compute the values that depend on the trained weights from the training data; once, after the last step."""
 
     def facts(self) -> dict[str, float]:
         """Further entries of an epoch's record, besides its losses; asked once an epoch."""

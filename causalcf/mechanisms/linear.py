@@ -87,7 +87,7 @@ def _size(target: Tensor) -> float:
 
 
 def least_squares(design: Tensor, target: Tensor, rounding: Tensor) -> Tensor:
-    """The smallest coefficients that fit best, (d,): what the data cannot tell apart is shared out, not blown up.
+    """The smallest coefficients that fit best, (d,): columns that the data cannot tell apart share their effect.
 
     Columns are taken in units of their own spread. A direction in which they spread by no more than the rounding of
     their numbers says nothing: a column that is constant gets 0, columns that repeat each other share their effect.

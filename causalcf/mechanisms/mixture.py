@@ -211,13 +211,13 @@ class MixtureAE(AmortisedMechanism):
         return F.cross_entropy(self.adversary(self._noisy(self._encode_u(x, pa))), self.labels(x))
 
     def mixture_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Classification and likelihood of z under the mixture: what shapes means and covariances."""
+        """Classification and likelihood of z under the mixture: the terms that shape means and covariances."""
         z = self._noisy(self._encode_z(x, pa))
         each, label = self._components(z), self.labels(x)
         return F.cross_entropy(each + self._log_weights(), label) - self.likelihood * _chosen(each, label).mean()
 
     def autoencoder_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Mean squared error, likelihood of z, and a reward for what the adversary cannot read off u."""
+        """Mean squared error, likelihood of z, and a reward if the adversary cannot read the class in u."""
         z, u = self._noisy(self._encode_z(x, pa)), self._noisy(self._encode_u(x, pa))
         label = self.labels(x)
         error = (self._scaled(x) - self.decoder(torch.cat([z, u], 1), self.context(pa))).square().flatten(1).mean(1)
@@ -226,7 +226,7 @@ class MixtureAE(AmortisedMechanism):
         return error.mean() - self.likelihood * likelihood - self.adversary_weight * unreadable
 
     def swap_loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Cross-entropy of the class that z was swapped for, as the encoder of z reads it in what is decoded."""
+        """Cross-entropy of the class that z was swapped for, as the encoder of z reads it in the decoded image."""
         label, u = self.labels(x), self._noisy(self._encode_u(x, pa))
         classes = len(self.means)
         other = (label + torch.randint(1, classes, label.shape, device=label.device)) % classes
@@ -238,7 +238,7 @@ class MixtureAE(AmortisedMechanism):
         return self.class_weights.clamp_min(1e-6).log()
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """The sum of what encoders and decoder minimise."""
+        """The sum of the losses of encoders and decoder."""
         return self.autoencoder_loss(x, pa) + self.mixture_loss(x, pa)
 
     def settle(self, x: Tensor, pa: Parents) -> None:

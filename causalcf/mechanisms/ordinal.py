@@ -1,4 +1,4 @@
-"""Categories in an order, by thresholds on one noise; and what thresholded mechanisms have in common."""
+"""Categories in an order, by thresholds on one noise; and the common part of thresholded mechanisms."""
 
 from __future__ import annotations
 

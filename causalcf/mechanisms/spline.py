@@ -72,7 +72,7 @@ class AffineSpline(Transform):
         return self._rise(x)[0]
 
     def _rise(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The value, and what its slope is made of."""
+        """The value, and the parts of its slope."""
         x = x * self.scale + self.shift
         inside = x.clamp(-BOUND, BOUND)
         x0, y0, width, height, mean, slope0, slope1 = self._bin(inside, 0)

@@ -54,7 +54,7 @@ class TamedExp(Transform):
 
 
 def upper_tail(x: Tensor) -> Tensor:
-    """What `TamedExp` needs to know of positive data, (N,): where they end, and how fast they may go on, (2,).
+    """The upper tail of positive data, (N,), for `TamedExp`: where the data end, and how fast values may go on, (2,).
 
     A line of that slope, over normal noise, exceeds the end as the largest data exceed what lies below them: by their
     mean excess times the rate at which a normal quantile takes in exponential ones, about 3 where data end.

@@ -1,4 +1,4 @@
-"""What a metric declares about itself, so that reports need no table of their own."""
+"""The facts that a metric declares about itself, so that reports need no table of their own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Need = Literal[
     "stream",
     "density",
 ]
-"""What must be at hand beside the counterfactuals.
+"""Inputs that a metric needs besides the counterfactuals.
 
 factual: the observed images or values; truth: the true counterfactuals; cycled: images after null
 interventions; returned: images after acting and acting back; predictors: predictions and the acted
@@ -55,7 +55,7 @@ class Metric:
         range: Least and greatest value.
         higher_is_better: None where neither is: compare with the same score of real images.
         needs: What must be at hand.
-        per_row: One score per row; otherwise one for the whole set, which is no mean over rows.
+        per_row: One score per row; otherwise one for the whole set, which is not a mean over rows.
     """
 
     function: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""What every metric asks of its tensors: one shape, floating images, no NaN."""
+"""Checks that every metric makes of its tensors: one shape, floating images, no NaN."""
 
 from __future__ import annotations
 

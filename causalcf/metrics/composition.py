@@ -1,4 +1,4 @@
-"""Axioms on images: what comes back after doing nothing, and after acting and undoing it."""
+"""Axioms on images: does the image come back after no action, and after an action and its undoing?"""
 
 from __future__ import annotations
 

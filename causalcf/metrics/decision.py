@@ -22,7 +22,7 @@ def validity(predicted: Tensor, target: Tensor, *, failed: Tensor | None = None)
         failed: Rows that the method gave up, (N,) bool.
 
     Raises:
-        DataError: The shapes differ, or the values are no codes.
+        DataError: The shapes differ, or the values are not codes.
 
     Example:
         >>> import torch

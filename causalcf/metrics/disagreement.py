@@ -1,4 +1,4 @@
-"""How unsure an ensemble of classifiers is, and of which kind: noise in the data, or want of knowledge."""
+"""The uncertainty of an ensemble of classifiers, and its kind: noise in the data, or lack of knowledge."""
 
 from __future__ import annotations
 

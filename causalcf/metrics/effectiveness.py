@@ -1,4 +1,4 @@
-"""Did the action take effect: what a predictor reads in the counterfactual, against the acted value.
+"""Did the action take effect? A predictor's reading of the counterfactual, against the acted value.
 
 Melistas et al., "Benchmarking Counterfactual Image Generation", 2024, eq. 8; Monteiro et al.,
 "Measuring axiomatic soundness of counterfactual image models", 2023. Continuous attributes take

@@ -1,4 +1,4 @@
-"""Distances between what a model says and what is true, row by row."""
+"""Distances between the values of a model and the true ones, row by row."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def zero_one_error(x: Tensor, y: Tensor) -> Tensor:
         One error per row, shape (N,).
 
     Raises:
-        DataError: The shapes differ, there are no rows, or the values are no codes.
+        DataError: The shapes differ, there are no rows, or the values are not codes.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What an action must not touch: nodes that do not descend from it."""
+"""Metrics for the nodes that an action must not change: those that do not descend from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["max_change", "unchanged"]
 
 
 def unchanged(x: Tensor, y: Tensor) -> Tensor:
-    """1 where a row of a non-descendant is what it was, bit for bit, else 0; a share, 0..1, higher is better.
+    """1 where a row of a non-descendant keeps its value, bit for bit, else 0; a share, 0..1, higher is better.
 
     Non-descendants of an action keep their values in every counterfactual (J. Pearl, "Causality", 2009,
     sec. 7.1); the mean over rows should be exactly 1.

@@ -66,7 +66,7 @@ class FeatureMoments:
         return self.mean, self.scatter / (self.count - 1)
 
     def state(self) -> dict[str, Tensor]:
-        """What it has seen, as tensors to send or save."""
+        """The statistics so far, as tensors to send or save."""
         return {"count": torch.tensor(self.count), "mean": self.mean, "scatter": self.scatter}
 
     @classmethod
@@ -134,7 +134,7 @@ class FeatureBank:
         return torch.cat([batch.to(self.batches[0].device) for batch in self.batches])
 
     def state(self) -> dict[str, Tensor]:
-        """What it has seen, as tensors to send or save."""
+        """The features so far, as tensors to send or save."""
         return {"features": self.compute()}
 
     @classmethod

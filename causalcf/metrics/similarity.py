@@ -178,7 +178,7 @@ def _train(network: Siamese, a: Tensor, b: Tensor, same: Tensor, *, epochs: int,
 @torch.no_grad()
 def _score(network: Siamese, a: Tensor, b: Tensor, same: Tensor) -> tuple[float, float, float]:
     """Accuracy, precision, recall."""
-    said, true = network(a, b) > 0, same > 0.5
-    hits = (said & true).sum().double()
-    precision, recall = hits / said.sum().clamp_min(1), hits / true.sum()
-    return float((said == true).double().mean()), float(precision), float(recall)
+    predicted, true = network(a, b) > 0, same > 0.5
+    hits = (predicted & true).sum().double()
+    precision, recall = hits / predicted.sum().clamp_min(1), hits / true.sum()
+    return float((predicted == true).double().mean()), float(precision), float(recall)

@@ -25,7 +25,7 @@ def plot_counterfactual(
     nodes: Sequence[str] | None = None,
     truth: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] = (),
 ) -> Figure:
-    """Draw what would have been: a row per unit, a group of columns or a colour per world.
+    """Draw a counterfactual: a row per unit, a group of columns or a colour per world.
 
     With an image node, each row shows the factual image and for each world the counterfactual image
     and their signed difference in grey levels (for colour images, its mean over channels), all on one

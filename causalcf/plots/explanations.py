@@ -1,4 +1,4 @@
-"""Explanations as pictures: what was, what would have to be, and the way there."""
+"""Explanations as pictures: the observed images, the counterfactuals, and the way between them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
         A figure outside pyplot's registry: nothing to close, and notebooks show it.
 
     Raises:
-        DataError: There is nothing to draw, or what was explained is no image.
+        DataError: There is nothing to draw, or the explained node is not an image.
     """
     if not isinstance(explanation.scm.variables[explanation.node], Image):
-        raise DataError(f"'{explanation.node}' is no image: use explanation.to_frame().")
+        raise DataError(f"'{explanation.node}' is not an image: use explanation.to_frame().")
     count = min(rows, explanation.rows)
     if count < 1:
         raise DataError(f"There is nothing to draw: {count} rows.")
@@ -59,9 +59,9 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
         axes[i, 0].set_ylabel(verdict, rotation=0, ha="right", va="center", color=INK)
         ended = explanation.reason[i]
         reached = bool(explanation.reached[i])
-        said = f"{names['counterfactual'][i]}, p {float(explanation.probability[i]):.2f}"
+        label = f"{names['counterfactual'][i]}, p {float(explanation.probability[i]):.2f}"
         axes[i, len(columns) - 2].set_xlabel(
-            said if reached else f"{said}\n{ended}", color=INK if reached else CUT, fontsize=7
+            label if reached else f"{label}\n{ended}", color=INK if reached else CUT, fontsize=7
         )
         if explanation.stream is not None:
             _curve(axes[i, -1], explanation.stream, i, first=i == 0, last=i == count - 1)

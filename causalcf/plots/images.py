@@ -30,7 +30,7 @@ MAX_LINES = 8
 """How many attributes a caption names."""
 
 
-class Line(NamedTuple):
+class CaptionLine(NamedTuple):
     """A line of a caption."""
 
     node: str
@@ -52,7 +52,7 @@ class Group:
 
     title: Sequence[str]
     panels: Sequence[Panel]
-    captions: Sequence[Sequence[Line]]
+    captions: Sequence[Sequence[CaptionLine]]
 
     @property
     def panels_width(self) -> float:
@@ -90,7 +90,7 @@ def plot_images(
     if factual is not None:
         panels = [Panel(node if len(images) > 1 else "", factual[node]) for node in images]
         captions = [
-            [Line(node, _with_unit(graph.variables[node], factual[node][i]), INK) for node in scalars]
+            [CaptionLine(node, _with_unit(graph.variables[node], factual[node][i]), INK) for node in scalars]
             for i in range(len(labels))
         ]
         groups.append(Group(["factual"], panels, captions))
@@ -130,7 +130,7 @@ def _panels(world: DrawnWorld, factual: Mapping[str, Tensor] | None, images: Seq
 
 def _caption(
     graph: Graph, world: DrawnWorld, factual: Mapping[str, Tensor] | None, scalars: Sequence[str], i: int
-) -> list[Line]:
+) -> list[CaptionLine]:
     """The lines below one unit in one world: old -> new, pale where nothing changed."""
     lines = []
     for node in scalars:
@@ -143,7 +143,7 @@ def _caption(
         changed = factual is None or spread > 0 or _with_unit(variable, factual[node][i]) != new
         if factual is not None and changed:
             text = f"{show(variable, factual[node][i])} → {text}"
-        lines.append(Line(node, text, ACTED if node in world.acted else INK if changed else PALE))
+        lines.append(CaptionLine(node, text, ACTED if node in world.acted else INK if changed else PALE))
     return lines
 
 
@@ -245,7 +245,7 @@ def _draw_image(ax: Axes, pixels: Tensor, limit: float) -> None:
         ax.imshow(pixels.mean(0).numpy(), cmap="gray", vmin=0, vmax=1)
 
 
-def _write_caption(page: Page, caption: Sequence[Line], x: float, y: float, names_width: float) -> None:
+def _write_caption(page: Page, caption: Sequence[CaptionLine], x: float, y: float, names_width: float) -> None:
     for k, (node, text, colour) in enumerate(caption):
         page.write(x, y + LINE * k, node, CAPTION_FONT, color=PALE if colour == PALE else GREY, va="top")
         page.write(x + names_width, y + LINE * k, text, CAPTION_FONT, color=colour, va="top")

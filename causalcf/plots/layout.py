@@ -78,7 +78,7 @@ def layers_of(graph: nx.DiGraph) -> dict[Node, int]:
 
 @dataclass(frozen=True)
 class Layers:
-    """A graph in layers, each in the order from left to right; what `placed` gives coordinates to.
+    """A graph in layers, each in the order from left to right; `placed` gives it coordinates.
 
     Args:
         rows: Nodes and dummies of each layer.
@@ -258,7 +258,7 @@ def _abscissas(layers: Layers, extents: Mapping[Node, Extent], gap: float, round
 def _springs(
     layers: Layers, row: Sequence[Node], number: Mapping[Node, int], extents: Mapping[Node, Extent]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What pulls at a layer: whom in it, where the other end is, how strongly; and the sum for each in it."""
+    """The ties of a layer: node, position of the other end, and strength of each; the total strength per node."""
     ties = [
         (j, number[other], PULL[(node not in extents) + (other not in extents)])
         for j, node in enumerate(row)

@@ -1,4 +1,4 @@
-"""What pictures need to know of what they show; the model itself stays unknown to them."""
+"""Protocols that pictures need of the objects they show; pictures do not know the model itself."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Graph(Protocol):
 
 
 class Answer(Protocol):
-    """A counterfactual: node -> tensor, with how it came about."""
+    """A counterfactual: node -> tensor, and how it was computed."""
 
     @property
     def graph(self) -> Graph: ...
@@ -123,5 +123,5 @@ class Explained(Protocol):
     @property
     def stream(self) -> Search | None: ...
     def columns(self) -> Mapping[str, Sequence[Any]]:
-        """Name -> what stands in a table, one entry a row."""
+        """Name -> the cells of a table's column, one a row."""
         ...

@@ -1,4 +1,4 @@
-"""What a figure needs of a Counterfactual: tensors on the CPU, cut to the units shown."""
+"""The parts of a Counterfactual that a figure shows: tensors on the CPU, cut to the units shown."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def row_labels(cf: Answer, count: int) -> list[str]:
 
 
 def notes_of(cf: Answer) -> list[str]:
-    """What a reader must know about a result, a sentence each."""
+    """Sentences that a reader of a result must see, one per caveat."""
     notes = []
     if not isinstance(cf.residual, int | float):
         notes.append(f"Residual noise fades as parents move ({cf.residual}).")

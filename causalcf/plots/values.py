@@ -102,7 +102,7 @@ def _draw_numbers(ax: Axes, before: Tensor | None, worlds: Sequence[DrawnWorld],
 
 
 class Word(NamedTuple):
-    """What is written of one unit in one world."""
+    """The text for one unit in one world, and its colour."""
 
     text: str
     colour: str
@@ -111,7 +111,7 @@ class Word(NamedTuple):
 def _words(
     variable: Variable, factual: Mapping[str, Tensor] | None, worlds: Sequence[DrawnWorld], node: str
 ) -> list[list[Word]]:
-    """For each world what each unit was and is, in words; one world will do if none changes any unit."""
+    """The values of each unit before and in each world, in words; one world is enough if no world changes a unit."""
     before = None if factual is None else factual[node]
     words = [
         [_word(variable, before, world, node, i, k) for i in range(len(world.values[node]))]

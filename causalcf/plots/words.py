@@ -18,7 +18,7 @@ __all__ = ["action_pieces", "describe_actions", "show", "signed", "three_digits"
 
 
 def describe_actions(do: Mapping[str, Any] | None, graph: Graph) -> str:
-    """What is done in one world, in one line.
+    """Describe the actions of one world in one line.
 
     Args:
         do: target -> action, as given to `counterfactual`.

@@ -171,7 +171,7 @@ def attribute_outlier(
     """
     outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
     if not outcome.node or scm.variables[y].discrete:
-        raise DataError(f"'{y}' is no number: outliers are asked of numeric nodes.")
+        raise DataError(f"'{y}' is not a number: only numeric nodes have outliers.")
     rows = scm.read(data)
     with torch.no_grad():
         kept = scm.abduct(rows, seed=seed)

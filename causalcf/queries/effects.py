@@ -133,11 +133,11 @@ def effect_on_treated(
 
 
 def _require_causes(scm: StructuralCausalModel, x: str, given: Given) -> None:
-    """Conditions must not be effects of x: among such units, the difference is no effect."""
+    """Raise if a condition is an effect of x: a difference among such units would not be the effect of x."""
     later = [node for node in given if node in (x, *scm.graph.descendants([x]))]
     if later:
         raise DataError(
-            f"given names {later}, which follow from '{x}': what differs among such units is no effect of '{x}'."
+            f"given names {later}, which follow from '{x}': a difference among such units is not an effect of '{x}'."
             f" Condition on nodes that '{x}' does not change, or ask mediation."
         )
 

@@ -1,4 +1,4 @@
-"""What a query gives: a number with its interval, what it rests on, and how it was computed."""
+"""The answer of a query: a number with its interval, its assumptions, and how it was computed."""
 
 from __future__ import annotations
 

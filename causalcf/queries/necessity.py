@@ -75,7 +75,7 @@ def necessity(
         if above is not None:
             return value > above
         if not bool(((value == 0) | (value == 1)).all()):
-            raise DataError(f"{outcome.name} is no event, true or false. Say when it has happened: above=...")
+            raise DataError(f"{outcome.name} is not an event, true or false. Say when it has happened: above=...")
         return value == 1
 
     def ask(predict: Any) -> Mapping[str, Tensor]:

@@ -117,7 +117,7 @@ def in_blocks(
     noise: Noise,
     ask: Callable[[Callable[[Do], Mapping[str, Tensor]]], Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """What `ask` computes from worlds, block by block of units, joined: images of many units never exist at once.
+    """Apply `ask` to blocks of units and join the results, so that images of many units never exist at once.
 
     Args:
         scm: The model.

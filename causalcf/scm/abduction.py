@@ -1,4 +1,4 @@
-"""Step 1 of a counterfactual: infer the exogenous noise of what was observed, p(u | x)."""
+"""Step 1 of a counterfactual: infer the exogenous noise of the observed rows, p(u | x)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Noise(Mapping[str, Tensor]):
 
     @property
     def factual(self) -> Batch | None:
-        """The observation, copied where it is asked for: whoever writes into it changes no one else's tensors."""
+        """The observation, copied when it is asked for: writing into it does not change the caller's tensors."""
         if self._factual is None and self.observed is not None:
             self._factual = Owned(self.observed)
         return self._factual
@@ -165,7 +165,7 @@ def sample_noise(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int
 
 
 def _temperatures(mechanisms: Mapping[str, Mechanism], drawn: Iterable[str]) -> dict[str, float]:
-    """Of the nodes whose noise was drawn, those that have latents."""
+    """The nodes with latents, among those whose noise was drawn."""
     return {node: mechanisms[node].temperature for node in drawn if mechanisms[node].latents}
 
 

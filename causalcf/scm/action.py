@@ -1,4 +1,4 @@
-"""Step 2 of a counterfactual: what is done to the model.
+"""Step 2 of a counterfactual: the actions on the model.
 
 An action sets a node, or a latent site, whatever its causes say (`do(x = 4)`), moves what its
 mechanism gives (`shift`, `scale`), draws it from a distribution, or computes it from the acted
@@ -182,7 +182,7 @@ class Actions(Mapping[str, Action]):
 
     @property
     def draws(self) -> dict[str, Tensor]:
-        """What stochastic actions drew: `"node.do"` -> tensor."""
+        """The draws of stochastic actions: `"node.do"` -> tensor."""
         return {site(t, "do"): a.value for t, a in self.items() if isinstance(a, SetTo) and a.drawn}
 
     @property
@@ -349,7 +349,7 @@ def _number(target: str, variable: Variable, value: Any, rows: int, samples: int
 
 @dataclass(frozen=True)
 class _Draw:
-    """What distributions are drawn with: a seed, or torch's own state, and the labels of the rows."""
+    """The settings for draws from distributions: a seed, or torch's own state, and the labels of the rows."""
 
     rows: int
     samples: int

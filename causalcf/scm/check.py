@@ -50,12 +50,12 @@ MOST_GAPS = 64
 """Gaps of a node that a model keeps, the widest ones."""
 
 NUGGET = 1e-6
-"""Added to the variances of causes: what repeats another to a thousandth counts as its copy."""
+"""Added to the variances of causes: a cause that repeats another to a thousandth counts as its copy."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What an answer is checked against: the mechanisms that gave it, and what they have seen."""
+    """The mechanisms that gave an answer, and facts about their data; `check` compares the answer with both."""
 
     mechanisms: Mapping[str, Mechanism] = field(repr=False)
     seen: Mapping[str, Mapping[str, Any]] = field(repr=False)
@@ -121,7 +121,7 @@ def summarise(
 
 
 def _support(node: str, variable: Variable, value: Tensor, seen: Mapping[str, Any]) -> list[Finding]:
-    """Acted values, and what follows from them, against the training data."""
+    """Compare acted values, and their consequences, with the training data."""
     if "counts" in seen:
         counts = torch.tensor(seen["counts"], device=value.device)
         share = counts.double()[value.long()] / counts.sum()
@@ -150,7 +150,7 @@ def _support(node: str, variable: Variable, value: Tensor, seen: Mapping[str, An
 
 
 def gaps(ranked: Tensor) -> list[list[float]]:
-    """The wide stretches between neighbouring values, as [low, high]: what lies there was never seen.
+    """The wide stretches between neighbouring values, as [low, high]: the data have no values there.
 
     Wide is a stretch over the middle half of the data, as a mark for missing leaves it; where values repeat, as on a
     grid, one over a fifth of that half.
@@ -218,7 +218,7 @@ def _together(node: str, graph: CausalGraph, values: Mapping[str, Tensor], seen:
 
 
 def _plausible(node: str, graph: CausalGraph, mechanism: Mechanism, values: Mapping[str, Tensor]) -> list[Finding]:
-    """An acted value against what its own mechanism gives under the acted parents: a joint question."""
+    """Compare an acted value with the draws of its own mechanism under the acted parents: a joint question."""
     pa = {parent: values[parent] for parent in graph.parents(node)}
     if not pa or isinstance(mechanism.variable, Image) or mechanism.kind != "invertible":
         return []
@@ -242,7 +242,7 @@ def _noise(node: str, mechanism: Mechanism, noise: Noise, seen: Mapping[str, Any
         u, name = noise[site(node, suffix)], site(node, suffix)
         size, (middle, most) = _size(u).double(), seen.get(f"size.{suffix}", (0.0, 0.0))
         if suffix not in mechanism.residual_sites:
-            # An encoder need not fill its prior: what held-out rows do too is no extrapolation.
+            # An encoder need not fill its prior: a gap that held-out rows show too is not an extrapolation.
             tail = _tail(mechanism, suffix, u)
             unusual = (tail < RARE) & (size > most)
             findings.append(Finding(name, "tail probability under the prior", f"above {RARE:g}", tail, unusual))

@@ -1,4 +1,4 @@
-"""The three steps composed - abduction, action, prediction - and the record of what they gave.
+"""The three steps composed - abduction, action, prediction - and the record of their results.
 
 Judea Pearl, "Causality", 2nd edition 2009, theorem 7.1.7.
 """
@@ -38,7 +38,7 @@ __all__ = ["Checker", "Counterfactual", "counterfactual", "predict_worlds"]
 
 
 class Checker(Protocol):
-    """What an answer came from, which knows how to check it."""
+    """The origin of an answer, which knows how to check it."""
 
     def check(self, cf: Counterfactual) -> Check:
         """The scorecard of one world of an answer."""
@@ -47,7 +47,7 @@ class Checker(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Counterfactual(Mapping[str, Tensor]):
-    """What would have been: a frozen mapping node -> tensor, with how it came about.
+    """The answer to a counterfactual query: a frozen mapping node -> tensor, and how it was computed.
 
     Tensors have the axes (W, S, N, *event_shape): W only if `do` is a list of worlds, S only if
     `num_samples` was given. `world(i)` and `sample(j)` are views without that axis.
@@ -95,7 +95,7 @@ class Counterfactual(Mapping[str, Tensor]):
         return copied
 
     def _owned(self, value: Tensor) -> Tensor:
-        """What no action reaches is the observation itself, and so the caller's: handed out as one copy."""
+        """Copy a value, once, if it shares memory with the observed rows: changing it must not change these."""
         observed = self.flat_noise.observed
         if observed is None or not _shares(value, observed.values()):
             return value
@@ -286,7 +286,7 @@ def predict_worlds(
 ) -> Counterfactual:
     """Carry out one or several sets of actions on the same noise.
 
-    Worlds run one after the other, so memory grows with what they give back and no faster.
+    Worlds run one after the other, so memory grows only with their results.
     """
     rules.check(graph, mechanisms)
     answers, samples = [], num_samples or 1

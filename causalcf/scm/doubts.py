@@ -1,4 +1,4 @@
-"""What deserves a word before and after fitting: numbers that rounding merges, outliers, draws far from the data."""
+"""Warnings before and after a fit: numbers that rounding merges, outliers, draws far from the data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _doubles(values: Any) -> np.ndarray | None:
         return None
     try:
         exact = array.astype(np.float64)
-    except (TypeError, ValueError):  # what is no number is for the reader to refuse
+    except (TypeError, ValueError):  # the reader of the data refuses values that are not numbers
         return None
     return exact if exact.ndim and np.isfinite(exact).all() else None
 

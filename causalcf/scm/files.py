@@ -22,7 +22,7 @@ from causalcf.variables.image import Image
 __all__ = ["Saved", "read_model", "write_model"]
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64)}
-"""What a model may compute in, by the names of a file."""
+"""The dtypes of a model, by their names in a file."""
 
 PIXELS = 2**24
 """Numbers that a value may have where no weights bear them out, as with images of convolutions."""
@@ -70,7 +70,7 @@ def write_model(
 
 @dataclass(frozen=True)
 class Saved:
-    """What a model's file holds.
+    """The content of a model's file.
 
     Args:
         path: The file.
@@ -94,7 +94,7 @@ class Saved:
 
     @contextmanager
     def held_to(self) -> Iterator[None]:
-        """Within it, a model is made of what the file says, and nothing larger than its weights.
+        """A context in which a model is made from the file's settings; it must not be larger than the file's weights.
 
         Raises:
             CheckpointError: The file's settings make no model, or a larger one.
@@ -103,7 +103,7 @@ class Saved:
             yield
 
     def load_into(self, mechanisms: Mapping[str, Mechanism]) -> None:
-        """Put the weights into bound mechanisms, which are fitted then."""
+        """Put the weights into bound mechanisms, which makes them fitted."""
         for node, mechanism in mechanisms.items():
             for name in mechanism.training_only:
                 delattr(mechanism, name)
@@ -171,7 +171,7 @@ def _require_weights(
 
 
 def _seen(graph: CausalGraph, node: str, of_node: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model has seen of a node: finite numbers, as many as its variable has.
+    """Check the facts of a node that a file holds: finite numbers, as many as the node's variable has.
 
     Raises:
         ValueError: It is something else, or of another node.
@@ -191,7 +191,7 @@ def _seen(graph: CausalGraph, node: str, of_node: Mapping[str, Any]) -> dict[str
 
 
 def _require_settings(path: str | Path, node: str, record: Mapping[str, Any], given: Mechanism) -> None:
-    """Refuse a mechanism whose settings are not those of the file: it would answer otherwise, and say nothing."""
+    """Refuse a mechanism whose settings differ from the file's: its answers would be wrong without a warning."""
     recorded = json.loads(json.dumps(record["config"]))
     own = json.loads(json.dumps({name: given.config.get(name) for name in recorded}))
     if record["type"] == type(given).__name__ and own != recorded:

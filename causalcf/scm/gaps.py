@@ -1,4 +1,4 @@
-"""Rows with gaps: read with what is missing marked, and filled by what predictors read off an observed image."""
+"""Rows with gaps: read with missing values marked, and filled by predictors that read an observed image."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_gaps(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> tuple[Batch, dict[str, Tensor]]:
-    """Rows of every node, something standing where there is no value, and which rows of which node have none.
+    """Rows of every node, with a stand-in for each missing value, and a mask of the missing rows of each node.
 
     Args:
         graph: The causal graph.
@@ -107,7 +107,7 @@ def read_off(
     num_samples: int,
     seed: int,
 ) -> Posterior:
-    """Draws of what is missing as predictors read it off an image: from their probabilities, or around their reading.
+    """Draws of missing values as predictors read them in an image: from their probabilities, or around their reading.
 
     They stand for the posterior themselves, each given the image and what it was trained to be told; a number is drawn
     from a normal law as wide as the predictor's own error. It is an approximation, and `exact` says so.
@@ -137,7 +137,7 @@ def read_off(
 
 
 def _reading(predictor: Reader, mechanism: Mechanism, rows: Mapping[str, Tensor]) -> Tensor:
-    """One draw a row of what a predictor reads."""
+    """One draw a row from a predictor's reading."""
     image, like = rows[predictor.node], mechanism.dtype
     if predictor.classes:
         p = predictor.probabilities(image, rows).to(like)

@@ -1,4 +1,4 @@
-"""Evidence that is not whole: what was not observed, inferred from what was."""
+"""Incomplete evidence: missing values, inferred from the observed ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FEW = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The law of whole rows given what was observed of them, as weighted draws.
+    """The law of whole rows given their observed values, as weighted draws.
 
     Args:
         draws: node -> values (S, N, *event_shape); what was observed is the same in every draw.
@@ -85,11 +85,11 @@ def infer(
     seed: int,
     propose: Mapping[str, Callable[[Mapping[str, Tensor]], Any]] | None = None,
 ) -> Posterior:
-    r"""Draws of what is missing, given what is there.
+    r"""Draws of the missing values, given the observed ones.
 
     Categories alone are summed out, one by one; a linear Gaussian model is conditioned in closed form; all else is
     importance sampling: what is missing is drawn from its own mechanism given its parents, or from a proposal, and
-    weighted by the density of what was observed below it.
+    weighted by the density of the values observed below it.
 
     References:
         Fung and Chang, "Weighing and Integrating Evidence for Stochastic Simulation in Bayesian Networks", 1989
@@ -148,7 +148,7 @@ def _whole(x: Batch, num_samples: int) -> tuple[dict[str, Tensor], Tensor]:
 def _gaussian(
     graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Batch, missing: Mapping[str, Tensor], num_samples: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The normal law of what is missing given what is not, each pattern of gaps by itself."""
+    """The normal law of the missing values given the observed ones, each pattern of gaps by itself."""
     place = {node: i for i, node in enumerate(graph.nodes)}
     mean, covariance = _joint(graph, mechanisms, place)
     values = torch.stack([x[node].double() for node in graph.nodes], 1)
@@ -171,7 +171,7 @@ def _gaussian(
 
 
 def _joint(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], place: Mapping[str, int]) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of all nodes, read off what the mechanisms give for zeros and units."""
+    """Mean and covariance of all nodes, from the mechanisms' values for noise of zeros and units."""
     k = len(place)
     weights, mean = torch.zeros(k, k, dtype=torch.float64), torch.zeros(k, dtype=torch.float64)
     scales = torch.zeros(k, dtype=torch.float64)
@@ -216,7 +216,7 @@ def _weighted(
     num_samples: int,
     propose: Mapping[str, Callable[[Mapping[str, Tensor]], Any]],
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draws of what is missing, causes first, and the log weight of every draw."""
+    """Draws of the missing values, causes first, and the log weight of every draw."""
     flat = {node: value.repeat(num_samples, *[1] * (value.ndim - 1)) for node, value in x.items()}
     touched = _touched(graph, mechanisms, missing)
     log_weights = torch.zeros(num_samples * x.rows, dtype=torch.float64)
@@ -241,7 +241,7 @@ def _weighted(
 
 
 def _touched(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], missing: Mapping[str, Tensor]) -> set[str]:
-    """Nodes whose own term depends on what is missing: it, its children, and theirs where a child has no noise."""
+    """Nodes whose own term depends on missing values: these, their children, and theirs where a child has no noise."""
     moved = set(missing)
     for node in graph.nodes:
         if not mechanisms[node].sites and moved & set(graph.parents(node)):
@@ -252,7 +252,7 @@ def _touched(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], missing: M
 def _drawn(
     mechanism: Mechanism, pa: Mapping[str, Tensor], flat: Mapping[str, Tensor], propose: Any, rows: int
 ) -> tuple[Tensor, Tensor]:
-    """Values for what is missing, and log p - log q of each, 0 where the mechanism itself proposes."""
+    """Proposals for missing values, and log p - log q of each, 0 where the mechanism itself proposes."""
     if propose is None:
         return mechanism.predict(mechanism.sample_noise(rows), pa), torch.zeros(rows, dtype=torch.float64)
     law = propose(flat)
@@ -289,7 +289,7 @@ def _log_joint(
     missing: Mapping[str, Tensor],
     rows: int,
 ) -> Tensor:
-    """log p of every draw, as far as it depends on what is missing, (S, N)."""
+    """log p of every draw, as far as it depends on missing values, (S, N)."""
     samples = next(iter(draws.values())).shape[0]
     flat = {node: value.flatten(0, 1) for node, value in draws.items()}
     total = torch.zeros(samples * rows, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a fit needs before the first step: variables, the nodes chosen, their stages, rows and initial weights."""
+"""The preparations of a fit: variables, the nodes chosen, their stages, rows and initial weights."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def whole_or_not(fit: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[
 
 
 def declare(graph: CausalGraph, data: Any) -> CausalGraph:
-    """The graph with the variables that were not declared told from the data; `graph.describe()` says what they are.
+    """The graph with undeclared variables inferred from the data; `graph.describe()` lists them.
 
     Raises:
         DataError: The data lack a node, or a column suggests no variable.

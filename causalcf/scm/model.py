@@ -217,7 +217,7 @@ class StructuralCausalModel(Questions):
     def take(
         self, twin: Self, node: str, seen: Mapping[str, Any], made: dict[str, Any], history: list[dict[str, Any]]
     ) -> None:
-        """Take the mechanisms of a copy in which one node was trained on.
+        """Take the mechanisms of a copy in which one node was trained further.
 
         Args:
             twin: The copy.
@@ -247,7 +247,7 @@ class StructuralCausalModel(Questions):
                 logits, a Boolean for one logit.
 
         Raises:
-            MechanismError: f's output does not fit: it is no tensor, holds NaN, or probabilities or labels instead of
+            MechanismError: f's output does not fit: it is not a tensor, or holds NaN, or probabilities or labels, not
                 logits.
             UnknownNodeError: A parent that the graph lacks.
 
@@ -323,7 +323,7 @@ SCM = StructuralCausalModel
 
 @torch.no_grad()
 def _given_by(f: Any, variable: Variable | None, sample: Batch, parents: Sequence[str]) -> Variable:
-    """What a classifier gives, once its answers to some rows are seen to be logits."""
+    """Return the variable of a classifier's answers; raise if its answers to some rows are not logits."""
     if isinstance(f, Estimator) and variable is None and f.variable is None:
         raise MechanismError(
             f"A {type(f.model).__name__} gives numbers: say of which kind, variable=causalcf.Real(), Positive(), ..."

@@ -23,7 +23,7 @@ __all__ = ["World", "predict"]
 
 @dataclass(frozen=True)
 class World:
-    """What one set of actions makes of the noise.
+    """The values that one set of actions gives, for the same noise.
 
     Args:
         values: node -> tensor (N, ...), in data units.
@@ -106,7 +106,7 @@ def predict(
 def _or_observed(
     node: str, mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor], noise: Noise, actions: Actions
 ) -> Tensor:
-    """What a bijection gives, or the observed value where its causes are as they were: no rounding moves it."""
+    """Return x, but in rows with unchanged causes the observed value: a bijection would only add rounding errors."""
     sites = [site(node, suffix) for suffix in mechanism.sites]
     own = noise.replaced.isdisjoint(sites) and not any(name in actions for name in sites)
     if noise.observed is None or mechanism.kind != "invertible" or not own or x.requires_grad:
@@ -142,7 +142,7 @@ def _acted_noise(
 
 
 def _residual_scale(mechanism: Mechanism, noise: Noise, pa: Mapping[str, Tensor], residual: Residual) -> Tensor:
-    """What the residual is multiplied by, for all rows or one number a row."""
+    """The factor of the residual: one for all rows, or one a row."""
     if not isinstance(residual, Fading):
         return torch.tensor(residual, dtype=mechanism.dtype, device=mechanism.device)
     if noise.observed is None:  # drawn from the prior: it was observed nowhere else
@@ -166,7 +166,7 @@ def _refuse_not_finite(
     noise: Noise,
     values: Mapping[str, Tensor],
 ) -> None:
-    """Raise `DataError` for the first node that a mechanism could give no number, saying what it came from."""
+    """Raise `DataError` for the first node whose mechanism gave NaN or infinity, and name the cause."""
     numbers = {node: value for node, value in computed.items() if value.is_floating_point()}
     whole = [torch.isfinite(value).all() for value in numbers.values()]
     if not whole or bool(torch.stack(whole).all()):

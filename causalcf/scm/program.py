@@ -67,6 +67,6 @@ def _plate(graph: CausalGraph) -> str:
 
 
 def _as_rows(value: Tensor | float, variable: Variable, n: int) -> Tensor:
-    """What a handler put at a site, with the batch dimension that mechanisms expect."""
+    """The value that a handler set at a site, with the batch dimension that mechanisms expect."""
     x = torch.as_tensor(value)
     return x.expand(n, *variable.event_shape) if x.ndim <= len(variable.event_shape) else x

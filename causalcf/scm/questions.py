@@ -54,7 +54,7 @@ def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Conca
 
 
 Missing = Literal["refuse", "infer"]
-"""What to do where rows are not whole."""
+"""How to treat rows with missing values."""
 
 
 class Questions(nn.Module):
@@ -231,7 +231,7 @@ class Questions(nn.Module):
         predictors: Mapping[str, Reader] | None = None,
         seed: seeding.Seed = None,
     ) -> Counterfactual:
-        """What the observed rows would have been, had the actions been taken.
+        """Return the observed rows as they would have been under the actions.
 
         Abduction, action, prediction: `predict(abduct(x), do)` in one call.
 
@@ -315,7 +315,7 @@ class Questions(nn.Module):
         predictors: Mapping[str, Reader] | None = None,
         seed: seeding.Seed = None,
     ) -> Posterior:
-        """The law of what was not observed, given what was: weighted draws of whole rows.
+        """The law of the missing values, given the observed ones: weighted draws of whole rows.
 
         Exact where it can be: categories are summed out, a linear Gaussian model is conditioned in closed form. Else
         what is missing is drawn from its own mechanism and weighted by what was observed below it, and a warning says

@@ -20,7 +20,7 @@ from causalcf.variables.image import Image
 __all__ = ["Fading", "Residual", "check_residual", "read_residual", "recorded", "residual_label"]
 
 ROUNDING = 1e-4
-"""Share of a value by which mechanisms computed again may move it: that is no distance."""
+"""Share of a value by which recomputing a mechanism may move it: such a move counts as 0."""
 
 
 @dataclass(frozen=True, init=False)
@@ -47,11 +47,11 @@ class Fading:
 
     Args:
         lengths: Parent -> how far it moves until the residual has shrunk to 1/e, in the parent's unit; a category that
-            changes moves by 1. A length of 0 lets nothing through once the parent moves. Parents that are not named
-            fade nothing.
+            changes moves by 1. With a length of 0, nothing remains once the parent moves. Parents that are not named
+            have no effect.
 
     Raises:
-        InterventionError: There is no length, or one that is not a number >= 0.
+        InterventionError: No length is given, or a length is not a number >= 0.
 
     Example:
         >>> Fading(thickness=1, digit=0)
@@ -72,7 +72,7 @@ class Fading:
         object.__setattr__(self, "lengths", tuple((parent, float(length)) for parent, length in lengths.items()))
 
     def share(self, parents: Mapping[str, Variable], factual: Mapping[str, Tensor], pa: Mapping[str, Tensor]) -> Tensor:
-        """What is left of the residual, one number in [0, 1] a row.
+        """The share of the residual that is kept, one number in [0, 1] a row.
 
         Args:
             parents: parent -> variable, of one mechanism.
@@ -101,7 +101,7 @@ def read_residual(residual: Any) -> Residual:
     """A number as a float, a `Fading` as it is.
 
     Raises:
-        InterventionError: It is neither, or no finite number >= 0.
+        InterventionError: It is neither a `Fading` nor a finite number >= 0.
 
     Example:
         >>> read_residual(1), read_residual(Fading(thickness=1))
@@ -111,7 +111,7 @@ def read_residual(residual: Any) -> Residual:
         return residual
     if not (_is_number(residual) and residual >= 0):
         raise InterventionError(
-            f"residual={residual!r}: expected a number >= 0, 1 being abduction, or how it fades, such as"
+            f"residual={residual!r}: expected a number >= 0 (1 is abduction), or how it fades, such as"
             " Fading(thickness=1.0)."
         )
     return float(residual)
@@ -122,11 +122,11 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[str, Mechanism]) -> None:
-    """Refuse what is no residual, and a fading that would do nothing.
+    """Raise if a residual is not valid, or if its fading cannot have an effect.
 
     Raises:
-        InterventionError: Neither a number >= 0 nor a `Fading`; or a length's node is no parent of a mechanism with a
-            residual, or it is an image.
+        InterventionError: The residual is neither a number >= 0 nor a `Fading`; or it has a length for a node that is
+            an image, or is not a parent of a mechanism with a residual.
     """
     residual = read_residual(residual)
     if not isinstance(residual, Fading):
@@ -136,8 +136,8 @@ def check_residual(residual: Residual, graph: CausalGraph, mechanisms: Mapping[s
     strange = [parent for parent, _ in residual.lengths if parent not in parents]
     if strange:
         raise InterventionError(
-            f"{residual!r}: {strange} are no parents, other than images, of a node with a residual. Such parents are"
-            f" {sorted(parents)}."
+            f"{residual!r}: {strange} cannot make a residual fade: only parents, other than images, of a node with"
+            f" a residual can. These are {sorted(parents)}."
         )
 
 
@@ -152,7 +152,7 @@ def residual_label(residual: Residual | str) -> str:
 
 
 def _distance(variable: Variable, factual: Tensor, value: Tensor) -> Tensor:
-    """How far a parent has moved, one number a row; 1 for another category, 0 for what rounding does."""
+    """How far a parent has moved, one number a row; 1 for another category, 0 for a move within rounding."""
     if variable.discrete:
         return (value != factual).to(torch.get_default_dtype())
     moved = _size(value - factual)

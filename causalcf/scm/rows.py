@@ -47,10 +47,10 @@ def read_rows(
 
 
 def unneeded(graph: CausalGraph, worlds: Iterable[Do]) -> frozenset[str]:
-    """Nodes whose observed values no answer depends on, as none of them is computed from these.
+    """Nodes whose observed values do not affect any answer.
 
-    An answer is computed for what is acted on and what follows from it: from the observed noise of these nodes, which
-    follows from their own values and their parents'. What is set outright needs neither.
+    Answers are computed for the acted nodes and their descendants: from the observed noise of these nodes, which
+    follows from their own values and their parents'. A node that is set to a value needs neither.
 
     Args:
         graph: The causal graph.

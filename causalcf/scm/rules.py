@@ -30,7 +30,7 @@ class Rules:
         project: Project what mechanisms give onto the support; turn off to differentiate.
 
     Raises:
-        InterventionError: A rule is none of its choices.
+        InterventionError: A rule has a value that is not among its choices.
 
     Example:
         >>> Rules(residual=0).residual
@@ -49,7 +49,7 @@ class Rules:
         object.__setattr__(self, "residual", read_residual(self.residual))
 
     def check(self, graph: CausalGraph, mechanisms: Mapping[str, Mechanism]) -> None:
-        """Refuse a residual that fades with what is no parent of a node with a residual."""
+        """Raise if a residual fades with a node that is not a parent of a node with a residual."""
         check_residual(self.residual, graph, mechanisms)
 
 

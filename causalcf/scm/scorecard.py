@@ -1,4 +1,4 @@
-"""What a check of a question found, as a table."""
+"""The results of `Counterfactual.check`, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be fitted and how: the record that `fit` works off."""
+"""The record of a fit: the mechanisms, how to train each, and how far each has come."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from causalcf.mechanisms import Recipe, Stage, Trainable
 __all__ = ["PRECISIONS", "Fit", "Recipes", "dtype_of"]
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.float32, "64-true": torch.float64}
-"""What may be asked for, by the names of Lightning, and the type of the weights."""
+"""The precisions of a fit, by the names of Lightning -> the dtype of the weights."""
 
 
 Recipes = Recipe | Mapping[str, Recipe]
@@ -24,7 +24,7 @@ Recipes = Recipe | Mapping[str, Recipe]
 
 @dataclass
 class Fit:
-    """What is being fitted, and how far it has come.
+    """The mechanisms of a fit, how to train each, and how far each has come.
 
     Args:
         mechanisms: node -> mechanism, bound.

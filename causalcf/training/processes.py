@@ -45,7 +45,7 @@ def join(device: torch.device | str) -> torch.device:
 
 
 def _leave() -> None:
-    """Leave together: what a process still has to say to one that is gone would end it by a signal."""
+    """Wait for all processes, then leave: a message to a process that has left would kill its sender."""
     with suppress(RuntimeError):  # the others may have been killed
         distributed.barrier()
     distributed.destroy_process_group()

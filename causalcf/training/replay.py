@@ -53,7 +53,7 @@ class Replay:
         return self.losses
 
     def _aside(self, rows: Tensor) -> Sequence[Tensor]:
-        """The step on a stream of its own, as a capture will be: what it sets up is then set up for that."""
+        """The step on a stream of its own, as in the capture: its one-time set-up then fits such a stream."""
         stream, aside = torch.cuda.current_stream(rows.device), torch.cuda.Stream(rows.device)
         aside.wait_stream(stream)
         with torch.cuda.stream(aside):

@@ -1,4 +1,4 @@
-"""The checkpoint of a run: what is done, and the state of the trainer under way."""
+"""The checkpoint of a run: the finished stages, and the state of the current trainer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from causalcf.training.trainer import Trainer, prefixed, stripped
 if TYPE_CHECKING:
     from causalcf.training.job import Fit
 
-__all__ = ["State", "check", "fingerprint", "read_state", "take_up", "write_state"]
+__all__ = ["State", "check", "read_state", "run_facts", "take_up", "write_state"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class State:
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
-    """What must be equal for a run to be the continuation of another."""
+def run_facts(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
+    """The settings and data that must be equal if one run is to continue another."""
     return {
         "graph": job.graph,
         "mechanisms": {
@@ -47,7 +47,7 @@ def fingerprint(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
     }
 
 
-def write_state(job: Fit, identity: dict[str, Any], done: tuple[str, ...], trainer: Trainer | None) -> None:
+def write_state(job: Fit, facts: dict[str, Any], done: tuple[str, ...], trainer: Trainer | None) -> None:
     """Write the checkpoint, if there is to be one."""
     if job.checkpoint is None or not processes.first():
         return
@@ -56,7 +56,7 @@ def write_state(job: Fit, identity: dict[str, Any], done: tuple[str, ...], train
         tensors |= prefixed(f"node.{node}", job.mechanisms[node].state_dict())
     header = {
         "kind": "training",
-        "fingerprint": identity,
+        "fingerprint": facts,
         "done": list(done),
         "trainer": trainer.header() if trainer else {},
         "history": job.history,
@@ -64,7 +64,7 @@ def write_state(job: Fit, identity: dict[str, Any], done: tuple[str, ...], train
     write_file(job.checkpoint, header, tensors | (prefixed("trainer", trainer.tensors()) if trainer else {}))
 
 
-def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
+def read_state(job: Fit, facts: dict[str, Any], *, resume: bool) -> State:
     """Put the checkpoint's weights and history into the job.
 
     Raises:
@@ -73,7 +73,7 @@ def read_state(job: Fit, identity: dict[str, Any], *, resume: bool) -> State:
     path = job.checkpoint
     if path is None or not path.exists():
         return State()
-    header, tensors = _read(path, identity, resume=resume)
+    header, tensors = _read(path, facts, resume=resume)
     with doubting(path):
         job.history[:] = [dict(record) for record in header["history"]]
         for node in dict.fromkeys(name.split(".")[1] for name in tensors if name.startswith("node.")):
@@ -93,7 +93,7 @@ def take_up(job: Fit, trainer: Trainer, state: State) -> None:
     """Put the checkpoint's state of the trainer under way into a new trainer.
 
     Raises:
-        CheckpointError: It is no state of such a trainer.
+        CheckpointError: It is not the state of such a trainer.
     """
     path = job.checkpoint or Path("the checkpoint")
     with doubting(path):
@@ -131,17 +131,17 @@ def check(job: Fit, train: Batch, validation: Batch, *, resume: bool) -> None:
         CheckpointError: It belongs to another run, or exists and `resume` is false.
     """
     if job.checkpoint is not None and job.checkpoint.exists():
-        _read(job.checkpoint, fingerprint(job, train, validation) if resume else {}, resume=resume)
+        _read(job.checkpoint, run_facts(job, train, validation) if resume else {}, resume=resume)
 
 
-def _read(path: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path, facts: Mapping[str, Any], *, resume: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not resume:
         raise CheckpointError(f"{path} exists already. Pass resume=True to go on from it (--resume), or remove it.")
     header, tensors = read_file(path)
     if header.get("kind") != "training":
         raise CheckpointError(f"{path} is not the checkpoint of a training run. Load models with SCM.load.")
     with doubting(path):
-        different = [key for key, value in identity.items() if header["fingerprint"].get(key) != value]
+        different = [key for key, value in facts.items() if header["fingerprint"].get(key) != value]
         done, trainer = header["done"], header["trainer"]
         whole = isinstance(done, list) and isinstance(trainer, dict) and isinstance(header["history"], list)
         if not whole or not all(isinstance(node, str) for node in done):
@@ -155,5 +155,5 @@ def _read(path: Path, identity: Mapping[str, Any], *, resume: bool) -> tuple[dic
 
 
 def _as_json(value: Any) -> Any:
-    """A value as it comes back from a JSON file; what JSON cannot hold, by its type."""
+    """A value as it comes back from a JSON file; values that JSON cannot hold become the name of their type."""
     return json.loads(json.dumps(value, default=lambda thing: type(thing).__name__))

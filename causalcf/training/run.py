@@ -16,7 +16,7 @@ from causalcf.mechanisms import Recipe, Stage, Trainable
 from causalcf.training import processes
 from causalcf.training.job import Fit, Recipes
 from causalcf.training.progress import progress
-from causalcf.training.resume import State, fingerprint, read_state, take_up, write_state
+from causalcf.training.resume import State, read_state, run_facts, take_up, write_state
 from causalcf.training.trainer import Trainer, rows_of
 
 __all__ = ["Fit", "Recipes", "fit", "plan", "recipe_of", "split"]
@@ -95,8 +95,8 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
         TrainingError: Losses are not finite.
         CheckpointError: The checkpoint belongs to another run, or exists and `resume` is false.
     """
-    identity = fingerprint(job, train, validation)
-    state = read_state(job, identity, resume=resume)
+    facts = run_facts(job, train, validation)
+    state = read_state(job, facts, resume=resume)
     processes.wait()  # none writes the file while another looks for it
     with progress(job.progress and processes.first()) as report:
         for node, mechanism in job.mechanisms.items():
@@ -115,13 +115,13 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
                 for trainer in _trainers(job, node, train, validation, state):
                     for record in trainer.epochs(report):
                         job.history.append(record)
-                        write_state(job, identity, state.done, trainer)
+                        write_state(job, facts, state.done, trainer)
                     trainer.finish()
                 with torch.no_grad():
                     mechanism.settle(x, pa)
             mechanism.fitted = True
             state = State(done=(*state.done, node))
-            write_state(job, identity, state.done, None)
+            write_state(job, facts, state.done, None)
 
 
 def _trainers(job: Fit, node: str, train: Batch, validation: Batch, state: State) -> Iterator[Trainer]:

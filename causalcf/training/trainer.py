@@ -121,11 +121,11 @@ class Trainer:
         return {name: float(total) / (self.steps_per_epoch * names.count(name)) for name, total in totals.items()}
 
     def _labels(self) -> tuple[int, ...]:
-        """What tells the noise of this stage from that of the first."""
+        """Labels that separate the random numbers of this stage from those of the first."""
         return (self.index,) if self.index else ()
 
     def _training_mode(self) -> None:
-        """Training mode, but for children of which nothing is moved."""
+        """Set training mode, except for children whose weights are all fixed."""
         self.mechanism.train()
         for child in self.mechanism.children():
             weights = list(child.parameters())
@@ -399,7 +399,7 @@ def _weights(mechanism: Trainable, turn: Turn) -> list[nn.Parameter]:
     lists = [[part] if isinstance(part, nn.Parameter) else list(part.parameters()) for part in parts]
     weights = list(dict.fromkeys(parameter for part in lists for parameter in part))
     if not weights:
-        raise MechanismError(f"{what}, where there are no weights.")
+        raise MechanismError(f"{what}, which hold no weights.")
     return weights
 
 

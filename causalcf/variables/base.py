@@ -1,4 +1,4 @@
-"""What every variable of a causal model is: a support, a bijector, a unit, and how raw data are read."""
+"""The base of all variables of a causal model: a support, a bijector, a unit, and how raw data are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Variable"]
 
 @dataclass(frozen=True)
 class Variable(ABC):
-    """What a node of the graph can be: its kind, shape, support and unit."""
+    """The possible values of a node: their kind, shape, support and unit."""
 
     unit: str = field(default="", kw_only=True)
 
@@ -56,7 +56,7 @@ class Variable(ABC):
 
     @property
     def words(self) -> str:
-        """What it can be, in words and with its unit, for tables."""
+        """The possible values, in words and with the unit, for tables."""
         return f"{self.support}, {self.unit}" if self.unit else self.support
 
     @property

@@ -19,7 +19,7 @@ from causalcf.variables.raw import Raw, as_number, label
 __all__ = ["WORDS", "Boolean", "Categorical"]
 
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-"""What people write for true and false, in small letters."""
+"""The words that people write for true and false, in small letters."""
 
 
 def is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a file may say of a variable: types and sizes, checked before the variable is made."""
+"""Checks of a variable's fields in a file, types and sizes, before the variable is made."""
 
 from __future__ import annotations
 

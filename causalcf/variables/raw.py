@@ -27,7 +27,7 @@ Kind = Literal["numbers", "truths", "text", "dates", "durations", "mixed", "obje
 
 WORDS = ("na", "n/a", "nan", "null", "none", "nil", "missing", "-", "--", "---", "?", ".")
 MARKS = frozenset([*WORDS, "#n/a", "#n/a n/a", "#na", "#null!", "#value!", "#div/0!", "#ref!", "#num!", "#name?"])
-"""What spreadsheets and data bases write where there is no value, in small letters."""
+"""The marks for a missing value in spreadsheets and data bases, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Raw:
 
     @cached_property
     def missing(self) -> np.ndarray:
-        """Where there is no value, bool, in the values' shape; a blank text is none."""
+        """True where a value is missing, bool, in the values' shape; a blank text counts as missing."""
         array = self.array
         if array.dtype.kind == "f":
             return np.asarray(np.isnan(array))
@@ -75,7 +75,7 @@ class Raw:
         return _each(_is_missing, array) if array.dtype.kind == "O" else np.zeros(array.shape, bool)
 
     def require_whole(self, name: str) -> None:
-        """Raise `DataError` if there is no value somewhere."""
+        """Raise `DataError` if a value is missing."""
         gone = self.missing
         if gone.any():
             rows = gone.reshape(len(gone), -1).any(1) if gone.ndim else gone.reshape(1)
@@ -163,7 +163,7 @@ class Raw:
 
 
 def read_raw(name: str, values: Any) -> Raw:
-    """What raw values are.
+    """Read raw values and find their kind.
 
     Args:
         name: What to call them in errors.
@@ -240,7 +240,7 @@ def _of_objects(name: str, array: np.ndarray, dtype: str) -> Raw:
 
 
 def _of_masked(name: str, values: np.ma.MaskedArray) -> Raw:
-    """What is masked has no value."""
+    """Read a masked array; masked entries have no value."""
     mask = np.ma.getmaskarray(values)
     array = np.asarray(values.data)
     if not mask.any() or array.dtype.names:
@@ -364,7 +364,7 @@ def _number(value: Any) -> float:
 
 
 def _each(ask: Callable[[Any], Any], array: np.ndarray, dtype: Any = bool) -> np.ndarray:
-    """What `ask` gives for each value, in the array's shape."""
+    """Apply `ask` to each value; the result has the array's shape."""
     found = np.empty(array.size, dtype=dtype)
     for i, value in enumerate(array.reshape(-1).tolist() if array.dtype.kind != "M" else array.reshape(-1)):
         found[i] = ask(value)

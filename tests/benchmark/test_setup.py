@@ -73,7 +73,7 @@ def test_a_mechanism_of_ones_own_is_fitted_once(path: Path, fits: list[ccf.SCM],
     data = Bars(40, seed=1)
     first, again = (benchmark_tables.fitted_once(MINE, path, lambda: data, tmp_path / "models") for _ in range(2))
     assert len(fits) == 1
-    assert benchmark_tables.identity(first) == benchmark_tables.identity(again)
+    assert benchmark_tables.model_digest(first) == benchmark_tables.model_digest(again)
     assert [kept.suffix for kept in (tmp_path / "models").iterdir()] == [".safetensors"]
 
 
@@ -93,6 +93,6 @@ def test_models_of_the_same_weights_and_other_settings_are_others() -> None:
 
     def made(**options: Any) -> str:
         diffusion = mechanisms.Diffusion(widths=(8, 8, 8), **options)
-        return benchmark_tables.identity(ccf.SCM(graph, mechanisms={"image": diffusion}))
+        return benchmark_tables.model_digest(ccf.SCM(graph, mechanisms={"image": diffusion}))
 
     assert made(steps=20) == made(steps=20) != made(steps=4)

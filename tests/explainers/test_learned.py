@@ -206,7 +206,7 @@ def test_it_steers_a_gan_without_data() -> None:
         return 50 * torch.stack([middle - x.mean((1, 2, 3)), x.mean((1, 2, 3)) - middle], 1)
 
     explainer = C3LT(scm, classifier=brightness, hidden=8, epochs=1)
-    with pytest.raises(ExplanationError, match="rows=400 is how many codes"):
+    with pytest.raises(ExplanationError, match="rows=400 is the number of codes"):
         explainer.fit({"image": drawn}, seed=0, rows=400)
     explainer.fit(None, seed=0, rows=400)
     x = drawn[brightness(drawn)[:, 0] > 0][:5]

@@ -61,7 +61,7 @@ def test_probabilities_of_causation_follow_from_one_another() -> None:
 
 
 def test_an_event_is_needed() -> None:
-    with pytest.raises(DataError, match="no event, true or false"):
+    with pytest.raises(DataError, match="not an event, true or false"):
         necessity(linear(), "m", "y", treated=(0.0, 1.0), control=(-1.0, 0.0))
 
 

@@ -348,7 +348,7 @@ def test_turns_that_cannot_be_taken_are_refused() -> None:
     for parts, message in (
         (("nobody",), r"The turn 'lead' of Odd moves \['nobody'\]: .*no attribute 'nobody'"),
         (("recipe",), r"'lead' of Odd moves \['recipe'\], but only modules and parameters can be moved"),
-        (("follower.extra",), r"moves \['follower.extra'\], where there are no weights"),
+        (("follower.extra",), r"moves \['follower.extra'\], which hold no weights"),
     ):
         kind = type("Odd", (Duel,), {"turns": (Turn("lead", parts),)})
 

@@ -1,4 +1,4 @@
-"""What faces are painted with: soft-edged shapes from signed distances, blended into pictures row by row at once.
+"""The tools that paint faces: soft-edged shapes from signed distances, blended into pictures of many rows at once.
 
 Shapes are given by distances to their border, negative inside. A pixel is covered by the share of it that lies
 inside, to first order, so that a shape looks the same at every size. Nearly everything is a sum or product of a

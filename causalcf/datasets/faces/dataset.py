@@ -170,7 +170,7 @@ class Faces(Dataset):
         return Batch({**attributes, "image": _as_floats(image)}, rows)
 
     def credit(self, x: Mapping[str, Tensor], changed: Tensor, target: str) -> Credit:
-        """What in the changes of pictures is the doing of an attribute: the truth of an explanation.
+        """Split the changes of pictures by their cause: the truth of an explanation.
 
         An explanation turns the picture of a row into another. Its change is split into what truly changes with the
         target, what truly changes with another attribute (a short cut), and what changes with none. See `Credit`.

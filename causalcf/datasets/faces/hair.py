@@ -18,7 +18,7 @@ ROUND = -0.16
 
 @dataclass(frozen=True)
 class Hair:
-    """What the hair behind the head and that before it have in common, in one window of the pictures.
+    """The common data of the hair behind the head and in front of it, in one window of the pictures.
 
     Args:
         part: The window.

@@ -36,7 +36,7 @@ def celeba_attributes(faces: Faces) -> list[list[int]]:
     def high(name: str, level: float) -> torch.Tensor:
         return (getattr(t, name) > level).flatten()
 
-    said = {
+    listed = {
         "5_o_Clock_Shadow": faces["beard"] & ~full & ~chin,
         "Arched_Eyebrows": high("brow_arch", 0.03),
         "Bags_Under_Eyes": high("old", 0.5),
@@ -68,7 +68,7 @@ def celeba_attributes(faces: Faces) -> list[list[int]]:
         "Young": faces["age"] < 40,
     }
     colours = {"Black_Hair": "black", "Blond_Hair": "blond", "Brown_Hair": "brown", "Gray_Hair": "grey"}
-    said |= {column: ~bald & (hair == HAIR.index(name)) for column, name in colours.items()}
+    listed |= {column: ~bald & (hair == HAIR.index(name)) for column, name in colours.items()}
     never = torch.zeros(faces.rows, dtype=torch.bool)
-    table = torch.stack([said.get(column, never) for column in CELEBA_COLUMNS], 1)
+    table = torch.stack([listed.get(column, never) for column in CELEBA_COLUMNS], 1)
     return (2 * table.int() - 1).tolist()

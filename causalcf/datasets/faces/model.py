@@ -36,7 +36,7 @@ ATTRIBUTES = ("male", "age", "smile", "eyeglasses", "beard", "bald", "hair")
 _BASE_COLOURS = (0.30, 0.38, 0.25, 0.07)
 
 _GLASSES_FROM = 1.175
-"""What the noise of eyeglasses must exceed: 12 % do."""
+"""A face wears eyeglasses if its noise exceeds this: 12 % do."""
 
 IDENTITY = (
     "face_width", "face_length", "jaw", "chin", "cheeks", "eye_size", "eye_distance", "eye_tilt", "eye_colour",
@@ -54,7 +54,7 @@ SCENE = (
     "backdrop_place", "backdrop_place2", "clothes", "clothes_hue", "clothes_tone", "collar",
 )  # fmt: skip
 IMAGE_NOISE = (*IDENTITY, *LOOKS, *SCENE)
-"""What the picture is drawn from besides the attributes: each uniform on (0, 1)."""
+"""The noise from which a picture is drawn, besides the attributes: each uniform on (0, 1)."""
 
 
 def draw_noise(rows: int, stream: tuple[int, int], confounding: float) -> dict[str, Tensor]:

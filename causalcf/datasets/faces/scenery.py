@@ -1,4 +1,4 @@
-"""What surrounds a face: the backdrop, clothes, earrings and a necklace."""
+"""The surroundings of a face: the backdrop, clothes, earrings and a necklace."""
 
 from __future__ import annotations
 

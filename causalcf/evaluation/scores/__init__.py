@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What has to be given, of `NEEDS`; what else the metric needs, the inquiry has."""
+        """Names of `NEEDS` that the caller has to give; the inquiry has everything else that the metric needs."""
         return (*["image"][: self.image], *(need for need in self.measure.needs if need in NEEDS))
 
 

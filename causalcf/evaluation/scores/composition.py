@@ -1,4 +1,4 @@
-"""Composition and reversibility: what comes back when nothing, or nothing in the end, is done."""
+"""Composition and reversibility: does the image come back after no action, or after an action and its undoing?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf import metrics
-from causalcf.evaluation.inquiry import Inquiry, Kind, Score, look
+from causalcf.evaluation.inquiry import Inquiry, Kind, Score, pooled
 from causalcf.metrics import METRICS
 from causalcf.predictors import Predictor
 from causalcf.scm.residual import Residual
@@ -16,7 +16,7 @@ from causalcf.scm.residual import Residual
 __all__ = ["CYCLES", "composition", "reversibility"]
 
 CYCLES = (1, 10)
-"""Null interventions after which composition is looked at."""
+"""Numbers of null interventions after which composition is measured."""
 
 
 def composition(inquiry: Inquiry) -> Iterator[Score]:
@@ -36,9 +36,9 @@ def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, i
     yield Score(name, METRICS["composition"], image, kind, metrics.composition(x, images), residual=residual)
     if inquiry.predictors:
         judges = inquiry.predictors.values()
-        looks = inquiry.seen if kind != "model" else look  # a cycle's images are asked about once
+        read = inquiry.pooled if kind != "model" else pooled  # a cycle's images are asked about once
         parts = [
-            _embedded(judge, inquiry.x, looks(judge, images)) - _embedded(judge, inquiry.x, inquiry.seen(judge, x))
+            _embedded(judge, inquiry.x, read(judge, images)) - _embedded(judge, inquiry.x, inquiry.pooled(judge, x))
             for judge in judges
         ]
         identity = " + ".join(judge.identity for judge in judges)

@@ -1,4 +1,4 @@
-"""Effectiveness: do predictors find in the image what was set?"""
+"""Effectiveness: do predictors find the acted value in the image?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["effectiveness"]
 
 
 def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
-    """What predictors read in the image, against what the action asks for; conditioned on what it asks for."""
+    """Compare the values that predictors read in the image with the acted values; predictors see the acted parents."""
     predictors = inquiry.given("predictors")
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
             for target, predictor in predictors.items():
-                seen = {inquiry.image: inquiry.seen(predictor, candidate.values[inquiry.image])}
-                said, wanted = predictor.read({**candidate.asked, **seen}), candidate.asked[target]
+                pooled = {inquiry.image: inquiry.pooled(predictor, candidate.values[inquiry.image])}
+                predicted, wanted = predictor.read({**candidate.asked, **pooled}), candidate.asked[target]
                 options: dict[str, Any] = {
                     "do": node,
                     "residual": candidate.residual,
@@ -28,7 +28,7 @@ def effectiveness(inquiry: Inquiry) -> Iterator[Score]:
                     "node": target,
                 }
                 measure = METRICS["accuracy" if predictor.classes else "absolute error"]
-                yield Score("effectiveness", measure, value=measure.function(said, wanted), **options)
-                if predictor.classes == 2 and bool((said.bool() | wanted.bool()).any()):
-                    f1 = metrics.f1_interval(said, wanted, seed=inquiry.seed)
+                yield Score("effectiveness", measure, value=measure.function(predicted, wanted), **options)
+                if predictor.classes == 2 and bool((predicted.bool() | wanted.bool()).any()):
+                    f1 = metrics.f1_interval(predicted, wanted, seed=inquiry.seed)
                     yield Score("effectiveness (F1)", METRICS["f1"], value=f1, **options)

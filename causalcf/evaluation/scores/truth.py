@@ -34,7 +34,7 @@ def truth_error(inquiry: Inquiry) -> Iterator[Score]:
 
 
 def unchanged(inquiry: Inquiry) -> Iterator[Score]:
-    """Share of rows in which a node that the action cannot reach is what it was, bit for bit."""
+    """Share of rows in which a node that the action cannot reach keeps its value, bit for bit."""
     for node in inquiry.nodes:
         reached = {node, *inquiry.scm.graph.descendants([node])}
         for candidate in inquiry.candidates(node):

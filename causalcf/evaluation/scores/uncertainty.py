@@ -20,7 +20,7 @@ PARTICLES, DENSITY_ROWS = 8, 250
 """Latent draws a row of a bound on its log density, and most rows whose density is taken: each draw is a pass."""
 
 LOG_DENSITY = Metric(StructuralCausalModel.log_prob, "nats", (-inf, inf), True, ("density",))
-"""The one score that is no function of tensors: the model itself gives it."""
+"""The one score that the model itself computes; all others are functions of tensors."""
 
 
 def uncertainty(inquiry: Inquiry) -> Iterator[Score]:

@@ -24,7 +24,7 @@ from causalcf.explainers.targets import cross_entropy
 __all__ = ["C3LT"]
 
 DRAWN = 20_000
-"""Codes drawn to learn from where there are no data."""
+"""Number of codes to draw for training without data."""
 
 IMAGE = 10.0
 """Factor of proximity's means over pixels."""
@@ -75,7 +75,7 @@ class C3LT(Explainer):
             has none.
 
     Raises:
-        MechanismError: The node is no image.
+        MechanismError: The node is not an image.
 
     Example:
         >>> explainer = C3LT(scm, node="image", classifier=f, pairs=[(4, 9)]).fit(train)  # doctest: +SKIP
@@ -112,7 +112,7 @@ class C3LT(Explainer):
         """
         if data is not None and rows is not None:
             raise ExplanationError(
-                f"C3LT: rows={rows} is how many codes to draw where there are no data: leave one out."
+                f"C3LT: rows={rows} is the number of codes to draw without data, and data are given: leave one out."
             )
         drawn = DRAWN if rows is None else rows
         everything = Rows.drawn(self, drawn) if data is None else Rows.observed(self, data)
@@ -199,7 +199,7 @@ class C3LT(Explainer):
         return self._stretched(query, found, stream=stream)
 
     def _refined(self, query: Query, found: Found, *, stream: bool) -> Found:
-        """Search on from where the maps lead, by what they were trained on."""
+        """Continue the search from the results of the maps, with the objective that they were trained on."""
 
         def evaluate(part: Query, code: Tensor) -> Evaluation:
             values = part.decode(code)

@@ -1,4 +1,4 @@
-"""CEM: pertinent negatives, what must not be there for the classifier to say what it says."""
+"""CEM: pertinent negatives, the parts that must be absent for the classifier to give its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CFRL: an actor that moves latent codes, taught by nothing but whether the classifier's answer came out."""
+"""CFRL: an actor that moves latent codes, trained only on whether the classifier gives the target."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class CFRL(Explainer):
 
 @dataclass(frozen=True)
 class _Past:
-    """Remembered rows: what was asked, done and won."""
+    """Remembered rows: questions, actions and rewards."""
 
     rows: Rows
     target: Tensor
@@ -144,7 +144,7 @@ class _Memory:
         self.written, self.calls = 0, 0
 
     def experience(self, batch: Tensor) -> None:
-        """Act on some rows, with noise, and remember what came of it."""
+        """Act on some rows, with noise, and remember the results."""
         explainer, rows = self.explainer, self.rows[batch]
         classes = explainer.explained.classes
         shift = torch.randint(1, classes, (len(batch),), device=batch.device)

@@ -46,7 +46,7 @@ class CVE(Explainer):
         max_swaps: After which a row ends; None for all cells.
 
     Raises:
-        ExplanationError: The classifier is no module with a convolution, or has no such layer.
+        ExplanationError: The classifier is not a module with a convolution, or has no such layer.
 
     Example:
         >>> explainer = CVE(scm, node="image", classifier=f).fit(train)  # doctest: +SKIP
@@ -224,7 +224,7 @@ class Split:
 
     @torch.no_grad()
     def require_whole(self, x: Tensor) -> None:
-        """Refuse a layer whose maps do not hold all that decides about images.
+        """Raise if the maps of a layer do not hold everything that the decision about an image needs.
 
         Raises:
             ExplanationError: Something reaches the logits around the layer.
@@ -251,7 +251,7 @@ class Split:
 
 
 def _without(f: nn.Module, ran: dict[str, torch.Size]) -> nn.Module:
-    """A copy in which layers that ran give blanks of their shape: what they compute is replaced later anyhow."""
+    """A copy in which layers that ran give blanks of their shape, as their results are replaced later."""
     tail = deepcopy(f)
     for name, shape in ran.items():
         module = tail.get_submodule(name)

@@ -56,7 +56,7 @@ class ExplainGAN(Explainer):
         gamma: Probability of the target from which a row counts as reached.
 
     Raises:
-        MechanismError: The node is no image.
+        MechanismError: The node is not an image.
 
     Example:
         >>> explainer = ExplainGAN(scm, node="image", classifier=f, pairs=[(4, 9)]).fit(train)  # doctest: +SKIP

@@ -37,7 +37,7 @@ class MixtureSearch(Explainer):
         frames: Length of the stream.
 
     Raises:
-        MechanismError: The node's mechanism is no `MixtureAE`, or has another number of classes.
+        MechanismError: The node's mechanism is not a `MixtureAE`, or has another number of classes.
 
     Example:
         >>> explainer = MixtureSearch(scm, node="image", classifier=f)  # doctest: +SKIP

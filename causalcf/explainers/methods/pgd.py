@@ -1,4 +1,4 @@
-"""PGD: a targeted adversarial attack, as a baseline for what no explanation should look like."""
+"""PGD: a targeted adversarial attack, as a baseline: no explanation should look like it."""
 
 from __future__ import annotations
 
