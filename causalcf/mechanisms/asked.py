@@ -188,8 +188,7 @@ def _refuse_probabilities(
     if y.numel() < DECIDING:  # too few to tell: what of other inputs?
         y = asked([_paler(x) for x in inputs])
     # Logits leave [0, 1] far outside the data, which a sigmoid never does: a network that is barely trained tells.
-    far = asked([1e3 * x if x.is_floating_point() else x for x in inputs])
-    if bool(((far < 0) | (far > 1)).any()):
+    if _leaves(asked, inputs):
         return
     if rows > 1 or bool(((y >= 0) & (y <= 1)).all() and (y != y.flatten()[0]).any()):
         raise error(
@@ -197,6 +196,15 @@ def _refuse_probabilities(
             " [0, 1]. Drop its last sigmoid, or give logits: lambda x: torch.logit(f(x), 1e-7). For a score, say"
             " variable=causalcf.Interval(0, 1)."
         )
+
+
+def _leaves(asked: Callable[[Sequence[Tensor]], Tensor], inputs: Sequence[Tensor]) -> bool:
+    """Whether answers leave [0, 1] far outside the data; not, where a classifier takes no such inputs."""
+    try:
+        far = asked([1e3 * x if x.is_floating_point() else x for x in inputs])
+    except MechanismError:  # it looks at what it is given
+        return False
+    return bool(((far < 0) | (far > 1)).any())
 
 
 def _paler(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import log, prod
@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causalcf.core import draws as draws_by
-from causalcf.core import seeding
+from causalcf.core.draws import by_row, label_keys, normal, row_keys, uniform
 from causalcf.core.errors import DataError
 from causalcf.core.nn import column
 from causalcf.data import Batch
@@ -48,7 +47,7 @@ class Posterior:
     missing: Mapping[str, Tensor]
     exact: bool
     seed: int
-    index: Any = None
+    index: Any
 
     @property
     def effective(self) -> Tensor:
@@ -64,8 +63,10 @@ class Posterior:
 
     def resampled(self, n: int) -> dict[str, Tensor]:
         """n equally likely draws of every row: node -> (n, N, ...), drawn by their weights."""
-        with seeding.seeded(seeding.derive(self.seed, "resample") % 2**62, self.weights.device):
-            picks = torch.multinomial(self.weights.T, n, replacement=True).T
+        cumulative = self.weights.T.cumsum(1).contiguous()
+        with by_row(row_keys(self.index, self.seed, "resample", device=cumulative.device)):
+            drawn = uniform((len(cumulative), n), cumulative)
+        picks = torch.searchsorted(cumulative, drawn).clamp_(max=len(self.weights) - 1).T
         rows = torch.arange(self.weights.shape[1], device=picks.device)
         return {node: value[picks, rows] for node, value in self.draws.items()}
 
@@ -83,13 +84,12 @@ def infer(
     *,
     num_samples: int,
     seed: int,
-    propose: Mapping[str, Callable[[Mapping[str, Tensor]], Any]] | None = None,
 ) -> Posterior:
     r"""Draws of the missing values, given the observed ones.
 
     Categories alone are summed out, one by one; a linear Gaussian model is conditioned in closed form; all else is
-    importance sampling: missing values are drawn from their own mechanisms given the parents, or from a proposal, and
-    weighted by the density of the values observed below it.
+    importance sampling: missing values are drawn from their own mechanisms given the parents, and weighted by the
+    density of the values observed below them. A row's draws do not depend on the rows beside it.
 
     References:
         Fung and Chang, "Weighing and Integrating Evidence for Stochastic Simulation in Bayesian Networks", 1989
@@ -102,7 +102,6 @@ def infer(
         missing: node -> which rows lack it, (N,), bool.
         num_samples: Draws of every row.
         seed: What they follow from.
-        propose: node -> function of the rows' values so far that gives a distribution for its missing values.
 
     Raises:
         DataError: A node with missing values or below them has no density, or the evidence has none.
@@ -110,23 +109,26 @@ def infer(
     missing = {node: rows for node, rows in missing.items() if bool(rows.any())}
     if num_samples < 1:
         raise DataError(f"num_samples must be at least 1, got {num_samples}.")
-    keys = draws_by.row_keys(torch.as_tensor(draws_by.label_keys(x.index)).repeat(num_samples), seed, "infer")
-    with draws_by.by_row(keys):
-        found = (
-            _whole(x, num_samples)
-            if not missing
-            else _gaussian(graph, mechanisms, x, missing, num_samples)
-            if all(isinstance(mechanism, LinearGaussian) for mechanism in mechanisms.values())
-            else _summed(graph, mechanisms, x, missing)
-            if prod(_cells(mechanisms[node]) for node in missing) <= CELLS
-            else None
-        )
-        exact = found is not None
-        draws, log_weights = found or _weighted(graph, mechanisms, x, missing, num_samples, propose or {})
+    with by_row(row_keys(label_keys(x.index).repeat(num_samples), seed, "infer")):
+        found = _exact(graph, mechanisms, x, missing, num_samples)
+        draws, log_weights = found or _weighted(graph, mechanisms, x, missing, num_samples)
     weights = _normalised(log_weights, missing)
-    posterior = Posterior(draws, weights, missing, exact, seed, x.index)
+    posterior = Posterior(draws, weights, missing, found is not None, seed, x.index)
     _warn_of_few(posterior)
     return posterior
+
+
+def _exact(
+    graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Batch, missing: Mapping[str, Tensor], num_samples: int
+) -> tuple[dict[str, Tensor], Tensor] | None:
+    """Draws and log weights that follow the posterior itself, where it is known; None elsewhere."""
+    if not missing:
+        return _whole(x, num_samples)
+    if all(isinstance(mechanism, LinearGaussian) for mechanism in mechanisms.values()):
+        return _gaussian(graph, mechanisms, x, missing, num_samples)
+    if prod(_cells(mechanisms[node]) for node in missing) <= CELLS:
+        return _summed(graph, mechanisms, x, missing)
+    return None
 
 
 def _cells(mechanism: Mechanism) -> float:
@@ -154,7 +156,7 @@ def _gaussian(
     values = torch.stack([x[node].double() for node in graph.nodes], 1)
     gaps = torch.stack([missing.get(node, torch.zeros(x.rows, dtype=torch.bool)) for node in graph.nodes], 1)
     drawn = values.expand(num_samples, *values.shape).clone()
-    white = draws_by.normal((num_samples * x.rows, len(place)), values).unflatten(0, (num_samples, x.rows))
+    white = normal((num_samples * x.rows, len(place)), values).unflatten(0, (num_samples, x.rows))
     for pattern in gaps.unique(dim=0):
         if not bool(pattern.any()):
             continue
@@ -214,7 +216,6 @@ def _weighted(
     x: Batch,
     missing: Mapping[str, Tensor],
     num_samples: int,
-    propose: Mapping[str, Callable[[Mapping[str, Tensor]], Any]],
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Draws of the missing values, causes first, and the log weight of every draw."""
     flat = {node: value.repeat(num_samples, *[1] * (value.ndim - 1)) for node, value in x.items()}
@@ -227,9 +228,8 @@ def _weighted(
             gap = missing.get(node)
             if gap is not None:
                 everywhere = gap.repeat(num_samples).to(flat[node].device)
-                drawn, correction = _drawn(mechanism, pa, flat, propose.get(node), num_samples * x.rows)
+                drawn = mechanism.predict(mechanism.sample_noise(num_samples * x.rows), pa)
                 flat[node] = torch.where(column(everywhere, drawn), drawn, flat[node])
-                log_weights += torch.where(everywhere, correction, 0.0).cpu()
             if node in touched and mechanism.sites and not (gap is not None and bool(gap.all())):
                 each = _log_prob(mechanism, flat[node], pa).cpu()
                 here = torch.ones_like(each, dtype=torch.bool) if gap is None else ~gap.repeat(num_samples)
@@ -247,18 +247,6 @@ def _touched(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], missing: M
         if not mechanisms[node].sites and moved & set(graph.parents(node)):
             moved.add(node)
     return moved | {child for node in moved for child in graph.children(node)}
-
-
-def _drawn(
-    mechanism: Mechanism, pa: Mapping[str, Tensor], flat: Mapping[str, Tensor], propose: Any, rows: int
-) -> tuple[Tensor, Tensor]:
-    """Proposals for missing values, and log p - log q of each, 0 where the mechanism itself proposes."""
-    if propose is None:
-        return mechanism.predict(mechanism.sample_noise(rows), pa), torch.zeros(rows, dtype=torch.float64)
-    law = propose(flat)
-    value = law.sample()
-    value = mechanism.variable.project(value) if value.is_floating_point() else value
-    return value, (_log_prob(mechanism, value, pa) - law.log_prob(value).double()).to(torch.float64)
 
 
 def _log_prob(mechanism: Mechanism, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:

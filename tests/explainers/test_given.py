@@ -25,6 +25,13 @@ def margin(x: Tensor) -> Tensor:
     return f(x)[:, 0] - f(x)[:, 1]
 
 
+def wary(x: Tensor) -> Tensor:
+    """Probabilities (N,), of pixels alone."""
+    if bool((x.abs() > 50).any()):
+        raise ValueError("no pixels")
+    return torch.sigmoid(margin(x))
+
+
 class Output(OrderedDict):
     """As Hugging Face's: a mapping whose entries are attributes too."""
 
@@ -34,6 +41,7 @@ class Output(OrderedDict):
 
 
 WRONG = {
+    "probabilities of pixels alone": (wary, r"gives probabilities, where logits are needed.*last sigmoid"),
     "a tuple": (lambda x: (f(x), x), r"gives a tuple, where logits are needed.*lambda x: f\(x\)\[0\]"),
     "a list": (lambda x: [3, f(x)], r"gives a list.*f\(x\)\[1\]"),
     "a dict": (lambda x: {"logits": f(x)}, r"gives a dict.*lambda x: f\(x\)\['logits'\]"),

@@ -39,7 +39,7 @@ def test_importance_sampling_meets_the_closed_form() -> None:
     from causalcf.scm import inference
 
     missing = {"m": torch.tensor([True, True, False])}
-    draws, log_weights = inference._weighted(scm.graph, scm.mechanisms, scm.read(ROWS), missing, 20_000, {})
+    draws, log_weights = inference._weighted(scm.graph, scm.mechanisms, scm.read(ROWS), missing, 20_000)
     weights = (log_weights - log_weights.logsumexp(0)).exp()
     mean = (weights * draws["m"]).sum(0)
     assert torch.allclose(mean.float(), exact.mean("m"), atol=0.05)
@@ -140,6 +140,14 @@ def test_a_row_is_inferred_alike_in_any_batch() -> None:
     both = linear().infer({"x": x["x"], "y": x["y"]}, num_samples=6, seed=1)
     alone = linear().infer(ccf.Batch({"x": x["x"][3:4], "y": x["y"][3:4]}, x.index[3:4]), num_samples=6, seed=1)
     assert torch.allclose(both.draws["m"][:, 3], alone.draws["m"][:, 0])
+
+
+def test_a_counterfactual_over_gaps_is_alike_in_any_batch() -> None:
+    x = switch().sample(6, seed=0)
+    rows = ccf.Batch({"y": x["y"]}, x.index)
+    options = {"do": {"y": True}, "missing": "infer", "num_samples": 8, "seed": 1}
+    both, alone = switch().counterfactual(rows, **options), switch().counterfactual(rows[4:5], **options)
+    assert torch.equal(both["x"][:, 4], alone["x"][:, 0])
 
 
 def test_categories_and_what_follows_without_noise() -> None:
