@@ -35,7 +35,7 @@ def _rehearsed(out: Path, run: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("morphomnist")
-def test_a_look_takes_all_of_its_steps(tmp_path: Path) -> None:
+def test_a_check_takes_all_of_its_steps(tmp_path: Path) -> None:
     results = _rehearsed(tmp_path, "check")
     assert results["agreement"]["found"]["passed"] >= 1
     assert not results["agreement"]["found"]["failed"]
