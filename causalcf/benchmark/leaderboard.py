@@ -139,14 +139,14 @@ def leaderboard(
     if len(set(files.values())) < len(files):
         raise DataError(f"Two of the lines {list(entries)} would be kept in one file. Rename one.")
     rows = []
-    for name, (identity, answer) in entries.items():
+    for name, (given, answer) in entries.items():
         path = files[name]
         settings = {
             "data": data_digest(data),
             "n": n,
             "seeds": list(seeds),
             "nodes": list(nodes),
-            "answer": identity,
+            "answer": given,
         }
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and name not in again else {}
         if kept.get("settings") == settings:

@@ -150,7 +150,7 @@ def _provenance(benchmark: Benchmark, rows: Mapping[str, Any], published: Mappin
             f"{name}: weights {settings['model']}, n {settings['n'] or 'all'}, seed {settings['seed']},"
             f" {facts['device']}, {facts['seconds']} s, command: {facts['command']}; {versions}."
         )
-    lines += [f"Judge {judge.identity}: {judge.score}." for judge in benchmark.predictors.values()]
+    lines += [f"Judge {judge.signature}: {judge.score}." for judge in benchmark.predictors.values()]
     if published:
         lines.append(f"Published numbers: {published['reference']}.")
     return lines

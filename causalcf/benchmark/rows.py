@@ -187,6 +187,6 @@ def model_digest(scm: StructuralCausalModel) -> str:
 
 
 def _judges(benchmark: Benchmark) -> list[str]:
-    judges = [judge.identity for judge in benchmark.predictors.values()]
+    judges = [judge.signature for judge in benchmark.predictors.values()]
     networks = [getattr(network, "name", "") for network in (benchmark.features, benchmark.perception)]
     return [*judges, "" if benchmark.latents is None else model_digest(benchmark.latents), *networks]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from causalcf.core import seeding
 from causalcf.core.checkpoint import load_tensors, read_file, write_file
 from causalcf.core.devices import as_device
-from causalcf.core.digests import fingerprint
+from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.core.untrusted import Budget, doubting, require_sizes
@@ -232,9 +232,9 @@ class Predictor(Trainable):
         return f"q({self.target} | {', '.join(self.parents)})"
 
     @property
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Its law and a digest of its weights: what a score has to name."""
-        return f"{self.name}#{fingerprint(self.state_dict())}"
+        return f"{self.name}#{weights_digest(self.state_dict())}"
 
     # ------------------------------------------------------------------ reading images
 

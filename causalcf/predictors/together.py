@@ -37,9 +37,9 @@ class Ensemble(nn.Module):
         self.given, self.classes, self.name = first.given, first.classes, first.name
 
     @property
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Its law and the members' digests."""
-        return f"{self.name}#{'+'.join(member.identity.rsplit('#', 1)[1] for member in self.members)}"  # type: ignore[operator]
+        return f"{self.name}#{'+'.join(member.signature.rsplit('#', 1)[1] for member in self.members)}"  # type: ignore[operator]
 
     @property
     def score(self) -> Score | None:
@@ -136,9 +136,9 @@ class Predictors(Mapping[str, Predictor]):
         return tuple(found)
 
     @property
-    def identities(self) -> tuple[str, ...]:
+    def signatures(self) -> tuple[str, ...]:
         """Names of all single predictors: their laws and digests of their weights."""
-        return tuple(member.identity for member in self.members)
+        return tuple(member.signature for member in self.members)
 
     def check(self, variables: Mapping[str, Variable]) -> None:
         """Raise `GraphError` unless every predictor is one for these variables."""

@@ -79,18 +79,18 @@ def necessity(
         return value == 1
 
     def ask(predict: Any) -> Mapping[str, Tensor]:
-        seen = predict({})
+        factual = predict({})
         return {
-            "treated": holds(scm, seen, {x: treated}),
-            "control": holds(scm, seen, {x: control}),
-            "seen": event(seen),
+            "treated": holds(scm, factual, {x: treated}),
+            "control": holds(scm, factual, {x: control}),
+            "event": event(factual),
             "on": event(predict({x: treated})),
             "off": event(predict({x: control})),
         }
 
     w = in_blocks(scm, draw(scm, draws, seed), ask)
-    needed = (~w["off"])[w["treated"] & w["seen"]].double()
-    enough = w["on"][w["control"] & ~w["seen"]].double()
+    needed = (~w["off"])[w["treated"] & w["event"]].double()
+    enough = w["on"][w["control"] & ~w["event"]].double()
     both = (w["on"] & ~w["off"]).double()
     on, off = float(w["on"].double().mean()), float(w["off"].double().mean())
     ends = {"both_low": torch.tensor(max(0.0, on - off)), "both_high": torch.tensor(min(on, 1 - off))}

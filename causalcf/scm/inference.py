@@ -161,10 +161,10 @@ def _gaussian(
         if not bool(pattern.any()):
             continue
         rows = (gaps == pattern).all(1).nonzero()[:, 0]
-        hidden, seen = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
-        gain = torch.linalg.lstsq(covariance[seen][:, seen], covariance[seen][:, hidden]).solution.T
-        middle = mean[hidden] + (values[rows][:, seen] - mean[seen]) @ gain.T
-        left = covariance[hidden][:, hidden] - gain @ covariance[seen][:, hidden]
+        hidden, observed = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
+        gain = torch.linalg.lstsq(covariance[observed][:, observed], covariance[observed][:, hidden]).solution.T
+        middle = mean[hidden] + (values[rows][:, observed] - mean[observed]) @ gain.T
+        left = covariance[hidden][:, hidden] - gain @ covariance[observed][:, hidden]
         scale = torch.linalg.cholesky(left + 1e-12 * torch.eye(len(hidden), dtype=left.dtype))
         noise = white[:, rows][:, :, hidden] @ scale.T
         drawn[:, rows[:, None], hidden] = middle + noise

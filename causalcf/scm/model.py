@@ -197,7 +197,7 @@ class StructuralCausalModel(Questions):
         self.history = [record for record in self.history if record["node"] not in chosen] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
         # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"pretrained": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
         self.provenance = provenance(
             seed=seed,
             device=self.device,
