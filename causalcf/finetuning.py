@@ -295,7 +295,7 @@ def finetune(
         recipe: Training settings instead of `Tuning.default_recipe`.
         epochs: Passes over the data instead of the recipe's.
         validation: Share of the rows to validate on, or other data.
-        seed: What the split, row order, actions and noise follow from.
+        seed: Seed of the split, row order, actions and noise.
         device: Where to train; the model stays there.
         precision: "32-true", "bf16-mixed" or "64-true".
         checkpoint: File written after every epoch, from which a killed run can resume.

@@ -107,7 +107,7 @@ def _edge(text: str) -> tuple[str, str]:
 
 
 def _guesses(data: str, wanted: list[str], size: int | None, grey: bool | None) -> dict[str, tuple[Variable, str]]:
-    """node -> its variable, and what it was told from; all columns where no edge names one."""
+    """node -> its variable, and why it was chosen; all columns if no edge names one."""
     from causalcf.data import read_csv
     from causalcf.datasets.folder import FILE_NAME, SPLIT, folder_splits, folder_table
 

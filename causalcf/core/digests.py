@@ -1,4 +1,4 @@
-"""Digests: what files, data and weights are told apart by.
+"""Digests, which tell files, data and weights apart.
 
 All are SHA-256 over parts in a row, so that older files stay comparable: a saved model, the checkpoint of a fit,
 a row of a benchmark and a kept truth carry such digests.

@@ -23,7 +23,7 @@ def provenance(*, seed: int | None, device: torch.device | str = "cpu", **facts:
     """The facts that make a result reproducible, JSON-able.
 
     Args:
-        seed: What random draws started from.
+        seed: Seed of the random draws.
         device: Where it ran.
         facts: Anything else worth keeping (data, settings, seconds).
 

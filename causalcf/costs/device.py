@@ -30,8 +30,8 @@ class Job:
         small: Toy sizes, for a rehearsal.
         eager: Do without captured steps in training.
         batch: Rows of a training step.
-        seconds: What the step has.
-        found: What the step found so far, which is kept if it fails.
+        seconds: Time that the step has.
+        found: Results of the step so far, kept if it fails.
     """
 
     out: Path

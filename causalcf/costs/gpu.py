@@ -74,7 +74,7 @@ class Step:
     """A part of the run.
 
     Args:
-        work: What it does.
+        work: The function that does it.
         seconds: How long it may take.
         run: In which of two runs it is by default, "check" or "train".
     """

@@ -76,7 +76,7 @@ def evaluate(
         scm: A fitted model.
         data: Rows in data units; true counterfactuals are used where the data have a `truth` method.
         metrics: Names of scores, see `causalcf.evaluation.scores.SCORES`; by default all that can be computed
-            from what is given. What cannot is listed in the result's `missing`.
+            from these inputs. The others are listed in the result's `missing`.
         predictors: Judges of effectiveness. The thickness judge of MorphoMNIST is told the intensity
             the action asks for.
         reference: Real images for FID, KID and CLD: the training split.

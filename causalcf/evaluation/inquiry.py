@@ -56,8 +56,8 @@ class Measurement:
 
     Args:
         metric: Its name in reports.
-        measure: Its row in `METRICS`: what its unit is, and which way is better.
-        node: What was scored.
+        measure: Its row in `METRICS`: unit, and direction of better.
+        node: The node scored.
         kind: Whose score: the model's, the truth's, that of doing nothing, of noise.
         value: One number per row, or one for all, with or without an interval.
         do: The node acted upon.

@@ -1,6 +1,6 @@
 """Files of explainers: the learned state as JSON and tensors, and digests of the model and the classifier it is for.
 
-No explainer says how it is saved: what `fit` leaves behind are tensors, networks and plain values, and networks are
+No explainer says how it is saved: `fit` leaves tensors, networks and plain values behind, and networks are
 written as the tree that they are. A file names the networks' classes, of a few modules only; all else in it is data.
 """
 

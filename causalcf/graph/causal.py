@@ -52,7 +52,7 @@ class CausalGraph:
         name: Short name, as in `graphs/<name>.json`.
         title: One line for people.
         reference: Where the hypothesis comes from.
-        inferred: node -> what in the data its variable was told from, for those that were not declared.
+        inferred: node -> why its variable was inferred from the data, for those that were not declared.
 
     Raises:
         GraphError: A cycle, a self-loop, an undirected or multi-edge graph, or a bad node name.

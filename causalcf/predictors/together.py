@@ -61,7 +61,7 @@ class Ensemble(nn.Module):
         return torch.cat([member.features(share, given) for member, share in shares], 1)  # type: ignore[operator]
 
     def _shares(self, image: Tensor) -> Sequence[Tensor]:
-        """For each member the images, or what it needs of them."""
+        """For each member its input: the images, or their pooled features."""
         if image.ndim > 2:
             return [image] * len(self.members)
         return image.split([member.num_pooled for member in self.members], 1)  # type: ignore[misc]
@@ -83,7 +83,7 @@ class Ensemble(nn.Module):
         return code.bool() if self.variable.kind == "Boolean" else code
 
     def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """The members' mean loss on targets x (N,) and pa, the images and what is given."""
+        """The members' mean loss on targets x (N,) and pa, the images and the given parents."""
         return torch.stack([member.loss(x, pa) for member in self.members]).mean()  # type: ignore[operator]
 
     @torch.no_grad()

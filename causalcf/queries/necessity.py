@@ -38,7 +38,7 @@ def necessity(
         PNS = P(y_{x_1}, \neg y_{x_0})
 
     They are facts about single units, so they need more than the model's distribution: how one unit's noise is shared
-    by two worlds. `necessity_low` ... give what can be said without it, the bounds of Tian and Pearl from the
+    by two worlds. `necessity_low` ... give the bounds of Tian and Pearl, which hold without it, from the
     experimental probabilities alone, for PNS.
 
     References:
@@ -53,7 +53,7 @@ def necessity(
         control: Value x0.
         above: The event is that the outcome is above this number.
         draws: Units drawn.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Returns:
         `necessity`, `sufficiency`, `both`, `both_low`, `both_high` (the bounds of Tian and Pearl).

@@ -211,7 +211,7 @@ def read_actions(
             of the parents, or `given_factual`.
         rows: How many rows the query has, samples times units.
         samples: How many of them each unit has; values per row are one per unit.
-        seed: What distributions are drawn with, each target by itself: the order of targets does not
+        seed: Seed of the draws from distributions, each target by itself: the order of targets does not
             matter, and each world draws the same numbers as it would alone.
         index: Labels of the rows, which draws follow from; 0, 1, 2, ... by default.
         labels: The units' own, by which values that have labels are put in order.

@@ -138,7 +138,7 @@ class Variable(ABC):
 
         Args:
             name: The node, for error messages.
-            raw: What it is given.
+            raw: The values given.
 
         Raises:
             DataError: They are of a kind that this variable cannot take.

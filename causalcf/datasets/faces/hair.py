@@ -1,4 +1,4 @@
-"""Hair: what falls behind the head, what lies on it, and the shadow it throws on the forehead."""
+"""Hair: behind the head, on the head, and its shadow on the forehead."""
 
 from __future__ import annotations
 
