@@ -164,6 +164,7 @@ def from_shards(folder: str | Path, *, world: int = 0, sample: int = 0) -> Shard
         >>> thick[:64]["image"].shape  # doctest: +SKIP
         torch.Size([64, 1, 32, 32])
     """
+    require_pyarrow()
     folder = Path(folder).expanduser()
     manifest = Manifest.load(folder)
     for name, given, there in (("world", world, manifest.worlds), ("sample", sample, manifest.samples)):
