@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.core.digests import digest, fingerprint
+from causalcf.core.digests import digest, weights_digest
 from causalcf.data import align
 from causalcf.do import Do, GivenFactual, Scale, Shift
 from causalcf.graph import CausalGraph
@@ -25,7 +25,7 @@ def of_model(scm: StructuralCausalModel) -> str:
     mechanisms = scm.require_fitted()
     facts = {node: [type(mechanism).__name__, repr(mechanism.config)] for node, mechanism in mechanisms.items()}
     weights = {f"{node}.{name}": t for node, m in mechanisms.items() for name, t in m.saved_state().items()}
-    return fingerprint(weights, [scm.graph.to_json(), facts])
+    return weights_digest(weights, [scm.graph.to_json(), facts])
 
 
 def told(do: Dos) -> list[dict[str, Any]]:
