@@ -1,4 +1,4 @@
-"""The variable that a column suggests, why it does, and what speaks against it: no guess in silence."""
+"""The variable that a column suggests, the reason, and the doubt: no guess is silent."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def infer_variables(data: Any, names: Iterable[str]) -> dict[str, Variable]:
 
 
 def inferred(name: str, values: Any) -> Inferred:
-    """The variable that raw values suggest, with why and what speaks against it; raises as `infer_variable` does."""
+    """The variable that raw values suggest, with reason and doubt; raises as `infer_variable` does."""
     raw = read_raw(name, values)
     if len(raw.shape) != 1:
         raise DataError(

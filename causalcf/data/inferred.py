@@ -26,8 +26,8 @@ class Inferred:
 
     Args:
         variable: The variable.
-        why: What in the column says so.
-        doubt: What speaks against it, and the line that settles it; empty if nothing does.
+        why: The reason, found in the column.
+        doubt: The reason against it, and the line that settles it; empty if there is none.
     """
 
     variable: Variable
@@ -36,7 +36,7 @@ class Inferred:
 
 
 def line(name: str, variable: str = "ccf.Categorical([...])") -> str:
-    """The line of code that settles what a column is."""
+    """The line of code that settles a column's variable."""
     return f"declare it: SCM(graph, variables={{'{name}': {variable}}})."
 
 
