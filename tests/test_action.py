@@ -105,7 +105,7 @@ def test_a_category_may_be_a_name_a_code_or_one_of_these_a_row(mixed: ccf.SCM, r
         (
             {"y": lambda pa: pa["z"]},
             InterventionError,
-            r"function of do\(y\) raises KeyError: 'z'. It gets a mapping of",
+            r"function of do\(y\) raises KeyError: 'z'. It gets",
         ),
         ({0: 1.0}, InterventionError, "do names 0: nodes and sites are named by text"),
         ({"x": torch.ones(5, device="meta")}, InterventionError, r"do\(x\) got a Tensor .* without values"),
