@@ -157,7 +157,7 @@ def counterfactual(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Ask what observed rows would have been, had something been done; write pictures and tables."""
+    """Ask what observed rows would have been under an action; write pictures and tables."""
     from causalcf.report import print_counterfactual, write_counterfactual
 
     scm = load_model(model, device)

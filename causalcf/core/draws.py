@@ -91,7 +91,7 @@ def row_keys(index: Any, seed: int, *purpose: object, device: torch.device | str
     Args:
         index: Row labels, (N,).
         seed: Of the query.
-        purpose: What is drawn, for example "noise".
+        purpose: Name of these draws, such as "noise".
         device: Where draws are made.
     """
     labels = label_keys(index)
@@ -134,7 +134,7 @@ def by_row(keys: Tensor, *purpose: object) -> Iterator[None]:
 
     Args:
         keys: From `row_keys`.
-        purpose: What sets these draws apart from others with the same keys, for example the node.
+        purpose: Tells these draws from others with the same keys: the node, for example.
 
     Example:
         >>> keys = row_keys(torch.arange(3), 0)
