@@ -35,8 +35,9 @@ def plot_responses(
     """Draw how each child answers to each of its causes.
 
     Dots are rows. A thin line is one unit: the cause moves, its noise and its other causes stay, so each point of
-    it is a counterfactual. The thick line is the mean over units. Of a category, lines are shares of the units; of an
-    image, one unit is shown.
+    it is a counterfactual. The thick line is the mean over units. Of a category, lines are shares of the units, and
+    rings shares among the rows as they are: where ring and line differ, other causes differ, too. Of an image, one
+    unit is shown.
 
     Args:
         responses: What `causalcf.scm.responses.responses` gives.
@@ -67,7 +68,8 @@ def plot_responses(
             _draw(ax, response, graph.variables[response.cause], graph.variables[child], first=ax is line[0])
     dots = "draws of the model" if drawn else "rows of the data"
     note = (
-        f"Dots: {dots}. Thin lines: single units, their noise and other causes held. Thick lines: means of all units."
+        f"Dots: {dots}; rings: shares among them. Thin lines: single units, their noise and other causes held."
+        " Thick lines: all units."
     )
     figure.supxlabel(note, size=6.5, color=GREY, x=0.01, ha="left")
     return figure
