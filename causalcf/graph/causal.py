@@ -56,7 +56,7 @@ class CausalGraph:
         name: Short name, as in `graphs/<name>.json`.
         title: One line for people.
         reference: Where the hypothesis comes from.
-        inferred: node -> what in the data its variable was told from, for those that were not declared.
+        inferred: node -> why its variable was inferred from the data, for those that were not declared.
         confounded: Pairs of nodes that share a cause which is not observed, and so is no node. Those of a `CausalGraph`
             that is handed over stay.
 
@@ -149,9 +149,20 @@ class CausalGraph:
 
     def descendants(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """All effects of the nodes, the nodes themselves left out unless one causes another."""
-        return self._ordered(set().union(*(nx.descendants(self._graph, self.require(node)) for node in nodes)))
+        return self._ordered(set().union(*(self._effects[self.require(node)] for node in nodes)))
 
-    def identify(self, y: str | Iterable[str], *, do: Iterable[str] = (), given: str | Iterable[str] = ()) -> Identification:
+    @cached_property
+    def _effects(self) -> dict[str, set[str]]:
+        """All effects of each node, kept: every query asks for some."""
+        effects: dict[str, set[str]] = {}
+        for node in reversed(self.nodes):
+            children = self._graph.successors(node)
+            effects[node] = set().union(*(effects[child] | {child} for child in children))
+        return effects
+
+    def identify(
+        self, y: str | Iterable[str], *, do: Iterable[str] = (), given: str | Iterable[str] = ()
+    ) -> Identification:
         """Whether what y would be under actions follows from what is observed, though causes are hidden, and how.
 
         Args:
@@ -239,10 +250,9 @@ class CausalGraph:
         return self._like(graph, {**self.variables, node: variable})
 
     def _like(self, graph: nx.DiGraph, variables: Mapping[str, Variable], **changed: Any) -> CausalGraph:
-        facts = {"name": self.name, "title": self.title, "reference": self.reference}
-        return CausalGraph(
-            graph, variables, **facts, **{"inferred": self.inferred, "confounded": self.confounded, **changed}
-        )
+        facts: dict[str, Any] = {"name": self.name, "title": self.title, "reference": self.reference}
+        facts |= {"inferred": self.inferred, "confounded": self.confounded}
+        return CausalGraph(graph, variables, **{**facts, **changed})
 
     def describe(self) -> Description:
         """A table that prints: the variable of each node, and why it was chosen.

@@ -90,16 +90,19 @@ class Mixed:
         """The nodes, grouped with those they are joined to by hidden causes."""
         graph = nx.Graph()
         graph.add_nodes_from(self.parents)
-        graph.add_edges_from(tuple(arc) for arc in self.arcs)
+        for a, b in self.arcs:
+            graph.add_edge(a, b)
         return [frozenset(part) for part in nx.connected_components(graph)]
 
     def separated(self, a: Iterable[str], b: Iterable[str], given: Iterable[str]) -> bool:
         """Whether two sets of nodes are independent given a third, in every model with this graph (d-separation)."""
-        graph = nx.DiGraph()
+        graph: nx.DiGraph = nx.DiGraph()
         graph.add_nodes_from(self.parents)
-        graph.add_edges_from((p, v) for v, pa in self.parents.items() for p in pa)
-        # A hidden cause is a node with a name that no node can have.
-        graph.add_edges_from((arc, v) for arc in self.arcs for v in arc)
+        for node, parents in self.parents.items():
+            graph.add_edges_from((parent, node) for parent in parents)
+        for arc in self.arcs:  # a hidden cause is a node with a name that no node can have
+            for node in arc:
+                graph.add_edge(arc, node)
         return nx.is_d_separator(graph, set(a), set(b), set(given))
 
 
@@ -173,15 +176,15 @@ def identify(graph: Mixed, y: Nodes, x: Nodes, given: Nodes = frozenset()) -> Id
 
 def _simple(graph: Mixed, y: Nodes, x: Nodes, given: Nodes) -> Expression | None:
     """The formula where doing is as seeing, or a back-door adjustment serves; None elsewhere."""
-    order = list(graph.parents)
+    order, outcome = list(graph.parents), min(y)
     if len(y) > 1 or not (graph.acted(x).causes(y) >= x > set()):
         return None
     if graph.silent(x).separated(y, x, given):
-        return Seen(*y, tuple(v for v in order if v in x | given))
+        return Seen(outcome, tuple(v for v in order if v in x | given))
     adjusted = None if given else _back_door(graph, y, x)
     if adjusted is None:
         return None
-    law = Seen(*y, tuple(v for v in order if v in x | adjusted))
+    law = Seen(outcome, tuple(v for v in order if v in x | adjusted))
     return summed([v for v in order if v in adjusted], product([_marginal(adjusted, _Law(graph)), law]))
 
 
@@ -215,7 +218,7 @@ def _marginal(y: Nodes, law: _Law) -> Expression:
     if law.formula is not None:
         return summed([v for v in law.graph.parents if v not in y], law.formula)
     if len(y) == 1:
-        return Seen(*y)
+        return Seen(min(y))
     above = law.of(law.graph.causes(y))
     return summed([v for v in above.graph.parents if v not in y], above.factor(above.graph.parents))
 
@@ -255,7 +258,7 @@ def _method(graph: Mixed, y: Nodes, x: Nodes, given: Nodes, found: Expression) -
     adjusted = None if given else _back_door(graph, y, x)
     if adjusted:
         names = _named(graph, adjusted)
-        return f"Adjust for {names} (back door): compare rows with the same {names}, then average over all rows' {names}."
+        return f"Adjust for {names} (back door): compare rows with the same {names}, then average over all the rows."
     between = None if given else _front_door(graph, y, x)
     if between:
         names = _named(graph, between)

@@ -1,4 +1,4 @@
-"""Identification, against two oracles: causal effects by enumeration of hidden causes, and hedges by their definition."""
+"""Identification, against two oracles: effects by enumeration of hidden causes, and hedges by their definition."""
 
 import itertools
 import random
@@ -156,9 +156,12 @@ def test_conditional_and_joint_effects_by_enumeration() -> None:
         world = World(graph, seed)
         values = {**dict.fromkeys(graph.nodes, 1), x: 0}
         law = world.law({v: values[v] for v in do})
-        event = {v: 1 for v in ([y, w] if joint else [y])}
+        event = dict.fromkeys([y, w] if joint else [y], 1)
         truth = world.probability(law, {**event, z: 1}) / world.probability(law, {z: 1})
-        assert evaluated(found.estimand, world, world.law({}), values) == pytest.approx(truth, abs=1e-10), (graph, found)
+        assert evaluated(found.estimand, world, world.law({}), values) == pytest.approx(truth, abs=1e-10), (
+            graph,
+            found,
+        )
     assert answered > 15
 
 
