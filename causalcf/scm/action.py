@@ -393,6 +393,8 @@ def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
     """Numbers, or names as codes, as a tensor of the shape given: read as a column of data is."""
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex():
         return value
+    if isinstance(value, float) and not variable.discrete:  # what most actions are: there is nothing to read
+        return torch.tensor(value, dtype=torch.float64)
     name = target if isinstance(variable, Categorical) else f"do({target})"
     try:
         raw = read_raw(name, value)

@@ -25,6 +25,7 @@ from causalcf.mechanisms.estimators import Estimator, as_function, frozen
 from causalcf.scm.check import summarise
 from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
+from causalcf.scm.hidden import warn_of_fit
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
 from causalcf.scm.questions import ActedSCM, Questions
 from causalcf.scm.rows import fill_noiseless
@@ -178,6 +179,7 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
+        warn_of_fit(self.graph, chosen)
         job = training.Fit(
             chosen,
             {node: self.graph.parents(node) for node in chosen},
