@@ -198,8 +198,8 @@ def _of_tensor(name: str, x: Tensor) -> Raw:
     if x.is_quantized:
         raise DataError(f"'{name}' is a quantized tensor. Give a plain one: x.dequantize().")
     if x.is_nested or x.layout != torch.strided:
-        kind, remedy = ("nested", "x.to_padded_tensor(0.0)") if x.is_nested else ("sparse", "x.to_dense()")
-        raise DataError(f"'{name}' is a {kind} tensor. Give a plain one: {remedy}.")
+        layout, remedy = ("nested", "x.to_padded_tensor(0.0)") if x.is_nested else ("sparse", "x.to_dense()")
+        raise DataError(f"'{name}' is a {layout} tensor. Give a plain one: {remedy}.")
     if x.is_meta:
         raise DataError(f"'{name}' is a tensor without values (device 'meta'). Give one with values.")
     kind: Kind = "truths" if x.dtype == torch.bool else "numbers"
