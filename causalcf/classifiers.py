@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import DataError
 from causalcf.core.nn import Standardiser
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 
 __all__ = ["ClassifierEnsemble", "Perceptrons", "Stacked", "accuracies", "fit_classifier", "without_class"]
@@ -48,6 +49,7 @@ class ClassifierEnsemble(nn.Module, ABC):
         return self.members(x).log_softmax(-1).logsumexp(0) - log(self.size)
 
 
+@checked
 class Perceptrons(ClassifierEnsemble):
     """M multilayer perceptrons of one shape, in one matrix product a layer; M = 1 is a plain one.
 
@@ -91,6 +93,7 @@ class Perceptrons(ClassifierEnsemble):
         return h
 
 
+@checked
 class Stacked(ClassifierEnsemble):
     """Any modules of one architecture as an ensemble: one vectorised call instead of a loop.
 
@@ -159,6 +162,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
+@checked
 @torch.inference_mode(False)
 def fit_classifier(
     classifier: nn.Module,
@@ -247,6 +251,7 @@ def _padded(weight: Tensor | None, logits: Tensor) -> Tensor | None:
     return None if weight is None else F.pad(weight, (0, logits.shape[-1] - len(weight)), value=1.0)
 
 
+@checked
 @torch.no_grad()
 def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 500) -> Tensor:
     """Share of rows that a classifier, or each member of an ensemble, gets right: () or (M,).
@@ -260,6 +265,7 @@ def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int =
     return (predicted == y).float().mean(-1)
 
 
+@checked
 def without_class(data: Mapping[str, Tensor], node: str, code: int) -> Batch:
     """The rows of all other classes, to train a *rigged* classifier on that never saw one.
 

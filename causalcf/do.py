@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
+from causalcf.core.signatures import checked
+
 __all__ = ["Do", "GivenFactual", "Scale", "Shift", "given_factual", "is_stochastic", "scale", "shift"]
 
 Do = Mapping[str, Any]
@@ -35,6 +37,7 @@ class GivenFactual:
     fn: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
 
 
+@checked
 def shift(amount: float | Tensor) -> Shift:
     """Action: move a node by `amount` (number or one per row, in data units) and keep its causes.
 
@@ -45,6 +48,7 @@ def shift(amount: float | Tensor) -> Shift:
     return Shift(amount)
 
 
+@checked
 def scale(factor: float | Tensor) -> Scale:
     """Action: multiply a node by `factor` (number or one per row) and keep its causes.
 
@@ -55,6 +59,7 @@ def scale(factor: float | Tensor) -> Scale:
     return Scale(factor)
 
 
+@checked
 def given_factual(fn: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]) -> GivenFactual:
     """Action: set a node to a function of its acted parents and of the observed row.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from causalcf.core.errors import UnknownNodeError
+from causalcf.core.signatures import checked
 from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["latent_space", "pretrained", "pretrained_names"]
@@ -14,11 +15,13 @@ __all__ = ["latent_space", "pretrained", "pretrained_names"]
 FOLDER = Path(__file__).parent / "pretrained"
 
 
+@checked
 def pretrained_names() -> tuple[str, ...]:
     """Names of the reference models."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
 
 
+@checked
 def pretrained(name: str, *, device: torch.device | str = "cpu") -> StructuralCausalModel:
     """A fitted reference model; its card, `pretrained/<name>.md`, says how it was made and scored.
 

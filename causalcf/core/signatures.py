@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import sys
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
@@ -24,6 +25,9 @@ Test = Callable[[Any], bool]
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", type(None): "None"}
 ARRAYS = ("Tensor", "ndarray", "Series")
 """Types that hold numbers in a sequence, too."""
+
+CLASSES = ("StructuralCausalModel", "CausalGraph", "Tensor")
+"""Classes that some modules import for the type checker alone, so that they are told by their names."""
 
 
 def checked(thing: T) -> T:
@@ -50,7 +54,7 @@ def checked(thing: T) -> T:
     """
     if isinstance(thing, type):
         if "_checked" not in thing.__dict__:
-            thing.__init__ = _checked_init(thing.__name__, thing.__init__)  # type: ignore[misc]
+            thing.__init__ = _checked_init(thing)  # type: ignore[misc]
             thing._checked = True  # type: ignore[attr-defined]
         return thing
     return _checked_function(thing)  # type: ignore[arg-type,return-value]
@@ -64,14 +68,13 @@ def _checked_function(function: Callable[..., Any]) -> Any:
         return function(*args, **options)
 
     # The module's own globals: by them doctest knows to which module a function belongs.
-    own = types.FunctionType(
-        checking.__code__, function.__globals__, function.__name__, None, checking.__closure__
-    )
+    own = types.FunctionType(checking.__code__, function.__globals__, function.__name__, None, checking.__closure__)
     return wraps(function)(own)
 
 
-def _checked_init(name: str, init: Callable[..., None]) -> Any:
-    hold = _Signature(name, init)
+def _checked_init(made: type) -> Any:
+    init = made.__init__  # type: ignore[misc]
+    hold = _Signature(made.__name__, init, made.__mro__)
 
     @wraps(init)
     def checking(self: Any, *args: Any, **options: Any) -> None:
@@ -95,8 +98,9 @@ def _title(function: Callable[..., Any]) -> str:
 class _Signature:
     """The parameters of a function, with a test of each; found when it is first called, as annotations are text."""
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], bases: Sequence[type] = ()) -> None:
         self.name = name
+        self.bases = bases
         self.function = function
         self.signature = inspect.signature(function)
         self._tests: dict[str, tuple[Test, str]] | None = None
@@ -119,7 +123,11 @@ class _Signature:
                 raise ArgumentError(f"{self.name}: {name} must be {words}, got {type(value).__name__} {value!r:.60}.")
 
     def _found(self) -> dict[str, tuple[Test, str]]:
-        module = getattr(inspect.unwrap(self.function), "__globals__", {})
+        # Annotations are text: that of an inherited field is read where the field was written.
+        module = {}
+        for base in reversed(self.bases):
+            module |= vars(sys.modules[base.__module__])
+        module |= getattr(inspect.unwrap(self.function), "__globals__", {})
         tests = {}
         for name, parameter in self.signature.parameters.items():
             several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
@@ -150,7 +158,7 @@ def _of_tree(tree: ast.expr, module: Mapping[str, Any]) -> Any:
     try:
         return eval(text, dict(module))
     except (NameError, AttributeError, TypeError):
-        return text.split(".")[-1] if isinstance(tree, ast.Name | ast.Attribute) else Any
+        return text if text in CLASSES else Any
 
 
 def _test(hint: Any) -> tuple[Test, str] | None:

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from causalcf.core.errors import DataError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables.image import Image
@@ -44,6 +45,7 @@ _NEGATED = {"beard": "No_Beard"}
 """Nodes whose column states their opposite."""
 
 
+@checked
 class CelebA(Dataset):
     """CelebA as an image node and boolean attribute nodes, those of the graph.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import CausalCFWarning, DataError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.data import columns, infer_variables, read, read_csv
 from causalcf.datasets.base import Dataset
 from causalcf.datasets.pictures import CHANNELS, Fit, as_pixels
@@ -40,6 +41,7 @@ class Pictures(Dataset):
     """Pictures with attributes. They are kept as bytes and become floats in [0, 1] when rows are taken."""
 
 
+@checked
 def from_folder(
     root: str | Path,
     table: str = "metadata.csv",
@@ -96,6 +98,7 @@ def from_folder(
     return plan.gather(values, _all_pixels(plan, [folder / str(name) for name in names], called, progress))
 
 
+@checked
 def from_frame(
     frame: Any,
     image: str = "image",
@@ -145,6 +148,7 @@ def from_frame(
     return plan.gather(values, _all_pixels(plan, pictures, called, progress))
 
 
+@checked
 def from_items(
     items: Iterable[Any],
     image: str = "image",

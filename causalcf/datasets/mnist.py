@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.idx import read_idx
 from causalcf.graph import load_graph
@@ -28,6 +29,7 @@ _REMEDY = (
 )
 
 
+@checked
 class MNIST(Dataset):
     """MNIST as `image` (N, 1, 28, 28) in [0, 1] and `digit` (N,), with the graph digit -> image.
 

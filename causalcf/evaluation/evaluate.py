@@ -19,6 +19,7 @@ from causalcf.core.checkpoint import read_file, write_file
 from causalcf.core.digests import digest, named
 from causalcf.core.errors import DataError, DensityError, GraphError, InterventionError
 from causalcf.core.provenance import lineage
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.evaluation.inquiry import NEEDS, Inquiry, Measurement, classifier_of, residuals_of
 from causalcf.evaluation.records import Record, Records
@@ -46,6 +47,7 @@ def select_rows(data: Batch, n: int, seed: int) -> Batch:
     return data[order[:n]]
 
 
+@checked
 def evaluate(
     scm: StructuralCausalModel,
     data: Any,

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite
 
 __all__ = ["draw_other_bin", "draw_other_category"]
 
 
+@checked
 def draw_other_bin(values: Tensor, marginal: Tensor, *, bins: int = 10, seed: int = 0) -> Tensor:
     """Draw for each value one from the marginal that lies in another bin.
 
@@ -47,6 +49,7 @@ def draw_other_bin(values: Tensor, marginal: Tensor, *, bins: int = 10, seed: in
     return _draw_elsewhere(own, marginal, groups, bins, seed)
 
 
+@checked
 def draw_other_category(values: Tensor, marginal: Tensor, *, categories: int, seed: int = 0) -> Tensor:
     """Draw for each category code another one, with the frequencies it has in the marginal.
 

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 
 __all__ = ["chord_share", "continuity", "linearity", "path_linearity", "undefined"]
 
 
+@checked
 def linearity(values: Tensor, lengths: Tensor | None = None) -> Tensor:
     """R² of the target logit (or regression value) against the number of the frame, (N,), 0..1; higher is better.
 
@@ -38,6 +40,7 @@ def linearity(values: Tensor, lengths: Tensor | None = None) -> Tensor:
     return path_linearity(values[..., None] if values.ndim == 2 else values, lengths)
 
 
+@checked
 def path_linearity(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     """R² of each latent dimension against the number of the frame, averaged over those that move, (N,), 0..1.
 
@@ -64,6 +67,7 @@ def path_linearity(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     return torch.where(lengths > 2, score, torch.nan)
 
 
+@checked
 def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["frame", "pixel"] = "frame") -> Tensor:
     """Coefficient of variation of the changes between consecutive frames, (N,), from 0; lower is better, 0 is even.
 
@@ -93,6 +97,7 @@ def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["f
     return torch.where((lengths > 2) & (mean > 0), variance.sqrt() / mean, torch.nan)
 
 
+@checked
 def chord_share(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Straight distance from the first frame to the last over the length of the path, (N,), 0..1; higher is better.
 
@@ -115,6 +120,7 @@ def chord_share(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     return torch.where(arc > 0, (chord / arc).clamp_max(1), torch.nan)
 
 
+@checked
 def undefined(values: Tensor, lengths: Tensor | None = None) -> list[str]:
     """Why a stream's score is NaN, a sentence a row; empty where it is not.
 

@@ -18,6 +18,7 @@ from causalcf.core.devices import as_device
 from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
+from causalcf.core.signatures import checked
 from causalcf.core.untrusted import Budget, doubting, require_sizes
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable
@@ -33,6 +34,7 @@ BATCH = 250
 """Images per call when a whole data set is read."""
 
 
+@checked
 @dataclass(frozen=True)
 class Jitter:
     """Random changes of training images that leave their labels true.
@@ -106,6 +108,7 @@ class Score:
         )
 
 
+@checked
 class Predictor(Trainable):
     """Reads one node off an image, given other nodes if it is told to: q(target | image, given).
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
+from causalcf.core.signatures import checked
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, read_outcome
@@ -27,6 +28,7 @@ MOST = 10
 """Most players that are shared out exactly: 2^10 coalitions."""
 
 
+@checked
 def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -> dict[str, Tensor]:
     r"""Shapley values: the contribution of each player, averaged over all orders of joining.
 
@@ -63,6 +65,7 @@ def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -
     return shares
 
 
+@checked
 def attribute_change(
     old: StructuralCausalModel,
     new: StructuralCausalModel,
@@ -132,6 +135,7 @@ def _share(name: str, each: Tensor, seed: int, unit: str) -> Estimate:
     return from_draws(name, each, seed, unit, ASSUMPTIONS)
 
 
+@checked
 def attribute_outlier(
     scm: StructuralCausalModel,
     y: str,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.do import Do
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
@@ -20,6 +21,7 @@ from causalcf.scm.hidden import warn_of_effect
 __all__ = ["density", "quantiles"]
 
 
+@checked
 def quantiles(
     scm: StructuralCausalModel,
     y: Outcome,
@@ -77,6 +79,7 @@ def quantiles(
     return Estimates(f"quantiles of {outcome.name}{f' under do({_words(do)})' if do else ''}", parts)
 
 
+@checked
 def density(
     scm: StructuralCausalModel,
     y: Outcome,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimates, from_draws
 from causalcf.queries.worlds import Outcome, draw, holds, in_blocks, read_outcome, require_effect
@@ -20,6 +21,7 @@ __all__ = ["necessity"]
 DISCRETE = "categories of effects: their noise is as the mechanism has it (Gumbel, logistic); data cannot tell"
 
 
+@checked
 def necessity(
     scm: StructuralCausalModel,
     x: str,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, InterventionError
+from causalcf.core.signatures import checked
 from causalcf.data import Batch, to_frame
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Variable
@@ -36,6 +37,7 @@ ROWS = 4096
 """Rows, candidates times units, that the model is asked about at once."""
 
 
+@checked
 @dataclass(frozen=True)
 class Change:
     """How a node may be changed.
@@ -93,6 +95,7 @@ class Recourse:
 Decide = Callable[[Batch], Tensor]
 
 
+@checked
 def recourse(
     scm: StructuralCausalModel,
     classifier: str | Decide,

@@ -18,6 +18,7 @@ from causalcf.core import seeding
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
+from causalcf.core.signatures import checked
 from causalcf.data import Batch, to_frame
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
@@ -189,12 +190,14 @@ class Counterfactual(Mapping[str, Tensor]):
 
     # ------------------------------------------------------------------ views
 
+    @checked
     def world(self, i: int) -> Counterfactual:
         """One of the worlds asked for, without the W axis."""
         if not self.listed:
             raise InterventionError("There is one world only: do was not a list.")
         return replace(self, worlds=(self.worlds[i],), do=read_worlds(self.do).each[i], listed=False)
 
+    @checked
     def sample(self, j: int) -> Counterfactual:
         """One draw of the counterfactual, without the S axis."""
         if self.num_samples is None:
@@ -210,6 +213,7 @@ class Counterfactual(Mapping[str, Tensor]):
             num_samples=None,
         )
 
+    @checked
     def to_frame(self) -> pd.DataFrame:
         """Scalar nodes as a data frame, category names and row labels restored.
 
@@ -221,6 +225,7 @@ class Counterfactual(Mapping[str, Tensor]):
             return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
         return to_frame(self, self.graph.variables, self.index, self.labels)
 
+    @checked
     def plot(self, rows: int | None = None, *, kind: str = "units", **options: Any) -> Figure:
         """A picture of the answer: by default a row per unit, with factual, counterfactual and signed difference.
 
@@ -238,6 +243,7 @@ class Counterfactual(Mapping[str, Tensor]):
 
         return plot_answer(self, kind, **options | ({} if rows is None else {"rows": rows}))
 
+    @checked
     def check(self) -> Check:
         """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.
 

@@ -17,6 +17,7 @@ from causalcf.core import seeding
 from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
 from causalcf.core.provenance import provenance
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
@@ -45,6 +46,7 @@ SHOWN = 500
 """Rows in the pictures of mechanisms."""
 
 
+@checked
 class StructuralCausalModel(Questions):
     """A causal graph whose nodes are structural assignments x := f(pa, u).
 
@@ -121,6 +123,7 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ learning
 
+    @checked
     @whole_or_not
     def fit(
         self,
@@ -241,6 +244,7 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ larger models
 
+    @checked
     @torch.inference_mode(False)
     def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
         """A new model in which a classifier or regressor is a deterministic child.
@@ -281,6 +285,7 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ files
 
+    @checked
     def save(self, path: str | Path, *, half: Collection[str] = ()) -> None:
         """Write the model to one safetensors file with a JSON header, atomically.
 
@@ -292,6 +297,7 @@ class StructuralCausalModel(Questions):
         write_model(path, self.graph, self.require_fitted(), self.dtype, facts, half)
 
     @classmethod
+    @checked
     @torch.inference_mode(False)
     def load(
         cls,

@@ -15,6 +15,7 @@ from causalcf.core.draws import label_keys
 from causalcf.core.errors import DataError, InterventionError, NotFittedError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.do import Do, is_stochastic
 from causalcf.graph import CausalGraph
@@ -107,6 +108,7 @@ class Questions(nn.Module):
             )
         return mechanisms
 
+    @checked
     @_exactly
     def read(self, x: Any, *, gaps: Collection[str] = ()) -> Batch:
         """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
@@ -124,6 +126,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ association and intervention
 
+    @checked
     @_exactly
     def sample(
         self,
@@ -156,6 +159,7 @@ class Questions(nn.Module):
         warn_of_far_draws(rows, self.seen, [node for node in self.graph.nodes if node not in reached])
         return rows
 
+    @checked
     def do(self, actions: Do) -> ActedSCM:
         """A view of the model after acting on it; the model itself stays as it is."""
         check_targets(self.graph, self.require_fitted(), read_one(actions))
@@ -163,6 +167,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ counterfactuals
 
+    @checked
     @_exactly
     def abduct(self, x: Any, *, abduction: Abduction = "mean", seed: seeding.Seed = None) -> Noise:
         """Step 1: the exogenous noise of observed rows.
@@ -182,6 +187,7 @@ class Questions(nn.Module):
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
 
+    @checked
     @_exactly
     def predict(
         self,
@@ -217,6 +223,7 @@ class Questions(nn.Module):
         )
         return replace(answer, origin=Origin(self.mechanisms, self.seen))
 
+    @checked
     @_exactly
     def counterfactual(
         self,
@@ -308,6 +315,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ evidence that is not whole
 
+    @checked
     @_exactly
     def infer(
         self,
@@ -351,6 +359,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ density
 
+    @checked
     def log_prob(self, x: Any, *, particles: int = 16, seed: seeding.Seed = None) -> LogDensity:
         """Log density of observed rows in data units, by node.
 
@@ -375,6 +384,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ the Pyro program
 
+    @checked
     def model(self, n: int = 1) -> dict[str, Tensor]:
         """The model as a Pyro program of n rows in one plate.
 
@@ -393,6 +403,7 @@ class Questions(nn.Module):
         """
         return program.model(self.graph, self.mechanisms, n)
 
+    @checked
     def guide(self, x: Mapping[str, Tensor]) -> None:
         """The guide of `model` given observed rows: the amortised posteriors of the latents.
 

@@ -100,7 +100,9 @@ def _parameters(good: Good) -> dict[str, str]:
     if good.name == "SCM.fit":
         function = ccf.SCM.fit
     signature = inspect.signature(function)
-    return {name: str(p.annotation).removeprefix("<class '").removesuffix("'>") for name, p in signature.parameters.items()}
+    return {
+        name: str(p.annotation).removeprefix("<class '").removesuffix("'>") for name, p in signature.parameters.items()
+    }
 
 
 def malformed(good: Good) -> Iterator[Call]:

@@ -49,10 +49,23 @@ def _models(folder: Path) -> list[Good]:
     def fit(**options: Any) -> ccf.SCM:
         return ccf.SCM(edges, variables, linear).fit(**options)
 
-    fitting = {"data": scm.sample(60, seed=1), "nodes": None, "validation": 0.1, "epochs": 1, "recipes": None, "seed": 0}
+    fitting = {
+        "data": scm.sample(60, seed=1),
+        "nodes": None,
+        "validation": 0.1,
+        "epochs": 1,
+        "recipes": None,
+        "seed": 0,
+    }
     fitting |= {"device": "cpu", "precision": "32-true", "checkpoint": None, "resume": False, "compile": False}
     asking = {"x": x, "do": {"x": 1.0}, "num_samples": None, "abduction": "mean", "residual": 1.0}
-    asking |= {"recompute": "descendants", "out_of_support": "raise", "missing": "refuse", "predictors": None, "seed": 0}
+    asking |= {
+        "recompute": "descendants",
+        "out_of_support": "raise",
+        "missing": "refuse",
+        "predictors": None,
+        "seed": 0,
+    }
     return [
         Good("SCM", ccf.SCM, {"graph": edges, "variables": variables, "mechanisms": linear}),
         Good("SCM.fit", fit, {**fitting, "progress": False}),
@@ -60,7 +73,19 @@ def _models(folder: Path) -> list[Good]:
         Good("SCM.do", scm.do, {"actions": {"x": 1.0}}),
         Good("SCM.read", scm.read, {"x": x, "gaps": ()}),
         Good("SCM.abduct", scm.abduct, {"x": x, "abduction": "mean", "seed": 0}),
-        Good("SCM.predict", scm.predict, {"noise": noise, "do": {"x": 1.0}, "recompute": "all", "residual": 1.0, "out_of_support": "raise", "project": True, "seed": 0}),
+        Good(
+            "SCM.predict",
+            scm.predict,
+            {
+                "noise": noise,
+                "do": {"x": 1.0},
+                "recompute": "all",
+                "residual": 1.0,
+                "out_of_support": "raise",
+                "project": True,
+                "seed": 0,
+            },
+        ),
         Good("SCM.counterfactual", scm.counterfactual, asking),
         Good("SCM.infer", scm.infer, {"x": {"x": [1.0]}, "num_samples": 3, "predictors": None, "seed": 0}),
         Good("SCM.log_prob", scm.log_prob, {"x": x, "particles": 2, "seed": 0}),
@@ -72,12 +97,45 @@ def _models(folder: Path) -> list[Good]:
         Good("Counterfactual.world", answer.world, {"i": 1}),
         Good("Counterfactual.sample", random.sample, {"j": 1}),
         Good("Counterfactual.plot", answer.plot, {"rows": 2, "kind": "changes"}),
-        Good("CausalGraph", ccf.CausalGraph, {"graph": edges, "variables": variables, "name": "n", "title": "t", "reference": "r"}),
+        Good(
+            "CausalGraph",
+            ccf.CausalGraph,
+            {"graph": edges, "variables": variables, "name": "n", "title": "t", "reference": "r"},
+        ),
         Good("load_graph", ccf.load_graph, {"name_or_path": "chain"}),
         Good("Batch", ccf.Batch, {"values": x}),
         Good("pretrained", ccf.pretrained, {"name": "mnist-vae", "device": "cpu"}),
-        Good("bulk", ccf.bulk, {"scm": scm, "data": x, "do": {"x": 1.0}, "out": folder / "bulk", "seed": 0, "shard": 6, "block": 3, "progress": False}),
-        Good("evaluate", ccf.evaluate, {"scm": scm, "data": scm.sample(40, seed=2), "metrics": ["truth"], "predictors": None, "reference": None, "do": ["x"], "n": 20, "seed": 0, "residuals": [1.0], "abduction": "mean", "workers": 0}),
+        Good(
+            "bulk",
+            ccf.bulk,
+            {
+                "scm": scm,
+                "data": x,
+                "do": {"x": 1.0},
+                "out": folder / "bulk",
+                "seed": 0,
+                "shard": 6,
+                "block": 3,
+                "progress": False,
+            },
+        ),
+        Good(
+            "evaluate",
+            ccf.evaluate,
+            {
+                "scm": scm,
+                "data": scm.sample(40, seed=2),
+                "metrics": ["truth"],
+                "predictors": None,
+                "reference": None,
+                "do": ["x"],
+                "n": 20,
+                "seed": 0,
+                "residuals": [1.0],
+                "abduction": "mean",
+                "workers": 0,
+            },
+        ),
     ]
 
 
@@ -125,12 +183,50 @@ def _mechanisms() -> list[Good]:
         good("Deterministic", ccf.Real(), fn=lambda a: a, recipe=None),
         good("Classifier", ccf.Boolean(), fn=lambda a: a, inputs=("a",), recipe=None),
         good("VAE", latent=2, widths=(2, 2, 4), beta=1.0, sigma=0.1, by_category=False, recipe=None),
-        good("GAN", latent=2, widths=(2, 2, 4), identity=0.0, cycle=1.0, obedience=1.0, penalty=1.0, jitter=0.1, carry=True, refine=0, recipe=None),
+        good(
+            "GAN",
+            latent=2,
+            widths=(2, 2, 4),
+            identity=0.0,
+            cycle=1.0,
+            obedience=1.0,
+            penalty=1.0,
+            jitter=0.1,
+            carry=True,
+            refine=0,
+            recipe=None,
+        ),
         good("Diffusion", widths=(4, 4, 4), steps=2, iterations=2, sigma=0.1, gain_only=(), recipe=None),
-        good("HVAE", strides=(2, 4), widths=(2, 2), blocks=(1, 1), latent=(1, 1), bottleneck=0.5, beta=1.0, sigma=None, exogenous_prior=False, temperature=1.0, gain_only=(), recipe=None),
-        good("MixtureAE", classifier=linear_classifier().float(), classes=3, latent=2, irrelevant=1, adversary_weight=1.0, likelihood_weight=None, noise=0.1, swaps=False, recipe=None),
+        good(
+            "HVAE",
+            strides=(2, 4),
+            widths=(2, 2),
+            blocks=(1, 1),
+            latent=(1, 1),
+            bottleneck=0.5,
+            beta=1.0,
+            sigma=None,
+            exogenous_prior=False,
+            temperature=1.0,
+            gain_only=(),
+            recipe=None,
+        ),
+        good(
+            "MixtureAE",
+            classifier=linear_classifier().float(),
+            classes=3,
+            latent=2,
+            irrelevant=1,
+            adversary_weight=1.0,
+            likelihood_weight=None,
+            noise=0.1,
+            swaps=False,
+            recipe=None,
+        ),
         Good("mechanisms.Recipe", m.Recipe, recipe),
-        Good("mechanisms.Stage", m.Stage, {"name": "s", "turns": (m.Turn("loss"),), "recipe": None, "validation": None}),
+        Good(
+            "mechanisms.Stage", m.Stage, {"name": "s", "turns": (m.Turn("loss"),), "recipe": None, "validation": None}
+        ),
         Good("mechanisms.Turn", m.Turn, {"loss": "loss", "parts": (), "lr": None, "betas": None}),
         Good("mechanisms.default_mechanism", m.default_mechanism, {"node": "x", "variable": ccf.Real()}),
     ]
@@ -149,15 +245,59 @@ def _explainers() -> list[Good]:
         "Clarity": {**search, "members": 2, "hidden": (4,), "distance_weight": 0.1, "adversarial": 0.1, "epochs": 1},
         "LoSoCs": {**search, "raises": "logit", "frames": 3, "pace": 0.5, "plausibility": 0.0},
         "GDL": {**search, "probability": 0.6, "tolerance": 0.1, "optimizer": "adam"},
-        "CFProto": {"c": 1.0, "c_steps": 1, "max_steps": 2, "lr": 0.1, "beta": 0.1, "kappa": 0.0, "prototype_weight": 1.0},
+        "CFProto": {
+            "c": 1.0,
+            "c_steps": 1,
+            "max_steps": 2,
+            "lr": 0.1,
+            "beta": 0.1,
+            "kappa": 0.0,
+            "prototype_weight": 1.0,
+        },
         "CEM": {"c": 1.0, "c_steps": 1, "max_steps": 2, "lr": 0.1, "beta": 0.1, "kappa": 0.0},
         "PGD": {"gamma": 0.9, "max_steps": 3, "radius": 0.1, "step": 0.1},
         "MixtureSearch": {"gamma": 0.9, "tolerance": 0.1, "alphas": 4, "halvings": 2, "frames": 3},
-        "C3LT": {"pairs": None, "steps": 2, "proximity_weight": 1.0, "cycle_weight": 1.0, "hidden": 4, "epochs": 1, "fit_batch": 4, "lr": 0.1, "refine": 0},
-        "CFRL": {"hidden": 4, "exploration": 0.1, "warmup": 0, "sparsity_weight": 0.1, "memory": 10, "fit_batch": 4, "lr": 0.1, "steps": 2},
-        "ExplainGAN": {"pairs": None, "kappa": 0.5, "count_weight": 0.1, "latent": 2, "width": 2, "epochs": 1, "fit_batch": 4, "lr": 0.1},
+        "C3LT": {
+            "pairs": None,
+            "steps": 2,
+            "proximity_weight": 1.0,
+            "cycle_weight": 1.0,
+            "hidden": 4,
+            "epochs": 1,
+            "fit_batch": 4,
+            "lr": 0.1,
+            "refine": 0,
+        },
+        "CFRL": {
+            "hidden": 4,
+            "exploration": 0.1,
+            "warmup": 0,
+            "sparsity_weight": 0.1,
+            "memory": 10,
+            "fit_batch": 4,
+            "lr": 0.1,
+            "steps": 2,
+        },
+        "ExplainGAN": {
+            "pairs": None,
+            "kappa": 0.5,
+            "count_weight": 0.1,
+            "latent": 2,
+            "width": 2,
+            "epochs": 1,
+            "fit_batch": 4,
+            "lr": 0.1,
+        },
         "CVE": {"layer": None, "distractors": 2, "max_swaps": 2},
-        "CycleGAN": {"pairs": None, "cycle_weight": 1.0, "width": 2, "blocks": 1, "epochs": 1, "fit_batch": 4, "lr": 0.1},
+        "CycleGAN": {
+            "pairs": None,
+            "cycle_weight": 1.0,
+            "width": 2,
+            "blocks": 1,
+            "epochs": 1,
+            "fit_batch": 4,
+            "lr": 0.1,
+        },
     }
     asked = e.REVISE(scm, classifier=f, max_steps=2)
     mixture = {"MixtureSearch": {"scm": mixture_scm()}}
@@ -179,10 +319,19 @@ def _metrics() -> list[Good]:
     pair, named = {"x": x, "y": y}, {"predicted": codes, "target": others}
     interval = {"level": 0.9, "resamples": 5, "seed": 0}
     return [
-        *(Good(f"metrics.{n}", getattr(m, n), pair) for n in ("absolute_error", "grey_level_error", "max_change", "rmse", "unchanged")),
-        *(Good(f"metrics.{n}", getattr(m, n), {"x": x, "reference": y}) for n in ("distance", "proximity", "total_change")),
+        *(
+            Good(f"metrics.{n}", getattr(m, n), pair)
+            for n in ("absolute_error", "grey_level_error", "max_change", "rmse", "unchanged")
+        ),
+        *(
+            Good(f"metrics.{n}", getattr(m, n), {"x": x, "reference": y})
+            for n in ("distance", "proximity", "total_change")
+        ),
         *(Good(f"metrics.{n}", getattr(m, n), {"logits": logits}) for n in ("aleatoric", "epistemic", "doubt")),
-        *(Good(f"metrics.{n}", getattr(m, n), {"samples": torch.rand(3, 6, 1, 8, 8)}) for n in ("abduction_spread", "abduction_std", "abduction_std_map")),
+        *(
+            Good(f"metrics.{n}", getattr(m, n), {"samples": torch.rand(3, 6, 1, 8, 8)})
+            for n in ("abduction_spread", "abduction_std", "abduction_std_map")
+        ),
         Good("metrics.zero_one_error", m.zero_one_error, {"x": codes, "y": others}),
         Good("metrics.accuracy", m.accuracy, named),
         Good("metrics.confusion", m.confusion, {**named, "classes": 3}),
@@ -197,18 +346,58 @@ def _metrics() -> list[Good]:
         Good("metrics.diversity", m.diversity, {"images": x}),
         Good("metrics.sharpness", m.sharpness, {"images": x}),
         Good("metrics.distance_ratio", m.distance_ratio, {"after": x, "before": y}),
-        Good("metrics.cout", m.cout, {"x": x, "factual": y, "source": codes, "target": others, "classifier": f, "steps": 2, "batch_size": 4}),
-        Good("metrics.transition_curves", m.transition_curves, {"x": x, "factual": y, "classifier": f, "steps": 2, "batch_size": 4}),
-        Good("metrics.draw_other_bin", m.draw_other_bin, {"values": torch.rand(6), "marginal": torch.rand(20), "bins": 3, "seed": 0}),
-        Good("metrics.draw_other_category", m.draw_other_category, {"values": codes, "marginal": codes, "categories": 3, "seed": 0}),
-        Good("metrics.equal_width_bins", m.equal_width_bins, {"values": torch.rand(6), "reference": torch.rand(6), "bins": 3}),
+        Good(
+            "metrics.cout",
+            m.cout,
+            {"x": x, "factual": y, "source": codes, "target": others, "classifier": f, "steps": 2, "batch_size": 4},
+        ),
+        Good(
+            "metrics.transition_curves",
+            m.transition_curves,
+            {"x": x, "factual": y, "classifier": f, "steps": 2, "batch_size": 4},
+        ),
+        Good(
+            "metrics.draw_other_bin",
+            m.draw_other_bin,
+            {"values": torch.rand(6), "marginal": torch.rand(20), "bins": 3, "seed": 0},
+        ),
+        Good(
+            "metrics.draw_other_category",
+            m.draw_other_category,
+            {"values": codes, "marginal": codes, "categories": 3, "seed": 0},
+        ),
+        Good(
+            "metrics.equal_width_bins",
+            m.equal_width_bins,
+            {"values": torch.rand(6), "reference": torch.rand(6), "bins": 3},
+        ),
         Good("metrics.extract", m.extract, {"images": x, "features": lambda x: x.flatten(1), "batch_size": 4}),
-        Good("metrics.embedding_distance", m.embedding_distance, {**pair, "features": lambda x: x.flatten(1), "batch_size": 4}),
+        Good(
+            "metrics.embedding_distance",
+            m.embedding_distance,
+            {**pair, "features": lambda x: x.flatten(1), "batch_size": 4},
+        ),
         Good("metrics.fid", m.fid, {"real": torch.rand(9, 2), "generated": torch.rand(9, 2)}),
-        Good("metrics.kid", m.kid, {"real": torch.rand(9, 2), "generated": torch.rand(9, 2), "subsets": 2, "subset_size": 4, "degree": 3, "gamma": None, "coef": 1.0, "standardise": False, "seed": 0}),
+        Good(
+            "metrics.kid",
+            m.kid,
+            {
+                "real": torch.rand(9, 2),
+                "generated": torch.rand(9, 2),
+                "subsets": 2,
+                "subset_size": 4,
+                "degree": 3,
+                "gamma": None,
+                "coef": 1.0,
+                "standardise": False,
+                "seed": 0,
+            },
+        ),
         Good("metrics.linearity", m.linearity, {"values": torch.rand(6, 4), "lengths": None}),
         Good("metrics.path_linearity", m.path_linearity, {"path": torch.rand(6, 4, 2), "lengths": None}),
-        Good("metrics.continuity", m.continuity, {"frames": torch.rand(6, 4, 1, 8, 8), "lengths": None, "per": "frame"}),
+        Good(
+            "metrics.continuity", m.continuity, {"frames": torch.rand(6, 4, 1, 8, 8), "lengths": None, "per": "frame"}
+        ),
         Good("metrics.reconstruction_error", m.reconstruction_error, {"x": x, "autoencoder": lambda x: x}),
     ]
 
@@ -222,30 +411,110 @@ def _others(folder: Path) -> list[Good]:
         Good("classifiers.Perceptrons", c.Perceptrons, {"sizes": [2, 4, 3], "size": 2}),
         Good("classifiers.Stacked", c.Stacked, {"modules": [torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)]}),
         Good("classifiers.accuracies", c.accuracies, {"classifier": net, "x": inputs, "y": codes, "batch_size": 4}),
-        Good("classifiers.fit_classifier", c.fit_classifier, {"classifier": net, "x": inputs, "y": codes, "epochs": 1, "batch_size": 4, "lr": 0.1, "adversarial": 0.0, "balanced": False, "seed": 0}),
+        Good(
+            "classifiers.fit_classifier",
+            c.fit_classifier,
+            {
+                "classifier": net,
+                "x": inputs,
+                "y": codes,
+                "epochs": 1,
+                "batch_size": 4,
+                "lr": 0.1,
+                "adversarial": 0.0,
+                "balanced": False,
+                "seed": 0,
+            },
+        ),
         Good("classifiers.without_class", c.without_class, {"data": {"x": inputs, "c": codes}, "node": "c", "code": 1}),
         Good("datasets.load", d.load, {"name": "bars", "root": None, "split": "test"}),
         Good("datasets.Bars", d.Bars, {"rows": 3, "seed": 0}),
         Good("datasets.Digits", d.Digits, {"split": "test", "seed": 0}),
         Good("datasets.Faces", d.Faces, {"split": "test", "rows": 10, "size": 16, "seed": 0}),
         Good("datasets.MNIST", d.MNIST, {"split": "test"}),
-        Good("datasets.synthetic.LinearGaussian", d.synthetic.LinearGaussian, {"weights": {("x", "y"): 1.0}, "intercepts": {"x": 0.0}, "scales": {"x": 1.0}}),
+        Good(
+            "datasets.synthetic.LinearGaussian",
+            d.synthetic.LinearGaussian,
+            {"weights": {("x", "y"): 1.0}, "intercepts": {"x": 0.0}, "scales": {"x": 1.0}},
+        ),
         Good("predictors.part", ccf.predictors.part, {"rows": 12, "which": "judge"}),
-        Good("predictors.pretrained", ccf.predictors.pretrained, {"name": "mnist", "which": "judge", "folder": None, "device": "cpu"}),
-        Good("predictors.Predictor", ccf.predictors.Predictor, {"target": "a", "variable": ccf.Real(), "image": ccf.Image(1, 8, 8), "node": "image", "given": None, "widths": (2, 2), "hidden": 4, "pool": "last", "proportional": False, "jitter": None}),
+        Good(
+            "predictors.pretrained",
+            ccf.predictors.pretrained,
+            {"name": "mnist", "which": "judge", "folder": None, "device": "cpu"},
+        ),
+        Good(
+            "predictors.Predictor",
+            ccf.predictors.Predictor,
+            {
+                "target": "a",
+                "variable": ccf.Real(),
+                "image": ccf.Image(1, 8, 8),
+                "node": "image",
+                "given": None,
+                "widths": (2, 2),
+                "hidden": 4,
+                "pool": "last",
+                "proportional": False,
+                "jitter": None,
+            },
+        ),
         Good("predictors.Jitter", ccf.predictors.Jitter, {"shift": 1, "brightness": 0.1, "scales": ()}),
         Good("queries.effect", q.effect, effect),
-        Good("queries.effect_on_treated", q.effect_on_treated, {"scm": scm, "x": "x", "y": "y", "data": x, "control": 0.0, "seed": 0}),
+        Good(
+            "queries.effect_on_treated",
+            q.effect_on_treated,
+            {"scm": scm, "x": "x", "y": "y", "data": x, "control": 0.0, "seed": 0},
+        ),
         Good("queries.mediation", q.mediation, {**effect, "m": "m"}),
-        Good("queries.necessity", q.necessity, {**effect, "scm": examples.switch(), "treated": True, "control": False, "above": None}),
-        Good("queries.quantiles", q.quantiles, {"scm": scm, "y": "y", "do": {"x": 1.0}, "at": (0.5,), "draws": 20, "seed": 0}),
-        Good("queries.density", q.density, {"scm": scm, "y": "y", "grid": torch.linspace(-1, 1, 3), "do": None, "draws": 20, "seed": 0}),
-        Good("queries.path_effect", q.path_effect, {"scm": scm, "x": "x", "y": "y", "data": x, "along": [("x", "y")], "to": 1.0, "seed": 0}),
-        Good("queries.counterfactual_fairness", q.counterfactual_fairness, {"scm": scm, "decide": decide, "data": x, "protected": "x", "to": 1.0, "fair": (), "seed": 0}),
-        Good("queries.attribute_change", q.attribute_change, {"old": scm, "new": scm, "y": "y", "draws": 20, "seed": 0}),
-        Good("queries.attribute_outlier", q.attribute_outlier, {"scm": scm, "y": "y", "data": x, "draws": 20, "seed": 0}),
+        Good(
+            "queries.necessity",
+            q.necessity,
+            {**effect, "scm": examples.switch(), "treated": True, "control": False, "above": None},
+        ),
+        Good(
+            "queries.quantiles",
+            q.quantiles,
+            {"scm": scm, "y": "y", "do": {"x": 1.0}, "at": (0.5,), "draws": 20, "seed": 0},
+        ),
+        Good(
+            "queries.density",
+            q.density,
+            {"scm": scm, "y": "y", "grid": torch.linspace(-1, 1, 3), "do": None, "draws": 20, "seed": 0},
+        ),
+        Good(
+            "queries.path_effect",
+            q.path_effect,
+            {"scm": scm, "x": "x", "y": "y", "data": x, "along": [("x", "y")], "to": 1.0, "seed": 0},
+        ),
+        Good(
+            "queries.counterfactual_fairness",
+            q.counterfactual_fairness,
+            {"scm": scm, "decide": decide, "data": x, "protected": "x", "to": 1.0, "fair": (), "seed": 0},
+        ),
+        Good(
+            "queries.attribute_change", q.attribute_change, {"old": scm, "new": scm, "y": "y", "draws": 20, "seed": 0}
+        ),
+        Good(
+            "queries.attribute_outlier", q.attribute_outlier, {"scm": scm, "y": "y", "data": x, "draws": 20, "seed": 0}
+        ),
         Good("queries.Change", q.Change, {"low": 0.0, "high": 1.0, "direction": "up", "to": ()}),
-        Good("recourse", ccf.recourse, {"scm": scm, "classifier": lambda r: r["y"], "x": {n: v[:2] for n, v in x.items()}, "target": True, "may_change": {"x": {"low": -3.0, "high": 3.0}}, "cost": None, "k": 1, "at_once": 1, "causal": True, "seed": 0}),
+        Good(
+            "recourse",
+            ccf.recourse,
+            {
+                "scm": scm,
+                "classifier": lambda r: r["y"],
+                "x": {n: v[:2] for n, v in x.items()},
+                "target": True,
+                "may_change": {"x": {"low": -3.0, "high": 3.0}},
+                "cost": None,
+                "k": 1,
+                "at_once": 1,
+                "causal": True,
+                "seed": 0,
+            },
+        ),
         Good("datasets.from_shards", d.from_shards, {"folder": folder / "bulk", "world": 0, "sample": 0}),
     ]
 
