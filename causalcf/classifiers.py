@@ -19,7 +19,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from causalcf.core.descent import Objective, descend
-from causalcf.core.errors import DataError
+from causalcf.core.errors import DataError, UnknownNodeError
 from causalcf.core.nn import Standardiser
 from causalcf.core.signatures import checked
 from causalcf.data import Batch
@@ -260,6 +260,8 @@ def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int =
         >>> accuracies(nn.Identity(), torch.eye(3), torch.arange(3))
         tensor(1.)
     """
+    if len(x) != len(y) or not len(x):
+        raise DataError(f"x has {len(x)} rows and y {len(y)}: expected as many, and at least one.")
     ask = classifier.members if isinstance(classifier, ClassifierEnsemble) else classifier
     predicted = torch.cat([ask(part).argmax(-1) for part in x.split(batch_size)], -1)
     return (predicted == y).float().mean(-1)
@@ -284,6 +286,8 @@ def without_class(data: Mapping[str, Tensor], node: str, code: int) -> Batch:
         >>> without_class({"digit": torch.tensor([1, 9, 2])}, "digit", 9)["digit"]
         tensor([1, 2])
     """
+    if node not in data:
+        raise UnknownNodeError(f"There is no '{node}' among {list(data)}.")
     keep = data[node] != code
     if bool(keep.all()):
         raise DataError(f"No row has '{node}' = {code}: there is nothing to leave out.")

@@ -37,7 +37,6 @@ class GivenFactual:
     fn: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
 
 
-@checked
 def shift(amount: float | Tensor) -> Shift:
     """Action: move a node by `amount` (number or one per row, in data units) and keep its causes.
 
@@ -48,7 +47,6 @@ def shift(amount: float | Tensor) -> Shift:
     return Shift(amount)
 
 
-@checked
 def scale(factor: float | Tensor) -> Scale:
     """Action: multiply a node by `factor` (number or one per row) and keep its causes.
 

@@ -210,14 +210,14 @@ def _of_generic(origin: Any, parts: tuple[Any, ...]) -> tuple[Test, str] | None:
         return (lambda value: isinstance(value, Mapping)), "a mapping"
     if not issubclass(origin, Iterable):
         return (lambda value: isinstance(value, origin)), _article(origin.__name__)
-    item = parts[0] if parts and parts[0] in (int, float, str) else None
-    inner = _of_class(item)[0] if item is not None else None  # type: ignore[index]
-    words = {int: "whole numbers", float: "numbers", str: "texts"}.get(item, "items")
+    item = parts[0] if parts and (parts[0] in (int, float, str) or get_origin(parts[0]) is tuple) else None
+    inner = _test_of_item(item)
+    words = {int: "whole numbers", float: "numbers", str: "texts", None: "items"}.get(item, "pairs")
     ordered = origin in (tuple, list, Sequence)
 
     def fits(value: Any) -> bool:
-        if type(value).__name__ in ARRAYS:
-            return item is not str or all(isinstance(one, str) for one in value)
+        if type(value).__name__ in ARRAYS and item in (int, float):
+            return True
         if isinstance(value, str | bytes) or not isinstance(value, Sequence if ordered else Collection | Iterable):
             return False
         return inner is None or not isinstance(value, Collection) or all(map(inner, value))
@@ -225,10 +225,25 @@ def _of_generic(origin: Any, parts: tuple[Any, ...]) -> tuple[Test, str] | None:
     return fits, f"a sequence of {words}" if ordered else f"a collection of {words}"
 
 
+def _test_of_item(item: Any) -> Test | None:
+    """Whether an item of a sequence fits; a tuple among them needs as many entries as its annotation."""
+    found = None if item is None else _test(item)
+    if found is None or get_origin(item) is not tuple:
+        return None if found is None else found[0]
+    entries = len(get_args(item))
+    return lambda value: found[0](value) and len(value) == entries
+
+
+def _is_file_name(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
 def _any_of(tests: Collection[tuple[Test, str] | None]) -> tuple[Test, str] | None:
     if any(test is None for test in tests):
         return None
     known = [test for test in tests if test is not None]
+    if any(words == "a path" for _, words in known):
+        known = [(_is_file_name, "text") if words == "text" else (test, words) for test, words in known]
     words = [words for _, words in known]
     return (lambda value: any(test(value) for test, _ in known)), f"{', '.join(words[:-1])} or {words[-1]}"
 

@@ -177,6 +177,9 @@ def _inquiry(
     judges = None
     if predictors is not None:
         members = predictors.values() if isinstance(predictors, Mapping) else predictors
+        strange = [member for member in members if not hasattr(member, "target")]
+        if strange:
+            raise DataError(f"predictors must be anti-causal predictors, got {strange[0]!r:.40} among them.")
         judges = predictors if isinstance(predictors, Predictors) else Predictors(list(members))
         judges.check(scm.variables)
         _check_judges(scm, judges)

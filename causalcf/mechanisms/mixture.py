@@ -103,6 +103,9 @@ class MixtureAE(AmortisedMechanism):
     def __post_init__(self) -> None:
         super().__post_init__()
         f = self._modules.pop("classifier", None)
+        given = f if f is not None else self.__dict__.get("classifier")
+        if given is not None and not callable(given):
+            raise MechanismError(f"MixtureAE: classifier must be a torch module giving logits, got {given!r:.40}.")
         if f is not None:  # a copy, kept out of the submodules: it is neither trained nor saved
             self.__dict__["classifier"] = copy.deepcopy(f).requires_grad_(False).eval()
 

@@ -158,7 +158,7 @@ def equal_width_bins(values: Tensor, reference: Tensor, *, bins: int = 10) -> Te
         tensor([0, 1, 9])
     """
     check_finite(values=values, reference=reference)
-    check_rows(1, "Binning", reference=reference)
+    check_rows(1, "Binning", values=values, reference=reference)
     low, high = reference.double().aminmax()
     if low == high:
         raise DataError(f"The attribute is constant, {float(low)} in all {len(reference)} rows: it has no bins.")

@@ -121,6 +121,7 @@ def confusion(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
         tensor([[1, 1],
                 [0, 1]])
     """
+    check_rows(1, "A score", predicted=predicted, target=target)
     for name, codes in (("predicted", predicted), ("target", target)):
         low, high = codes.long().aminmax()
         if low < 0 or high >= classes:

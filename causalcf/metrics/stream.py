@@ -37,6 +37,7 @@ def linearity(values: Tensor, lengths: Tensor | None = None) -> Tensor:
         >>> linearity(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0]]))
         tensor([1.0000, 0.7500,    nan])
     """
+    _require_frames(values, 2, "values")
     return path_linearity(values[..., None] if values.ndim == 2 else values, lengths)
 
 
@@ -54,6 +55,7 @@ def path_linearity(path: Tensor, lengths: Tensor | None = None) -> Tensor:
         >>> path_linearity(torch.tensor([[[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]]]))
         tensor([1.])
     """
+    _require_frames(path, 3, "path")
     path = path.flatten(2)
     weight, lengths = _weights(path, lengths)
     share = (weight / lengths[:, None])[..., None]
@@ -86,6 +88,7 @@ def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["f
         >>> continuity(even)
         tensor([0.])
     """
+    _require_frames(frames, 3, "frames")
     weight, lengths = _weights(frames.flatten(2), lengths)
     change = (frames[:, 1:] - frames[:, :-1]).abs().flatten(2)
     if per == "frame":
@@ -144,6 +147,12 @@ def undefined(values: Tensor, lengths: Tensor | None = None) -> list[str]:
 def _noise(values: Tensor) -> Tensor:
     """Mean squares below this are rounding, (N, D)."""
     return (values.abs().amax(1) * 8 * torch.finfo(values.dtype).eps).square()
+
+
+def _require_frames(x: Tensor, axes: int, name: str) -> None:
+    """Raise unless a tensor has rows, and frames in each of them."""
+    if x.ndim < axes or not x.numel():
+        raise DataError(f"{name} has shape {tuple(x.shape)}: expected rows, frames of each, and what a frame holds.")
 
 
 def _weights(frames: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -173,6 +173,10 @@ class Predictor(Trainable):
         self.provenance: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.trained_on: dict[str, Any] = {}
+        if not isinstance(variable, Variable):
+            raise MechanismError(
+                f"A predictor of '{target}' needs its variable, such as ccf.Real(), got {variable!r:.60}."
+            )
         if isinstance(variable, Image) or variable.event_shape:
             raise MechanismError(f"A predictor of '{target}', {variable.article}, is not possible: it takes a scalar.")
         unfit = ParentEncoder.unfit(self.given)

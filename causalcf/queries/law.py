@@ -16,6 +16,7 @@ from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
 from causalcf.queries.worlds import Outcome, draw, in_blocks, read_outcome
 from causalcf.scm import StructuralCausalModel
+from causalcf.scm.action import read_one
 from causalcf.scm.hidden import warn_of_effect
 
 __all__ = ["density", "quantiles"]
@@ -113,6 +114,8 @@ def density(
     """
     outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
     _warn(scm, do, outcome.node)
+    if not grid.numel():
+        raise DataError("grid is empty: give the points at which the density is asked for.")
     mechanism = scm.mechanisms.get(outcome.node)
     if mechanism is None or mechanism.kind != "invertible" or outcome.node in (do or {}):
         values = _values(scm, outcome.of, do, draws, seed)
@@ -135,6 +138,7 @@ def density(
 
 def _warn(scm: StructuralCausalModel, do: Do | None, node: str) -> None:
     """Warn where hidden causes are in the law that is asked for."""
+    read_one(do)
     acted = {target.split(".")[0] for target in do or ()} & set(scm.graph.nodes)
     warn_of_effect(scm.graph, acted, {node} - acted if node else set(scm.graph.descendants(acted)) - acted)
 

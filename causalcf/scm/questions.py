@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from causalcf.core import seeding
 from causalcf.core.draws import label_keys
@@ -22,7 +24,7 @@ from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
 from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
-from causalcf.scm.action import Dos, Worlds, check_targets, read_one, read_worlds
+from causalcf.scm.action import Dos, Worlds, check_targets, read_actions, read_one, read_worlds
 from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
@@ -162,7 +164,10 @@ class Questions(nn.Module):
     @checked
     def do(self, actions: Do) -> ActedSCM:
         """A view of the model after acting on it; the model itself stays as it is."""
-        check_targets(self.graph, self.require_fitted(), read_one(actions))
+        mechanisms = self.require_fitted()
+        check_targets(self.graph, mechanisms, read_one(actions))
+        alone = {target: value for target, value in actions.items() if not callable(value) and np.ndim(value) == 0}
+        read_actions(self.graph, mechanisms, {t: v for t, v in alone.items() if not isinstance(v, Distribution)}, 1)
         return ActedSCM(self, actions)
 
     # ------------------------------------------------------------------ counterfactuals
@@ -410,6 +415,8 @@ class Questions(nn.Module):
         Args:
             x: Observed rows of every node, as tensors in data units.
         """
+        if not x:
+            raise DataError(f"x has no rows: the guide needs observed rows of the nodes {list(self.graph.nodes)}.")
         program.guide(self.graph, self.mechanisms, x)
 
 

@@ -1,4 +1,4 @@
-"""A good call of every public function, method and class that takes arguments, small enough to be made a thousand times."""
+"""A good call of every public function, method and class that takes arguments, small enough for a thousand of them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _models(folder: Path) -> list[Good]:
             {
                 "scm": scm,
                 "data": scm.sample(40, seed=2),
-                "metrics": ["truth"],
+                "metrics": ["log density"],
                 "predictors": None,
                 "reference": None,
                 "do": ["x"],
@@ -154,7 +154,7 @@ def _variables() -> list[Good]:
         Good("Table", ccf.Table, {"columns": {"a": ccf.Real()}, "unit": "m"}),
         Good("shift", lambda amount: table().counterfactual(rows(), do={"x": ccf.shift(amount)}), {"amount": 1.0}),
         Good("scale", lambda factor: table().counterfactual(rows(), do={"x": ccf.scale(factor)}), {"factor": 1.0}),
-        Good("given_factual", ccf.given_factual, {"fn": lambda pa, x: x["y"]}),
+        Good("given_factual", ccf.given_factual, {"fn": lambda _pa, x: x["y"]}),
         Good("Fading", ccf.Fading, {"x": 1.0}),
     ]
 
@@ -200,9 +200,9 @@ def _mechanisms() -> list[Good]:
         good(
             "HVAE",
             strides=(2, 4),
-            widths=(2, 2),
-            blocks=(1, 1),
-            latent=(1, 1),
+            widths=(2, 2, 2),
+            blocks=(1, 1, 1),
+            latent=(1, 1, 1),
             bottleneck=0.5,
             beta=1.0,
             sigma=None,
@@ -505,7 +505,7 @@ def _others(folder: Path) -> list[Good]:
             {
                 "scm": scm,
                 "classifier": lambda r: r["y"],
-                "x": {n: v[:2] for n, v in x.items()},
+                "x": {n: v[x["y"] < 0][:2] for n, v in x.items()},
                 "target": True,
                 "may_change": {"x": {"low": -3.0, "high": 3.0}},
                 "cost": None,
