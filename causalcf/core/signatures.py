@@ -26,11 +26,25 @@ WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "
 ARRAYS = ("Tensor", "ndarray", "Series")
 """Types that hold numbers in a sequence, too."""
 
+OWN = (
+    "do",
+    "residual",
+    "device",
+    "seed",
+    "recompute",
+    "out_of_support",
+    "abduction",
+    "missing",
+    "num_samples",
+    "which",
+)
+"""Parameters that are read in one place for all functions, where their errors say more than their type."""
+
 CLASSES = ("StructuralCausalModel", "CausalGraph", "Tensor")
 """Classes that some modules import for the type checker alone, so that they are told by their names."""
 
 
-def checked(thing: T) -> T:
+def checked(thing: T, *, numbers: bool = True) -> T:
     """A function, or a class as it is made, whose arguments are held against their annotations.
 
     A function is checked before it runs. A class is checked after, so that its own words for its settings come first.
@@ -39,6 +53,7 @@ def checked(thing: T) -> T:
 
     Args:
         thing: The function or class.
+        numbers: Whether numbers are checked; not where a class holds them against their ranges later.
 
     Raises:
         ArgumentError: By the call: an argument is of another type, missing, or not known.
@@ -54,7 +69,7 @@ def checked(thing: T) -> T:
     """
     if isinstance(thing, type):
         if "_checked" not in thing.__dict__:
-            thing.__init__ = _checked_init(thing)  # type: ignore[misc]
+            thing.__init__ = _checked_init(thing, numbers)  # type: ignore[misc]
             thing._checked = True  # type: ignore[attr-defined]
         return thing
     return _checked_function(thing)  # type: ignore[arg-type,return-value]
@@ -72,9 +87,9 @@ def _checked_function(function: Callable[..., Any]) -> Any:
     return wraps(function)(own)
 
 
-def _checked_init(made: type) -> Any:
+def _checked_init(made: type, numbers: bool) -> Any:
     init = made.__init__  # type: ignore[misc]
-    hold = _Signature(made.__name__, init, made.__mro__)
+    hold = _Signature(made.__name__, init, made.__mro__, numbers)
 
     @wraps(init)
     def checking(self: Any, *args: Any, **options: Any) -> None:
@@ -98,9 +113,12 @@ def _title(function: Callable[..., Any]) -> str:
 class _Signature:
     """The parameters of a function, with a test of each; found when it is first called, as annotations are text."""
 
-    def __init__(self, name: str, function: Callable[..., Any], bases: Sequence[type] = ()) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Any], bases: Sequence[type] = (), numbers: bool = True
+    ) -> None:
         self.name = name
         self.bases = bases
+        self.numbers = numbers
         self.function = function
         self.signature = inspect.signature(function)
         self._tests: dict[str, tuple[Test, str]] | None = None
@@ -131,8 +149,8 @@ class _Signature:
         tests = {}
         for name, parameter in self.signature.parameters.items():
             several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            test = None if several or name == "self" else _test(_resolved(parameter.annotation, module))
-            if test is not None:
+            test = None if several or name == "self" or name in OWN else _test(_resolved(parameter.annotation, module))
+            if test is not None and (self.numbers or "number" not in test[1]):
                 tests[name] = test
         return tests
 

@@ -66,7 +66,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
 }
 """Mechanisms by the name a checkpoint knows them by."""
 for _kind in MECHANISMS.values():
-    checked(_kind)
+    checked(_kind, numbers=False)
 
 _DEFAULTS: dict[str, type[Mechanism]] = {
     "Real": Flow,

@@ -151,6 +151,7 @@ def _noise(values: Tensor) -> Tensor:
 
 def _require_frames(x: Tensor, axes: int, name: str) -> None:
     """Raise unless a tensor has rows, and frames in each of them."""
+    check_rows(1, "A score of streams", **{name: x})
     if x.ndim < axes or not x.numel():
         raise DataError(f"{name} has shape {tuple(x.shape)}: expected rows, frames of each, and what a frame holds.")
 
