@@ -9,8 +9,6 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalcf.core.signatures import checked
-
 __all__ = ["Do", "GivenFactual", "Scale", "Shift", "given_factual", "is_stochastic", "scale", "shift"]
 
 Do = Mapping[str, Any]
@@ -57,7 +55,6 @@ def scale(factor: float | Tensor) -> Scale:
     return Scale(factor)
 
 
-@checked
 def given_factual(fn: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]) -> GivenFactual:
     """Action: set a node to a function of its acted parents and of the observed row.
 

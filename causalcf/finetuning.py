@@ -31,7 +31,6 @@ from causalcf.core.errors import (
 from causalcf.core.nn import column
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import POSITIVE, WEIGHT
-from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Recipe, Stage, Trainable, Turn
@@ -247,7 +246,6 @@ def tuned_node(variables: Mapping[str, Variable], node: str | None) -> str:
     return images[0] if node is None else node
 
 
-@checked
 @torch.inference_mode(False)
 def finetune(
     scm: StructuralCausalModel,

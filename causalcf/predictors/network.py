@@ -18,7 +18,6 @@ from causalcf.core.devices import as_device
 from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
-from causalcf.core.signatures import checked
 from causalcf.core.untrusted import Budget, doubting, require_sizes
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable
@@ -34,7 +33,6 @@ BATCH = 250
 """Images per call when a whole data set is read."""
 
 
-@checked
 @dataclass(frozen=True)
 class Jitter:
     """Random changes of training images that leave their labels true.
@@ -108,7 +106,6 @@ class Score:
         )
 
 
-@checked
 class Predictor(Trainable):
     """Reads one node off an image, given other nodes if it is told to: q(target | image, given).
 
@@ -173,10 +170,6 @@ class Predictor(Trainable):
         self.provenance: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.trained_on: dict[str, Any] = {}
-        if not isinstance(variable, Variable):
-            raise MechanismError(
-                f"A predictor of '{target}' needs its variable, such as ccf.Real(), got {variable!r:.60}."
-            )
         if isinstance(variable, Image) or variable.event_shape:
             raise MechanismError(f"A predictor of '{target}', {variable.article}, is not possible: it takes a scalar.")
         unfit = ParentEncoder.unfit(self.given)

@@ -133,7 +133,7 @@ def malformed(good: Good) -> Iterator[Call]:
             right = (value is None and optional) or _allowed(value, annotation)
             if not right and f"{good.name}({name}={value!r})" not in RIGHT:
                 yield Call(good, name, value)
-    if good.name not in ("shift", "scale", "Fading"):
+    if good.name not in ("shift", "scale", "given_factual", "Fading"):
         yield Call(good, "no_such_option", 1)
         yield Call(good, next(iter(good.arguments)), MISSING)
 

@@ -154,7 +154,11 @@ def _variables() -> list[Good]:
         Good("Table", ccf.Table, {"columns": {"a": ccf.Real()}, "unit": "m"}),
         Good("shift", lambda amount: table().counterfactual(rows(), do={"x": ccf.shift(amount)}), {"amount": 1.0}),
         Good("scale", lambda factor: table().counterfactual(rows(), do={"x": ccf.scale(factor)}), {"factor": 1.0}),
-        Good("given_factual", ccf.given_factual, {"fn": lambda _pa, x: x["y"]}),
+        Good(
+            "given_factual",
+            lambda fn: table().counterfactual(rows(), do={"m": ccf.given_factual(fn)}),
+            {"fn": lambda _pa, x: x["y"]},
+        ),
         Good("Fading", ccf.Fading, {"x": 1.0}),
     ]
 
