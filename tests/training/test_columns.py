@@ -120,8 +120,8 @@ def test_questions_scores_and_explanations_read_what_they_ask_about(models: dict
     found, expected = (ccf.evaluate(scm, x, ["composition"], n=20) for x in (data, floats))
     assert [record.value for record in found] == [record.value for record in expected]
     assert max(map(len, store.taken)) <= BLOCK
-    explainer = ccf.explainers.REVISE(scm, _tuner(PIXELS), node="image", steps=2)
-    answers = [explainer.explain(x, target=1, seed=0)["image"] for x in (data[:3], ccf.Batch(floats)[:3])]
+    explainer = ccf.explainers.REVISE(scm, classifier=_tuner(PIXELS), node="image", max_steps=2)
+    answers = [explainer.explain(x, target=0, seed=0)["image"] for x in (data[:3], ccf.Batch(floats)[:3])]
     assert torch.equal(*answers)
 
 
