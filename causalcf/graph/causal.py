@@ -52,7 +52,7 @@ class CausalGraph:
         name: Short name, as in `graphs/<name>.json`.
         title: One line for people.
         reference: Where the hypothesis comes from.
-        inferred: node -> what in the data its variable was told from, for those that were not declared.
+        inferred: node -> why its variable was inferred from the data, for those that were not declared.
 
     Raises:
         GraphError: A cycle, a self-loop, an undirected or multi-edge graph, or a bad node name.
@@ -126,13 +126,22 @@ class CausalGraph:
 
     def descendants(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """All effects of the nodes, the nodes themselves left out unless one causes another."""
-        return self._ordered(set().union(*(nx.descendants(self._graph, self.require(node)) for node in nodes)))
+        return self._ordered(set().union(*(self._effects[self.require(node)] for node in nodes)))
 
     def require(self, node: str) -> str:
         """The node itself; raises `UnknownNodeError` with the known names if there is none."""
         if not isinstance(node, str) or node not in self._graph:
             raise UnknownNodeError(f"The graph has no node '{node}'. Its nodes are {named(self.nodes)}.")
         return node
+
+    @cached_property
+    def _effects(self) -> dict[str, set[str]]:
+        """All effects of each node, kept: every query asks for some."""
+        effects: dict[str, set[str]] = {}
+        for node in reversed(self.nodes):
+            children = self._graph.successors(node)
+            effects[node] = set().union(*(effects[child] | {child} for child in children))
+        return effects
 
     @cached_property
     def _position(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ def as_digraph(graph: Any) -> nx.DiGraph:
         graph: A DiGraph, or (cause, effect) pairs.
 
     Raises:
-        GraphError: It is something else, and what makes a graph of it; or it is empty, has a cycle or a bad name.
+        GraphError: It is something else (the message says how to convert it), is empty, has a cycle or a bad name.
 
     Example:
         >>> as_digraph({"smoking": ["cancer"]})

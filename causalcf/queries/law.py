@@ -41,7 +41,7 @@ def quantiles(
         do: Actions; none for the law as it is observed.
         at: Which quantiles, each in (0, 1).
         draws: Units drawn.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Raises:
         DataError: A level that is not in (0, 1).
@@ -98,7 +98,7 @@ def density(
         grid: Where, (G,), in the outcome's unit.
         do: Actions; none for the law as it is observed.
         draws: Units drawn.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Example:
         >>> from causalcf.queries.examples import linear

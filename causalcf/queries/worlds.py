@@ -1,4 +1,4 @@
-"""Draws of a model in several worlds that share their noise, and what is read off them."""
+"""Draws of a model in several worlds that share their noise, and outcomes read off them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_outcome(scm: StructuralCausalModel, y: Outcome) -> Read:
 
     Raises:
         UnknownNodeError: There is no such node.
-        DataError: The node holds no single number, and no category or function says what to read off it.
+        DataError: The node holds no single number, and no category or function turns it into one.
     """
     if callable(y):
         return Read(getattr(y, "__name__", "outcome"), "", lambda rows: _as_numbers(y(_batch(rows)), "the function"))

@@ -142,7 +142,7 @@ class StructuralCausalModel(Questions):
             epochs: Passes over the data, for all nodes or by node, instead of those of the mechanism's recipe. Of a
                 mechanism trained in stages it is the first one's; the others change in proportion.
             recipes: node -> training settings, instead of the mechanism's, or stage -> settings; taken as they are.
-            seed: What weights, split, row order and objective noise follow from.
+            seed: Seed of weights, split, row order and objective noise.
             device: Where to train; the model stays there.
             precision: "32-true", "bf16-mixed" or "64-true". Mixed precision is for mechanisms with large
                 networks; flows train in full precision all the same.
@@ -197,7 +197,7 @@ class StructuralCausalModel(Questions):
         self.history = [record for record in self.history if record["node"] not in chosen] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
         # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"pretrained": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
         self.provenance = provenance(
             seed=seed,
             device=self.device,
@@ -222,7 +222,7 @@ class StructuralCausalModel(Questions):
         Args:
             twin: The copy.
             node: Whose mechanism changed.
-            seen: What the copy's mechanisms saw; of the others, this model's own record stays.
+            seen: The copy's summary of its training data; for other nodes, this model's own summary stays.
             made: The new provenance.
             history: Records to add.
         """
@@ -243,7 +243,7 @@ class StructuralCausalModel(Questions):
             f: Module or function of the parents' tensors, in the order given, of which a copy is attached; or a fitted
                 estimator of scikit-learn.
             parents: The nodes it looks at.
-            variable: What it gives; by default a Categorical with as many categories as f has
+            variable: Of its output; by default a Categorical with as many categories as f has
                 logits, a Boolean for one logit.
 
         Raises:
