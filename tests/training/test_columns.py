@@ -121,7 +121,7 @@ def test_questions_scores_and_explanations_read_what_they_ask_about(models: dict
     assert [record.value for record in found] == [record.value for record in expected]
     assert max(map(len, store.taken)) <= BLOCK
     explainer = ccf.explainers.REVISE(scm, classifier=_tuner(PIXELS), node="image", max_steps=2)
-    answers = [explainer.explain(x, target=0, seed=0)["image"] for x in (data[:3], ccf.Batch(floats)[:3])]
+    answers = [explainer.explain(x, target=0, seed=0).counterfactual for x in (data[:3], ccf.Batch(floats)[:3])]
     assert torch.equal(*answers)
 
 
