@@ -12,6 +12,8 @@ from torch import Tensor
 
 from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, UnknownNodeError
+from causalcf.core.html import ROWS
+from causalcf.variables import Variable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,6 +156,16 @@ class Batch(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.held.items())
         return f"{type(self).__name__}({shapes})"
+
+    def _repr_html_(self) -> str:
+        return self._as_html({})
+
+    def _as_html(self, variables: Mapping[str, Variable]) -> str:
+        """The first rows as a table for a notebook; `variables` name categories and units."""
+        from causalcf.data.html import rows_html
+
+        head = self[:ROWS]
+        return rows_html(type(self).__name__, head, head.index.tolist(), self.rows, variables)
 
 
 def _at(values: Any, rows: slice | Tensor) -> Any:

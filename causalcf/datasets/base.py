@@ -42,6 +42,9 @@ class Dataset(Batch):
         """node -> Variable, as the graph declares them."""
         return self.graph.variables
 
+    def _repr_html_(self) -> str:
+        return self._as_html(self.variables)
+
 
 def find_folder(
     data_set: str, root: str | Path | None, files: Sequence[str], *, inside: Sequence[str], remedy: str

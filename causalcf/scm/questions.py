@@ -27,6 +27,7 @@ from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.gaps import Reader, read_gaps, read_off
+from causalcf.scm.hidden import warn_of_answer
 from causalcf.scm.inference import Posterior, infer
 from causalcf.scm.residual import Residual
 from causalcf.scm.rows import fill_noiseless, read_rows, unneeded
@@ -266,6 +267,7 @@ class Questions(nn.Module):
         if missing not in get_args(Missing):
             raise InterventionError(f"missing={missing!r}: choose one of {list(get_args(Missing))}.")
         rules = Rules(recompute, residual, out_of_support)
+        warn_of_answer(self.graph, mechanisms, worlds.each)
         if missing == "infer":
             answer = self._inferred(x, worlds, num_samples, abduction, rules, predictors, seed)
             return replace(answer, origin=Origin(self.mechanisms, self.seen))

@@ -190,7 +190,7 @@ def test_clipped_rows_are_counted():
     values = {"a": torch.ones(3)}
     cf = by_hand({"a": Positive()}, values, values)
     cf = replace(cf, worlds=(World(values, clipped={"a": 1}),))
-    assert "Clipped to the support: a in 1 of 3 rows." in texts(cf.plot())
+    assert "Clipped to the support: a in 1 of 3 rows.\nNothing random." in texts(cf.plot())
 
 
 def test_colour_images_show_the_mean_difference_of_their_channels():
