@@ -56,6 +56,9 @@ class Dataset(Batch):
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self._values.items())
         return f"{type(self).__name__}({shapes})"
 
+    def _repr_html_(self) -> str:
+        return self._as_html(self.variables)
+
 
 def _as_floats(value: Tensor) -> Tensor:
     return value.float() / 255 if value.dtype == torch.uint8 else value

@@ -14,6 +14,7 @@ from torch.distributions.transforms import identity_transform
 
 from causalcf.core.errors import DataError, GraphError, SupportError
 from causalcf.core.settings import plain
+from causalcf.variables.days import is_of_days, origin, read_days
 from causalcf.variables.raw import Raw, read_raw
 
 __all__ = ["Variable"]
@@ -136,6 +137,8 @@ class Variable(ABC):
     def encode(self, name: str, raw: Raw) -> Tensor:
         """Raw values as numbers or codes, in any shape and in their own type; not yet checked against the support.
 
+        Dates and durations are numbers in a unit of days.
+
         Args:
             name: The node, for error messages.
             raw: The values given.
@@ -143,6 +146,9 @@ class Variable(ABC):
         Raises:
             DataError: They are of a kind that this variable cannot take.
         """
+        days = raw.kind in ("dates", "durations") or (raw.kind == "text" and origin(self.unit) is not None)
+        if days and is_of_days(self.unit):
+            return read_days(name, raw, self.unit)
         return raw.numbers(name, self.article)
 
     def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:
