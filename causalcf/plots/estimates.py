@@ -81,9 +81,7 @@ def plot_curve(
     """
     figure = new_figure(4.6, 3.0, layout="constrained")
     ax = figure.subplots()
-    ax.fill_between(
-        x, [e.low for e in estimates], [e.high for e in estimates], color=WORLDS[0], alpha=0.2, linewidth=0
-    )
+    ax.fill_between(x, [e.low for e in estimates], [e.high for e in estimates], color=WORLDS[0], alpha=0.2, linewidth=0)
     ax.plot(x, [e.value for e in estimates], color=WORLDS[0], linewidth=1.4)
     ax.axhline(level, color=GREY, linewidth=0.8)
     if at is not None:

@@ -13,7 +13,7 @@ from causalcf.core.draws import by_row, row_keys
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
-from causalcf.mechanisms import LinearGaussian
+from causalcf.mechanisms import LinearGaussian, Mechanism
 from causalcf.queries.copula import Cause, Effect, require_score, score
 from causalcf.queries.estimate import Estimate
 from causalcf.scm import StructuralCausalModel
@@ -167,7 +167,7 @@ def _turning(
     pairs = zip(levels[:-1], levels[1:], above[:-1], above[1:], strict=True)
     crossed = [(low, high) for low, high, a, b in pairs if a * b < 0]
     for low, high in sorted(crossed, key=lambda ends: min(map(abs, ends)))[:2]:
-        found.append(brentq(lambda level: ask(level).value - conclusion, low, high, xtol=FINE))
+        found.append(float(brentq(lambda level: ask(level).value - conclusion, low, high, xtol=FINE)))  # type: ignore[arg-type]
     return min(found, key=abs, default=None)
 
 
@@ -247,19 +247,15 @@ def with_hidden_cause(
     nn.Module.__init__(made)
     made.graph = wider
     made._base, made._hidden, made._cause = scm, hidden, cause
-    own = {
+    own: dict[str, Mechanism] = {
         hidden: LinearGaussian(),
         cause: Cause(mechanisms[cause], hidden),
         effect: Effect(mechanisms[effect], mechanisms[cause], hidden, strength),
     }
-    bound = {}
-    for node in wider.nodes:
-        bound[node] = mechanisms.get(node)
-        if node in own:
-            parents = {parent: wider.variables[parent] for parent in wider.parents(node)}
-            bound[node] = own[node].bind(node, wider.variables[node], parents).to(scm.device, scm.dtype)
-            bound[node].fitted = True
+    for node, mechanism in own.items():
+        mechanism.bind(node, wider.variables[node], {parent: wider.variables[parent] for parent in wider.parents(node)})
+        mechanism.to(scm.device, scm.dtype).fitted = True
     made._given, made._order = {}, wider.nodes
-    made._modules_in_order = nn.ModuleList([bound[node] for node in wider.nodes])
+    made._modules_in_order = nn.ModuleList([(dict(mechanisms) | own)[node] for node in wider.nodes])
     made.history, made.provenance, made.seen = scm.history, scm.provenance, scm.seen
     return made.requires_grad_(False).eval()

@@ -1,5 +1,6 @@
 """What every query owes, driven by the registry: a new one inherits the suite by adding a row."""
 
+# ruff: noqa: ARG005 - every row is called alike
 import copy
 import inspect
 import math
@@ -48,22 +49,24 @@ CASES = {
     "effect on treated": Row(lambda s, r, x, **o: Q.effect_on_treated(s, x, "y", r, control=0.0, **o)),
     "mediation": Row(lambda s, r, x, **o: Q.mediation(s, x, "m", lambda v: v["m"] * v["y"], **SOON, **o), draws=True),
     "necessity": Row(
-        lambda s, r, x, **o: Q.necessity(
-            s, x, "y", treated=lambda v: v > 0, control=lambda v: v <= 0, above=0.0, **SOON, **o
-        )
-        if x == "w"
-        else Q.necessity(s, "b", "y", above=0.0, **SOON, **o),
+        lambda s, r, x, **o: (
+            Q.necessity(s, x, "y", treated=lambda v: v > 0, control=lambda v: v <= 0, above=0.0, **SOON, **o)
+            if x == "w"
+            else Q.necessity(s, "b", "y", above=0.0, **SOON, **o)
+        ),
         draws=True,
     ),
     "quantiles": Row(lambda s, r, x, **o: Q.quantiles(s, "y", do={x: 1.0}, **SOON, **o), draws=True),
-    "density": Row(lambda s, r, x, **o: Q.density(s, "y", torch.linspace(-3, 3, 5), do={x: 1.0}, **SOON, **o), draws=True),
-    "change": Row(lambda s, r, x, **o: Q.attribute_change(s, _shifted(s), "y" if x == "x" else x, **SOON, **o), draws=True),
+    "density": Row(
+        lambda s, r, x, **o: Q.density(s, "y", torch.linspace(-3, 3, 5), do={x: 1.0}, **SOON, **o), draws=True
+    ),
+    "change": Row(
+        lambda s, r, x, **o: Q.attribute_change(s, _shifted(s), "y" if x == "x" else x, **SOON, **o), draws=True
+    ),
     "path effect": Row(lambda s, r, x, **o: Q.path_effect(s, x, "y", r, along=[("x", "y")], to=1.0, **o)),
     "fairness": Row(lambda s, r, x, **o: Q.counterfactual_fairness(s, lambda v: v["y"], r, protected=x, to=1.0, **o)),
     "recourse": Row(_recourse),
-    "bounds": Row(
-        lambda s, r, x, **o: Q.bounds(s, "b" if x == "x" else x, "y", above=0.0, **SOON, **o), draws=True
-    ),
+    "bounds": Row(lambda s, r, x, **o: Q.bounds(s, "b" if x == "x" else x, "y", above=0.0, **SOON, **o), draws=True),
     "sensitivity": Row(
         lambda s, r, x, **o: Q.sensitivity(
             s,
@@ -73,7 +76,9 @@ CASES = {
         ),
         draws=True,
     ),
-    "outlier": Row(lambda s, r, x, **o: Q.attribute_outlier(s, "y" if x == "x" else x, _unit(r), **SOON, **o), draws=True),
+    "outlier": Row(
+        lambda s, r, x, **o: Q.attribute_outlier(s, "y" if x == "x" else x, _unit(r), **SOON, **o), draws=True
+    ),
 }
 
 

@@ -40,6 +40,7 @@ def probit(strength: float) -> ccf.SCM:
     scm = ccf.SCM(
         [("x", "y")], {"x": ccf.Boolean(), "y": ccf.Boolean()}, {"y": ccf.mechanisms.Boolean(hidden=())}
     ).double()
+
     def below(h: float, s: float) -> float:
         return float(multivariate_normal.cdf([h, s], cov=[[1, strength], [strength, 1]]))
 
@@ -80,7 +81,9 @@ def test_the_linear_effect_is_the_closed_form_and_turns_at_the_correlation() -> 
 
 def test_what_follows_from_the_effect_moves_with_it() -> None:
     found = sensitivity(linear(), on("x", "y"), confounded=("x", "m"), strength=[-0.5, 0.0, 0.5], conclusion=1.0)
-    assert [e.value for e in found.estimates] == pytest.approx([1.7 + 2 * odds(0.5), 1.7, 1.7 - 2 * odds(0.5)], abs=1e-5)
+    assert [e.value for e in found.estimates] == pytest.approx(
+        [1.7 + 2 * odds(0.5), 1.7, 1.7 - 2 * odds(0.5)], abs=1e-5
+    )
     assert odds(found.turns) == pytest.approx(0.35, abs=3e-3), "where 1.7 - 2 odds = 1"
 
 
@@ -205,7 +208,7 @@ def test_a_strength_needs_an_arrow_and_one_noise() -> None:
         mechanism.fitted = True
     with pytest.raises(InterventionError, match=r"neither is a parent of the other.*ccf.trust_report"):
         with_hidden_cause(scm, ("y", "v"), 0.5)
-    with pytest.raises(DataError, match="'v' is a Vector.*its noise is not one number"):
+    with pytest.raises(DataError, match=r"'v' is a Vector.*its noise is not one number"):
         with_hidden_cause(scm, ("x", "v"), 0.5)
 
 
