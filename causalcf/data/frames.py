@@ -46,7 +46,7 @@ def open_table(data: Any) -> RawTable:
     if library == "polars" and hasattr(data, "collect"):
         data = data.collect()
     if isinstance(data, Batch):
-        return RawTable(dict(data), data.index, data.labels)
+        return RawTable(dict(data.held), data.index, data.labels)
     if isinstance(data, Mapping):
         return _aligned(dict(data))
     names = _names(data)
