@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from causalcf.core import seeding
-from causalcf.core.errors import DataError
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
-from causalcf.queries.worlds import Outcome, Read, draw, holds, in_blocks, read_outcome, require_effect
+from causalcf.queries.worlds import Outcome, draw, holds, in_blocks, read_event, require_effect
 from causalcf.scm import StructuralCausalModel
 
 __all__ = ["necessity"]
@@ -67,17 +66,17 @@ def necessity(
         >>> found.both.value <= found.both_high.value + 0.02
         True
     """
-    outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
-    require_effect(scm, x, outcome)
+    event, seed = read_event(scm, x, y, above), seeding.resolve(seed)
+    require_effect(scm, x, event)
 
     def ask(predict: Any) -> Mapping[str, Tensor]:
         factual = predict({})
         return {
             "treated": holds(scm, factual, {x: treated}),
             "control": holds(scm, factual, {x: control}),
-            "event": _event(outcome, factual, above),
-            "on": _event(outcome, predict({x: treated}), above),
-            "off": _event(outcome, predict({x: control}), above),
+            "event": event.of(factual) == 1,
+            "on": event.of(predict({x: treated})) == 1,
+            "off": event.of(predict({x: control})) == 1,
         }
 
     w = in_blocks(scm, draw(scm, draws, seed), ask)
@@ -87,17 +86,7 @@ def necessity(
     own = {"necessity": needed, "sufficiency": enough, "both": both}
     assumed = (*ASSUMPTIONS, DISCRETE)
     parts = {name: from_draws(f"probability of {name}", each, seed, "", assumed) for name, each in own.items()}
-    return Estimates(f"{x} = {treated} as a cause of {outcome.name}", parts | _bounds(w["on"], w["off"], seed))
-
-
-def _event(outcome: Read, rows: Mapping[str, Tensor], above: float | None) -> Tensor:
-    """Whether the event has happened, (N,), bool; raise `DataError` for an outcome that is no event."""
-    value = outcome.of(rows)
-    if above is not None:
-        return value > above
-    if not bool(((value == 0) | (value == 1)).all()):
-        raise DataError(f"{outcome.name} is not an event, true or false. Say when it has happened: above=...")
-    return value == 1
+    return Estimates(f"{x} = {treated} as a cause of {event.name}", parts | _bounds(w["on"], w["off"], seed))
 
 
 def _bounds(on: Tensor, off: Tensor, seed: int) -> dict[str, Estimate]:
