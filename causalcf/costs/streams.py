@@ -53,7 +53,10 @@ def streams(rows: int = 2048, *, repeats: int = 3, small: bool = False) -> list[
     if find_spec("ray"):
         ways["two workers (Ray)"] = lambda: _run([sys.executable], "ray", rows, small)
         ways["two workers (Ray), one killed half-way"] = lambda: _run([sys.executable], "ray-killed", rows, small)
-    runs = {name: [way() for _ in range(repeats)] for name, way in ways.items()}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(repeats):  # in turns, so that what else the machine does falls on all alike
+        for name, way in ways.items():
+            runs[name].append(way())
     return [Stream(name, rows, min(s for s, _ in times), min(w for _, w in times)) for name, times in runs.items()]
 
 

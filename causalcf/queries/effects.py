@@ -17,7 +17,7 @@ from causalcf.scm import StructuralCausalModel
 
 __all__ = ["effect", "effect_on_treated"]
 
-ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause", "the mechanisms fit")
+ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause that matters", "the mechanisms fit")
 
 
 def effect(

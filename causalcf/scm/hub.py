@@ -46,8 +46,8 @@ def require_name(repo: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repo, re.ASCII):
         raise DataError(
-            f"'{repo}' is no name of a repository: expected user/name, of letters, digits, '-', '_' and '.'. A file of a"
-            " model is loaded by SCM.load."
+            f"'{repo}' is no name of a repository: expected user/name, of letters, digits, '-', '_' and '.'. A model's"
+            " file is loaded by SCM.load."
         )
     return repo
 

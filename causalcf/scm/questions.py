@@ -27,6 +27,7 @@ from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.gaps import Reader, read_gaps, read_off
+from causalcf.scm.hidden import warn_of_answer
 from causalcf.scm.inference import Posterior, infer
 from causalcf.scm.residual import Residual
 from causalcf.scm.rows import fill_noiseless, read_rows, unneeded
@@ -176,7 +177,7 @@ class Questions(nn.Module):
             Site -> tensor, with the observation as `.factual`.
         """
         mechanisms = self.require_fitted()
-        batch = self.read(x)
+        batch = self.read(x).loaded()
         sample = is_sampled(abduction)
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
@@ -266,13 +267,14 @@ class Questions(nn.Module):
         if missing not in get_args(Missing):
             raise InterventionError(f"missing={missing!r}: choose one of {list(get_args(Missing))}.")
         rules = Rules(recompute, residual, out_of_support)
+        warn_of_answer(self.graph, mechanisms, worlds.each)
         if missing == "infer":
             answer = self._inferred(x, worlds, num_samples, abduction, rules, predictors, seed)
             return replace(answer, origin=Origin(self.mechanisms, self.seen))
         answer = counterfactual(
             self.graph,
             mechanisms,
-            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()),
+            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()).loaded(),
             do,
             rules=rules,
             num_samples=num_samples,
@@ -367,7 +369,7 @@ class Questions(nn.Module):
 
     @_exactly
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
-        mechanisms, batch = self.require_fitted(), self.read(x)
+        mechanisms, batch = self.require_fitted(), self.read(x).loaded()
         random = is_stochastic(do) or any(mechanism.latents for mechanism in mechanisms.values())
         return log_density(self.graph, mechanisms, batch, do, particles, seeding.resolve(seed) if random else 0)
 
