@@ -96,7 +96,9 @@ class AffineSpline(Transform):
         rise = inside - y0
         bent = rise * (slope0 + slope1 - 2 * mean)
         a, b, c = height * (mean - slope0) + bent, height * slope0 - bent, -mean * rise
-        z = 2 * c / (-b - (b.square() - 4 * a * c).sqrt())
+        # Rounding may leave less than nothing where slopes differ a thousandfold.
+        root = (b.square() - 4 * a * c).clamp_min(torch.finfo(y.dtype).tiny).sqrt()
+        z = (2 * c / (-b - root)).clamp(0, 1)
         return (x0 + z * width + (y - inside) - self.shift) / self.scale
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
