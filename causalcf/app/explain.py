@@ -43,7 +43,7 @@ class Classified:
         session: Whose model and node.
         classifier: Module or function of the image, giving logits.
         variable: Its classes.
-        name: What it is called on the page.
+        name: Its name on the page.
         code: Python that gives it as `f`, and its classes as `variable`.
 
     Raises:

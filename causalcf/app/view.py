@@ -85,6 +85,7 @@ def _drawing(session: Session) -> dict[str, Any]:
             {"from": a, "to": b, "via": [[x - left, top - y] for x, y in layout.waypoints[a, b]]}
             for a, b in graph.edges
         ],
+        "arcs": [list(pair) for pair in graph.confounded],
     }
 
 

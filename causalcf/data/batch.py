@@ -90,7 +90,7 @@ class Batch(Mapping[str, Tensor]):
 
     @classmethod
     def join(cls, parts: Iterable[Batch]) -> Batch:
-        """The rows of several batches as one, in their order: what `blocks` took apart.
+        """The rows of several batches as one, in their order: undoes `blocks`.
 
         Raises:
             DataError: There are no parts.

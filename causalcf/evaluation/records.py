@@ -20,7 +20,7 @@ class Record:
     """One score of a model, with all that is needed to believe it.
 
     Args:
-        metric: What was measured; names its extractor in brackets where it depends on one.
+        metric: Name of the score; with its extractor in brackets where it depends on one.
         do: The node acted upon, empty for none.
         node: The node that was scored.
         value: The score, pooled over rows.

@@ -28,7 +28,7 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
     the search follows. Failed rows are named in red, with their reason: they show an attempt.
 
     Args:
-        explanation: What an explainer found; of an image.
+        explanation: Result of an explainer, for images.
         rows: How many units to show, the first ones.
         frames: How many frames of a stream.
 

@@ -72,11 +72,11 @@ class _Outlines:
 
 @styled
 def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
-    """Draw a causal graph in layers, causes above effects; images are squares.
+    """Draw a causal graph in layers, causes above effects; images are squares, hidden causes dashed arcs.
 
     Args:
         graph: The graph; all of it is drawn, whatever is acted on.
-        do: Nodes acted on: filled, with the edges into them and their noise cut.
+        do: Nodes acted on: filled, with the edges into them, their hidden causes and their noise cut.
         noise: Draw each node's exogenous noise as a small dashed circle.
         ax: Where to draw, at the size it has now; by default a new figure of the size the graph needs
             (`draw_graph(graph).figure`).
@@ -88,7 +88,8 @@ def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: 
     curves = {
         edge: _route(edge, outlines, waypoints[edge], _ends(graph, edge, waypoints, boxes)) for edge in graph.edges
     }
-    corners = [outlines.centre - outlines.half, outlines.centre + outlines.half, *curves.values()]
+    arcs = {pair: _arc(pair, boxes, outlines, list(curves.values())) for pair in graph.confounded}
+    corners = [outlines.centre - outlines.half, outlines.centre + outlines.half, *curves.values(), *arcs.values()]
     low, high = np.min([c.min(0) for c in corners], 0), np.max([c.max(0) for c in corners], 0)
     width, height = high - low + 2 * GRAPH_MARGIN
     if ax is None:
@@ -98,6 +99,8 @@ def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: 
     ax.update_datalim([low, high])  # at once: asking every artist for its size takes long
     for (cause, effect), curve in curves.items():
         _draw_edge(ax, curve, outlines, (cause, effect), scale, cut=effect in acted)
+    for pair, curve in arcs.items():
+        _draw_edge(ax, curve, outlines, pair, scale, cut=bool(acted & {*pair}), hidden=True)
     for node, box in noises.items():
         line = np.linspace([box.x, box.y], [boxes[node].x, boxes[node].y], 200)
         _draw_edge(ax, line, outlines, ((node, "noise"), node), scale, cut=node in acted, dashed=True)
@@ -181,6 +184,30 @@ def _route(
     return curve
 
 
+def _arc(
+    pair: tuple[str, str],
+    boxes: Mapping[str, _Box],
+    outlines: _Outlines,
+    edges: Sequence[NDArray[np.float64]],
+    n: int = 240,
+) -> NDArray[np.float64]:
+    """A hidden cause as a bow (n, 2) between two nodes: the flattest of some that meets no box and few edges."""
+    a, b = (np.array([boxes[node].x, boxes[node].y]) for node in pair)
+    across = np.array([a[1] - b[1], b[0] - a[0]]) / np.hypot(*(a - b))
+    t = np.linspace(0, 1, n)[:, None]
+    lines = np.concatenate(edges) if edges else np.empty((0, 2))
+    best, least = np.empty((0, 2)), np.inf
+    for bulge in (0.55, -0.55, 0.9, -0.9, 1.4, -1.4, 2.0, -2.0):
+        control = (a + b) / 2 + across * bulge
+        curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
+        middle = curve[n // 4 : -n // 4]
+        near = np.hypot(*(middle[:, None] - lines).T).min(initial=1.0) < 0.06 if len(lines) else False
+        cost = abs(bulge) + (0.0 if outlines.free(curve, but=pair) else 10.0) + 2.0 * bool(near)
+        if cost < least:
+            best, least = curve, cost
+    return best
+
+
 def _curve(points: Sequence[tuple[float, float]], n: int = 240) -> NDArray[np.float64]:
     """A smooth curve down through points, without overshoot."""
     x, y = np.array(points).T
@@ -222,22 +249,28 @@ def _draw_edge(
     *,
     cut: bool,
     dashed: bool = False,
+    hidden: bool = False,
 ) -> None:
-    """An arrow along a curve, between the outlines of two boxes; faint, with a cross, where it is cut."""
+    """An arrow along a curve, between the outlines of two boxes; faint, with a cross, where it is cut.
+
+    That of a hidden cause is dashed and has a head at each end.
+    """
     curve = _dense(curve)
     cause, effect = outlines.distance(ends, curve)
-    curve = curve[(cause > 0.0) & (effect > 0.02)]
+    curve = curve[(cause > (0.02 if hidden else 0.0)) & (effect > 0.02)]
     colour = FAINT if cut else GREY if dashed else INK
-    run = np.hypot(*(curve - curve[-1]).T)
     head = HEAD * (0.75 if dashed else 1.0)
-    shaft = curve[run > 0.8 * head]
-    style = (0, (2.2, 1.6)) if dashed or cut else "-"
-    width = (0.8 if dashed else 1.1) * scale
+    shaft = curve
+    for way in (1, -1) if hidden else (1,):
+        end = curve[::way][-1]
+        shaft = shaft[np.hypot(*(shaft - end).T) > 0.8 * head]
+        base = curve[::way][np.hypot(*(curve[::way] - end).T) > head][-1]
+        along = (end - base) / np.hypot(*(end - base))
+        across = 0.38 * head * np.array([-along[1], along[0]])
+        ax.add_artist(Polygon([end, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
+    style = (0, (2.2, 1.6)) if dashed or hidden or cut else "-"
+    width = (0.8 if dashed or hidden else 1.1) * scale
     ax.add_artist(Line2D(*shaft.T, color=colour, lw=width, ls=style, solid_capstyle="butt", zorder=1))
-    tip, base = curve[-1], curve[run > head][-1]
-    along = (tip - base) / np.hypot(*(tip - base))
-    across = 0.38 * head * np.array([-along[1], along[0]])
-    ax.add_artist(Polygon([tip, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
     if cut:
         middle, size = curve[len(curve) // 2], (3.6 if dashed else 4.5) * scale
         ax.add_artist(Line2D(*middle[:, None], marker="x", ms=size, mew=1.2 * scale, color=CUT, zorder=4))

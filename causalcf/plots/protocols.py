@@ -27,6 +27,11 @@ class Graph(Protocol):
         ...
 
     @property
+    def confounded(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of nodes that share a hidden cause."""
+        ...
+
+    @property
     def variables(self) -> Mapping[str, Variable]:
         """node -> variable, as far as they are known."""
         ...

@@ -20,7 +20,7 @@ class DrawnWorld:
     """One world as it is drawn.
 
     Args:
-        do: What was done in it.
+        do: The action in it.
         values: node -> values of the first sample (N, ...).
         samples: Scalar node -> values of all samples (S, N); empty without samples.
         truth: node -> values of the true counterfactual (N, ...), where it is known.

@@ -57,7 +57,7 @@ class Counterfactual(Mapping[str, Tensor]):
         worlds: One per set of actions, rows being samples times units.
         flat_noise: The noise all worlds share, in the same rows.
         do: The actions as they were asked for.
-        seed: What the random part was drawn with; None if nothing was random.
+        seed: Seed of the random part; None if nothing was random.
         residual: Scale of the residual noise; anything but 1 is not abduction. `Fading` where it fades.
         recompute: Which mechanisms ran: "descendants" or "all".
         listed: Whether there is a W axis.
@@ -236,7 +236,7 @@ class Counterfactual(Mapping[str, Tensor]):
         """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.
 
         Looks at the values that the actions set or moved against the range of the training data, at
-        acted values against what their own mechanisms could give under the acted parents, at the
+        acted values against the outputs of their own mechanisms under the acted parents, at the
         abducted noise against its prior, and at residuals against those of held-out rows.
 
         Raises:

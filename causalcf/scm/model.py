@@ -25,6 +25,7 @@ from causalcf.mechanisms.estimators import Estimator, as_function, frozen
 from causalcf.scm.check import summarise
 from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
+from causalcf.scm.hidden import warn_of_fit
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
 from causalcf.scm.questions import ActedSCM, Questions
 from causalcf.scm.rows import fill_noiseless
@@ -142,7 +143,7 @@ class StructuralCausalModel(Questions):
             epochs: Passes over the data, for all nodes or by node, instead of those of the mechanism's recipe. Of a
                 mechanism trained in stages it is the first one's; the others change in proportion.
             recipes: node -> training settings, instead of the mechanism's, or stage -> settings; taken as they are.
-            seed: What weights, split, row order and objective noise follow from.
+            seed: Seed of weights, split, row order and objective noise.
             device: Where to train; the model stays there.
             precision: "32-true", "bf16-mixed" or "64-true". Mixed precision is for mechanisms with large
                 networks; flows train in full precision all the same.
@@ -178,6 +179,7 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
+        warn_of_fit(self.graph, chosen)
         job = training.Fit(
             chosen,
             {node: self.graph.parents(node) for node in chosen},
@@ -197,7 +199,7 @@ class StructuralCausalModel(Questions):
         self.history = [record for record in self.history if record["node"] not in chosen] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
         # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"pretrained": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
         self.provenance = provenance(
             seed=seed,
             device=self.device,
@@ -222,7 +224,7 @@ class StructuralCausalModel(Questions):
         Args:
             twin: The copy.
             node: Whose mechanism changed.
-            seen: What the copy's mechanisms saw; of the others, this model's own record stays.
+            seen: The copy's summary of its training data; for other nodes, this model's own summary stays.
             made: The new provenance.
             history: Records to add.
         """
@@ -243,7 +245,7 @@ class StructuralCausalModel(Questions):
             f: Module or function of the parents' tensors, in the order given, of which a copy is attached; or a fitted
                 estimator of scikit-learn.
             parents: The nodes it looks at.
-            variable: What it gives; by default a Categorical with as many categories as f has
+            variable: Of its output; by default a Categorical with as many categories as f has
                 logits, a Boolean for one logit.
 
         Raises:

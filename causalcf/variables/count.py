@@ -26,7 +26,7 @@ def largest_count(dtype: torch.dtype) -> int:
 
 @dataclass(frozen=True)
 class Count(Variable):
-    """A count: 0, 1, 2, ..., in the unit of what is counted. Held as a number, so that it may be shifted.
+    """A count: 0, 1, 2, ..., in the unit of the things counted. Held as a number, so that it may be shifted.
 
     As a cause it enters as the number it is. Its counterfactuals are whole, and none is below zero. In 32 bits counts
     go up to 2^20, about a million; in 64 bits up to 2^49.
