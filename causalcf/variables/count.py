@@ -58,6 +58,6 @@ class Count(Variable):
             raise SupportError(
                 f"'{name}' counts up to {float(x.max()):.6g}: {bits} bits tell counts up to {most:,} apart"
                 f" ({int((x > most).sum())} of {len(x)} rows are above). Declare ccf.Positive(), count in thousands,"
-                " or, where these are counts and no mistake, fit with precision=\"64-true\"."
+                ' or, where these are counts and no mistake, fit with precision="64-true".'
             )
         super().check(name, x, remedy)

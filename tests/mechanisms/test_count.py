@@ -89,7 +89,9 @@ def test_other_variables_are_no_counts() -> None:
 def test_counts_that_a_type_cannot_tell_apart_are_refused() -> None:
     rows = {"x": torch.randn(20), "n": torch.full((20,), 3e6)}
     scm = ccf.SCM([("x", "n")], {"x": ccf.Real(), "n": ccf.Count()})
-    with pytest.raises(SupportError, match=r"'n' counts up to 3e\+06: 32 bits tell counts up to 1,048,576 apart \(20 of"):
+    with pytest.raises(
+        SupportError, match=r"'n' counts up to 3e\+06: 32 bits tell counts up to 1,048,576 apart \(20 of"
+    ):
         scm.fit(rows, seed=0, progress=False)
     count = ccf.Count()
     count.check("n", torch.tensor([3e6], dtype=torch.float64))

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from trust.models import Model, random_model, rows_of
+from trust.oracle import Oracle
 
 import causalcf as ccf
 from causalcf.core.errors import CausalCFError
 from causalcf.variables import Variable
-from trust.models import Model, random_model, rows_of
-from trust.oracle import Oracle
 
-__all__ = ["LAWS", "Tally", "examine"]
+__all__ = ["ALLOWED", "LAWS", "Tally", "examine"]
 
 WHERE = ("ordinary", "edges", "far")
 
@@ -35,6 +35,7 @@ LAWS = {
     "round trip": "value -> noise -> value",
     "noise round trip": "noise -> value -> noise",
     "whole model": "all mechanisms run again give the row",
+    "whole model, 32 bits": "the same, to a hundredth of a range, whatever the networks are",
     "reversibility": "there and back again is the row",
     "support": "answers are finite and in the support, or refused by name",
     "draws": "draws are finite and in the support",
@@ -43,6 +44,10 @@ LAWS = {
     "answered": "ordinary rows are answered, not refused",
     "crash": "nothing but a CausalCFError is raised",
 }
+
+
+ALLOWED = {"whole model, 32 bits": 0.02}
+"""Share of the trials in which a law may be broken: rounding of a cause passes through networks of any steepness."""
 
 
 @dataclass
@@ -64,11 +69,11 @@ class Tally:
 
     def table(self) -> str:
         """A line per law."""
-        lines = [f"{'law':<18}{'tried':>9}{'broken':>8}  models (CAUSALCF_TRUST_SEED=n tries one alone)"]
+        lines = [f"{'law':<22}{'tried':>9}{'broken':>8}  models (CAUSALCF_TRUST_SEED=n tries one alone)"]
         for law in LAWS:
             found = self.broken.get(law, [])
             which = ", ".join(map(str, dict.fromkeys(seed for seed, _ in found[:12])))
-            lines.append(f"{law:<18}{self.tried[law]:>9}{len(found):>8}  {which}")
+            lines.append(f"{law:<22}{self.tried[law]:>9}{len(found):>8}  {which}")
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kinds.items()))
         refused = ", ".join(f"{where} {count}" for where, count in self.refused.items()) or "none"
         return "\n".join([*lines, f"{self.models} models; nodes: {kinds}", f"questions refused by name: {refused}"])
@@ -107,13 +112,15 @@ def _draws(model: Model, tally: Tally) -> None:
     """Draws of the model, and of the acted model, are finite and within the support."""
     scm, draw = model.scm, random.Random(model.seed)
     node = draw.choice(scm.graph.nodes)
-    for do in ({}, None):
+    x: Any = None
+    for acted in (False, True):
         try:
-            x = scm.sample(32, do={node: x[node][0]} if do is None else {}, seed=model.seed)
+            drawn = scm.sample(32, do={node: x[node][0]} if acted else {}, seed=model.seed)
         except CausalCFError as error:
             tally.note("draws", model, False, str(error))
             return
-        wrong = _wrong(x, model)
+        x = x or drawn
+        wrong = _wrong(drawn, model)
         tally.note("draws", model, not wrong, f"{wrong}")
     for name, mechanism in scm.mechanisms.items():
         pa = {parent: x[parent] for parent in scm.graph.parents(name)}
@@ -131,7 +138,9 @@ class _Trial:
         self.second = draw.choice(self.scm.graph.nodes)
         self.seed = model.seed % 997
         steps = [
-            node for node, mechanism in self.scm.mechanisms.items() if not mechanism.sites and _stepped(mechanism.variable)
+            node
+            for node, mechanism in self.scm.mechanisms.items()
+            if not mechanism.sites and _stepped(mechanism.variable)
         ]
         # A function of the caller's may jump where rounding decides.
         self.jumping = {*steps, *self.scm.graph.descendants(steps)}
@@ -237,7 +246,8 @@ class _Trial:
         if self.where == "ordinary":
             whole = self.ask(lambda: self.scm.predict(self.noise, {}, recompute="all"))
             if whole is not None:
-                self.close("whole model", whole, self.x, 1e-5 if self.model.double else 1e-2)
+                law = "whole model" if self.model.double else "whole model, 32 bits"
+                self.close(law, whole, self.x, 1e-5 if self.model.double else 1e-2)
         if self.acted is None or self.where == "far" or not self.model.double:
             return
         reached = [self.node, *self.scm.graph.descendants([self.node])]
@@ -349,4 +359,3 @@ def _levels(scm: ccf.SCM, noise: Mapping[str, Tensor]) -> Iterator[Tensor]:
             yield torch.exp(-torch.exp(-u)).reshape(-1)
         else:
             yield (0.5 * (1 + torch.erf(u / 2**0.5))).reshape(-1)
-

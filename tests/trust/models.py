@@ -108,25 +108,25 @@ def _interval(draw: random.Random) -> Variable:
 
 m = ccf.mechanisms
 KINDS: list[tuple[Callable[[random.Random], Variable], Callable[[random.Random], Mechanism]]] = [
-    (lambda d: ccf.Real(), lambda d: m.Flow(bins=d.choice([2, 8]), hidden=_hidden(d))),
-    (lambda d: ccf.Real(), lambda d: m.AdditiveNoise(hidden=_hidden(d))),
-    (lambda d: ccf.Real(), lambda d: m.LinearGaussian()),
-    (lambda d: ccf.Positive(), lambda d: m.Flow(hidden=_hidden(d))),
+    (lambda _: ccf.Real(), lambda d: m.Flow(bins=d.choice([2, 8]), hidden=_hidden(d))),
+    (lambda _: ccf.Real(), lambda d: m.AdditiveNoise(hidden=_hidden(d))),
+    (lambda _: ccf.Real(), lambda _: m.LinearGaussian()),
+    (lambda _: ccf.Positive(), lambda d: m.Flow(hidden=_hidden(d))),
     (_interval, lambda d: m.Flow(hidden=_hidden(d))),
     (lambda d: ccf.Vector(d.randint(1, 3)), lambda d: m.Flow(hidden=_hidden(d))),
-    (lambda d: ccf.Boolean(), lambda d: m.Boolean(hidden=_hidden(d))),
+    (lambda _: ccf.Boolean(), lambda d: m.Boolean(hidden=_hidden(d))),
     (lambda d: ccf.Categorical(d.randint(2, 12)), lambda d: m.Categorical(hidden=_hidden(d))),
     (lambda d: ccf.Ordinal(d.randint(2, 9)), lambda d: m.Ordinal(hidden=_hidden(d))),
-    (lambda d: ccf.Count(), lambda d: m.Count(hidden=_hidden(d), components=d.randint(1, 5))),
+    (lambda _: ccf.Count(), lambda d: m.Count(hidden=_hidden(d), components=d.randint(1, 5))),
 ]
 """What a node may be, with parents or without."""
 
 NOISELESS: list[tuple[Callable[[random.Random], Variable], Callable[[random.Random], Mechanism]]] = [
-    (lambda d: ccf.Real(), lambda d: m.Deterministic(_total)),
-    (lambda d: ccf.Boolean(), lambda d: m.Deterministic(_exceeds)),
-    (lambda d: ccf.Count(), lambda d: m.Deterministic(_whole)),
-    (lambda d: ccf.Categorical(4), lambda d: m.Classifier(Scores(4, d))),
-    (lambda d: ccf.Boolean(), lambda d: m.Classifier(Scores(1, d))),
+    (lambda _: ccf.Real(), lambda _: m.Deterministic(_total)),
+    (lambda _: ccf.Boolean(), lambda _: m.Deterministic(_exceeds)),
+    (lambda _: ccf.Count(), lambda _: m.Deterministic(_whole)),
+    (lambda _: ccf.Categorical(4), lambda d: m.Classifier(Scores(4, d))),
+    (lambda _: ccf.Boolean(), lambda d: m.Classifier(Scores(1, d))),
 ]
 """What a node with parents may be, besides."""
 

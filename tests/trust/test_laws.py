@@ -7,8 +7,7 @@ import os
 
 import pytest
 import torch
-
-from trust.laws import LAWS, Tally, examine
+from trust.laws import ALLOWED, LAWS, Tally, examine
 
 MANY = 10_000
 
@@ -25,8 +24,9 @@ def _try(seeds: range | list[int]) -> Tally:
 
 
 def _judge(tally: Tally) -> None:
-    details = [f"{law}, model {seed}: {detail}" for law, found in tally.broken.items() for seed, detail in found[:5]]
-    assert not tally.broken, "\n".join(details)
+    broken = {law: f for law, f in tally.broken.items() if len(f) > ALLOWED.get(law, 0.0) * tally.tried[law]}
+    details = [f"{law}, model {seed}: {detail}" for law, found in broken.items() for seed, detail in found[:5]]
+    assert not broken, "\n".join(details)
 
 
 def _statistic(levels: torch.Tensor) -> float:
