@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import torch
 
-from causalcf.app.pictures import difference_url, image_url
 from causalcf.app.session import Session, literal
 from causalcf.core.errors import CausalCFError, ExplanationError
+from causalcf.core.pictures import difference_url, image_url
 from causalcf.explainers import EXPLAINERS, Explainer, Explanation, Stream
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical

@@ -165,7 +165,7 @@ def _inquiry(
     abduction: Abduction,
 ) -> Inquiry:
     rows = scm.read(data)
-    table = Batch({node: value.cpu() for node, value in rows.items()}, rows.index)
+    table = Batch({node: value.cpu() for node, value in rows.held.items()}, rows.index)
     x = table[:] if n is None else select_rows(table, n, seed)  # type: ignore[arg-type]
     nodes = _default_nodes(scm) if do is None else list(do)
     for node in nodes:

@@ -139,6 +139,11 @@ class Explanation:
         """
         return self.scm.counterfactual(self.factual, do=self.do, **options)
 
+    @property
+    def labels(self) -> list[str]:
+        """The rows' labels as text."""
+        return [str(label) for label in self.factual.index.tolist()]
+
     def to_frame(self) -> pd.DataFrame:
         """One line a row: classes by name, probability, whether and why it ended."""
         import pandas as pd
@@ -174,6 +179,11 @@ class Explanation:
         from causalcf.plots import plot_explanation
 
         return plot_explanation(self, rows=rows, **options)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import explanation_html
+
+        return explanation_html(self)
 
     def __repr__(self) -> str:
         return f"Explanation({self.method}, {self.rows} rows, {int(self.reached.sum())} reached)"

@@ -357,6 +357,11 @@ class CausalGraph:
     def __hash__(self) -> int:
         return hash((frozenset(self.nodes), frozenset(self.edges)))
 
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import graph_html
+
+        return graph_html(self)
+
     def __repr__(self) -> str:
         arrows = ", ".join(f"{cause} -> {effect}" for cause, effect in self.edges)
         arcs = "".join(f", {a} <-> {b}" for a, b in self.confounded)

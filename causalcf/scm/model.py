@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import networkx as nx
 import torch
@@ -29,14 +29,21 @@ from causalcf.scm.files import read_model, write_model
 from causalcf.scm.hidden import warn_of_fit
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
 from causalcf.scm.questions import ActedSCM, Questions
+from causalcf.scm.responses import evenly, in_words, responses
 from causalcf.scm.rows import fill_noiseless
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["SCM", "ActedSCM", "StructuralCausalModel"]
 
 ASKED = 16
 """Rows drawn from the model to ask a classifier about, before it is attached."""
+
+SHOWN = 500
+"""Rows in the pictures of mechanisms."""
 
 
 class StructuralCausalModel(Questions):
@@ -315,6 +322,29 @@ class StructuralCausalModel(Questions):
         saved.load_into(scm.mechanisms)
         scm.history, scm.provenance, scm.seen = saved.history, saved.provenance, saved.seen
         return scm.to(device)
+
+    def plot(self, data: Any = None, *, seed: int = 0, **options: Any) -> Figure:
+        """Each mechanism: how a child answers to each of its causes, the others and its noise held, with the data.
+
+        Args:
+            data: Observed rows to draw, in data units; draws of the model by default.
+            seed: What rows and noise are drawn with.
+            options: Passed to `causalcf.plots.plot_responses`.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+            DataError: No node has a cause that is a number or a category.
+        """
+        from causalcf.plots import plot_responses
+
+        mechanisms = self.require_fitted()
+        rows = self.sample(SHOWN, seed=seed) if data is None else evenly(self.read(evenly(data, SHOWN)), SHOWN)
+        return plot_responses(responses(self.graph, mechanisms, rows, seed), self.graph, drawn=data is None, **options)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import model_html
+
+        return model_html(self.graph, in_words(self.graph, self.mechanisms or self._given), self.provenance)
 
     def __repr__(self) -> str:
         kinds = {node: type(mechanism).__name__ for node, mechanism in (self.mechanisms or self._given).items()}

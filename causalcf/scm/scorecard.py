@@ -51,6 +51,11 @@ class Check:
         """The findings about a node or noise site."""
         return tuple(finding for finding in self.findings if finding.name == name)
 
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import check_html
+
+        return check_html(self.findings, self.extrapolates)
+
     def __repr__(self) -> str:
         lines = [("", "compared", "typical", "here (median, extremes)", "unusual rows")]
         for finding in self.findings:
