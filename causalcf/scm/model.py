@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import networkx as nx
@@ -14,8 +16,10 @@ from torch import nn
 
 from causalcf import training
 from causalcf.core import seeding
+from causalcf.core.atomic import write_atomically
 from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
+from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
 from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
@@ -205,19 +209,23 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype).requires_grad_(False).eval()
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
-        self.history = [record for record in self.history if record["node"] not in chosen] + job.history
+        self._record(job, train, held_out, time.perf_counter() - started)
+        return self
+
+    def _record(self, job: training.Fit, train: Batch, held_out: Batch, seconds: float) -> None:
+        """Note how the mechanisms of a fit were made: history, a summary of their data, provenance."""
+        self.history = [record for record in self.history if record["node"] not in job.mechanisms] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
-        # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        # The record of how the other mechanisms were made, and tuned, still counts.
+        before = {"made_from": self.provenance} if self.provenance and len(job.mechanisms) < len(self._order) else {}
         self.provenance = provenance(
-            seed=seed,
+            seed=job.seed,
             device=self.device,
-            precision=precision,
+            precision=job.precision,
             rows=train.rows,
-            seconds=round(time.perf_counter() - started, 1),
+            seconds=round(seconds, 1),
             **before,
         )
-        return self
 
     def finetune(self, data: Any, predictors: Any, **settings: Any) -> Self:
         """Teach an image's fitted mechanism to obey actions that it ignores: `causalcf.finetune(self, ...)`."""
@@ -293,6 +301,51 @@ class StructuralCausalModel(Questions):
         """
         facts = {"history": self.history, "provenance": self.provenance, "seen": self.seen}
         write_model(path, self.graph, self.require_fitted(), self.dtype, facts, half)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        scores: Iterable[Any] = (),
+        about: str = "",
+        license: str = "",
+        private: bool = False,
+        half: Collection[str] = (),
+    ) -> str:
+        """Share the model on the Hugging Face Hub; `causalcf.pretrained(repo)` loads it.
+
+        Uploads `model.safetensors`, `graph.json`, the scores as `scores.json` and a card, which says what the model is,
+        how it was made and how it scored.
+
+        Args:
+            repo: user/name; made if it does not exist.
+            scores: Records of `causalcf.evaluate`.
+            about: What the model is for and what it does not do: a paragraph of the card.
+            license: Its identifier, such as "apache-2.0".
+            private: Make a new repository private.
+            half: Nodes whose weights are stored in half precision.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            FileError: The Hub cannot be reached, or refuses.
+            MissingFileError: huggingface_hub is not installed.
+
+        Example:
+            >>> scm.push_to_hub("ada/digits", scores=ccf.evaluate(scm, data))  # doctest: +SKIP
+        """
+        from causalcf.scm import hub
+
+        records = list(scores)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save(folder / hub.MODEL, half=half)
+            self.graph.save(folder / "graph.json")
+            write_json(folder / "scores.json", {"records": [asdict(record) for record in records]})
+            text = hub.card(repo, self.graph, self.mechanisms, self.provenance, records, about, license)
+            write_atomically(folder / "README.md", text.encode())
+            return hub.push(folder, repo, private=private)
 
     @classmethod
     @torch.inference_mode(False)
