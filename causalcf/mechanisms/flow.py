@@ -250,7 +250,7 @@ class _Autoregressive(MaskedAutoregressiveTransform):
     """zuko's, whose network is shown components no further out than `FAR`, as it is shown parents: it stays finite."""
 
     def meta(self, c: Tensor | None, x: Tensor) -> Transform:
-        return super().meta(c, x.clamp(-FAR, FAR))
+        return super().meta(c, x.clamp(-FAR, FAR))  # type: ignore[arg-type]  # zuko takes None, too
 
 
 def _spline_flow(features: int, context: int, bins: int, **network: Any) -> nn.Module:
