@@ -13,6 +13,7 @@ from causalcf.core.columns import BLOCK, Column
 from causalcf.costs.pictures import fit_memory
 from causalcf.mechanisms import GAN, VAE, LinearGaussian, Recipe
 from causalcf.predictors import Predictor
+from causalcf.training import feeding
 
 ROWS = BLOCK + 60
 X = torch.rand(ROWS, generator=torch.Generator().manual_seed(0))
@@ -123,6 +124,41 @@ def test_questions_scores_and_explanations_read_what_they_ask_about(models: dict
     explainer = ccf.explainers.REVISE(scm, classifier=_tuner(PIXELS), node="image", max_steps=2)
     answers = [explainer.explain(x, target=0, seed=0).counterfactual for x in (data[:3], ccf.Batch(floats)[:3])]
     assert torch.equal(*answers)
+
+
+def test_a_row_that_cannot_be_read_stops_training_and_leaves_the_model_as_it_was() -> None:
+    class Broken(Watched):
+        def take(self, rows: torch.Tensor) -> torch.Tensor:
+            if len(self.taken) > 5:
+                raise ccf.errors.DataError("row 7 is damaged")
+            return super().take(rows)
+
+    scm = ccf.SCM(EDGES, VARIABLES, {"x": LinearGaussian(), "image": KINDS["vae"]})
+    with pytest.raises(ccf.errors.DataError, match="row 7 is damaged"):
+        scm.fit({"x": X, "side": SIDE, "image": Column(Broken(PIXELS))}, epochs=1, seed=0, progress=False)
+    assert not scm.mechanisms["image"].fitted
+
+
+def test_rows_that_lie_on_a_device_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = Column(Watched(PIXELS)).select(torch.arange(40, 10, -1))
+    resident = column.resident()
+    monkeypatch.setattr(Column, "is_resident", True)
+    expected = (PIXELS.float() / 255)[torch.arange(40, 10, -1)]
+    rows = torch.tensor([3, 0, 7])
+    assert torch.equal(resident[rows], expected[rows])
+    assert torch.equal(resident.select(rows)[1:], expected[rows][1:])
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0], ids=["resident", "streamed"])
+def test_a_gpu_captures_steps_on_bytes_wherever_they_lie(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU nothing is captured, and columns stay where they are: the same bits."""
+    monkeypatch.setattr(feeding, "SHARE", share)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    image = Column(Watched(PIXELS))
+    assert feeding.settled_on(ccf.Batch({"image": image}), torch.device("cpu")).held["image"] is image
+    step_by_step, captured = _fitted(image, device=device), _fitted(image, device=device, compile=device == "cuda")
+    for name, weight in step_by_step.state_dict().items():
+        assert torch.allclose(weight, captured.state_dict()[name], rtol=1e-2, atol=1e-3), name
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
