@@ -10,7 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.queries.effects import ASSUMPTIONS
-from causalcf.queries.estimate import Estimates, from_draws
+from causalcf.queries.estimate import Estimate, Estimates, from_draws
 from causalcf.queries.worlds import Outcome, draw, holds, in_blocks, read_event, require_effect
 from causalcf.scm import StructuralCausalModel
 
@@ -83,13 +83,17 @@ def necessity(
     needed = (~w["off"])[w["treated"] & w["event"]].double()
     enough = w["on"][w["control"] & ~w["event"]].double()
     both = (w["on"] & ~w["off"]).double()
-    on, off = float(w["on"].double().mean()), float(w["off"].double().mean())
-    ends = {"both_low": torch.tensor(max(0.0, on - off)), "both_high": torch.tensor(min(on, 1 - off))}
     own = {"necessity": needed, "sufficiency": enough, "both": both}
     assumed = (*ASSUMPTIONS, DISCRETE)
     parts = {name: from_draws(f"probability of {name}", each, seed, "", assumed) for name, each in own.items()}
-    bounds = {
-        name: from_draws(f"{name.replace('_', ', ')} (Tian and Pearl)", end.expand(len(both)), seed, "", ASSUMPTIONS)
+    return Estimates(f"{x} = {treated} as a cause of {event.name}", parts | _bounds(w["on"], w["off"], seed))
+
+
+def _bounds(on: Tensor, off: Tensor, seed: int) -> dict[str, Estimate]:
+    """The bounds of Tian and Pearl on PNS, from the event's share in either world."""
+    p, q = float(on.double().mean()), float(off.double().mean())
+    ends = {"both_low": torch.tensor(max(0.0, p - q)), "both_high": torch.tensor(min(p, 1 - q))}
+    return {
+        name: from_draws(f"{name.replace('_', ', ')} (Tian and Pearl)", end.expand(len(on)), seed, "", ASSUMPTIONS)
         for name, end in ends.items()
     }
-    return Estimates(f"{x} = {treated} as a cause of {event.name}", {**parts, **bounds})

@@ -18,7 +18,18 @@ from causalcf.scm.abduction import Noise, sample_noise
 from causalcf.scm.hidden import warn_of_effect
 from causalcf.variables.codes import Boolean, Categorical
 
-__all__ = ["BLOCK", "Given", "Outcome", "draw", "holds", "in_blocks", "read_event", "read_outcome", "require_effect"]
+__all__ = [
+    "BLOCK",
+    "Given",
+    "Outcome",
+    "Read",
+    "draw",
+    "holds",
+    "in_blocks",
+    "read_event",
+    "read_outcome",
+    "require_effect",
+]
 
 BLOCK = 2000
 """Rows that are computed at once."""
