@@ -101,8 +101,13 @@ def backtrack(
         x = x[torch.arange(x.rows).repeat(int(num_samples))]
     noise = abduct(graph, mechanisms, x, sample=sample, seed=seed)
     labels = None if x.labels is None else x.labels[: x.rows // (num_samples or 1)]
-    actions = read_actions(graph, mechanisms, wanted, x.rows, samples=num_samples or 1, labels=labels)
-    targets = {node: action.value for node, action in actions.items() if isinstance(action, SetTo)}
+    actions = read_actions(graph, mechanisms, wanted, x.rows, samples=num_samples or 1, seed=seed, labels=labels)
+    targets = {node: action.value for node, action in actions.items() if isinstance(action, SetTo) and not action.drawn}
+    if len(targets) < len(actions):
+        raise InterventionError(
+            f"{[node for node in actions if node not in targets]}: backtracking conditions on a value that has come"
+            " out, not on a shift, a function or a distribution."
+        )
     search = _Search(graph, mechanisms, noise, targets)
     start = search.start()
     if num_samples is not None:
@@ -128,19 +133,7 @@ def _read_condition(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], con
                 f"'{node}' is {mechanism.variable.article}, modelled by {type(mechanism).__name__}: one can backtrack"
                 " from numbers and categories, and from a classifier's label (scm.attach)."
             )
-    actions = read_actions(graph, mechanisms, worlds.each[0], 1) if _single(worlds.each[0]) else {}
-    for node, action in (actions or worlds.each[0]).items():
-        if actions and (not isinstance(action, SetTo) or action.drawn):
-            raise InterventionError(
-                f"'{node}': backtracking conditions on a value that has come out, not on a shift, a function or a"
-                " distribution."
-            )
     return worlds.each[0]
-
-
-def _single(condition: Do) -> bool:
-    """Whether no value is given row by row, so that all can be read for one row."""
-    return not any(hasattr(value, "__len__") and not isinstance(value, str) for value in condition.values())
 
 
 @dataclass
@@ -339,7 +332,8 @@ def _lead(mechanism: Mechanism, u: Mapping[str, Tensor], pa: Mapping[str, Tensor
     elif isinstance(mechanism.variable, Boolean) or u["u"].ndim > 1:
         logits = mechanism.logits(pa) + u["u"]  # type: ignore[attr-defined]
     else:
-        low, high = (x.expand(len(target), -1).gather(1, at) for x in thresholds_around(mechanism.logits(pa)))  # type: ignore[attr-defined]
+        ends = thresholds_around(mechanism.logits(pa))  # type: ignore[attr-defined]
+        low, high = (end.expand(len(target), -1).gather(1, at) for end in ends)
         room = ((high - low) / 4).clamp_max(LEAD)
         return torch.cat([u["u"][:, None] - low, high - u["u"][:, None]], 1).clamp_max(WIDE) - room
     logits = torch.stack([torch.zeros_like(logits), logits], -1) if logits.ndim == 1 else logits

@@ -1,4 +1,4 @@
-"""Backtracking against the closed form of linear Gaussian models, the conditions of a minimum elsewhere, and actions."""
+"""Backtracking against closed forms in linear Gaussian models, and against the conditions of a minimum elsewhere."""
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ import causalcf as ccf
 from causalcf.core.errors import InterventionError, UnknownNodeError
 from causalcf.queries.examples import linear
 
+MODES = ("backtracking", "intervention")
 BACK = {"mode": "backtracking", "seed": 0}
 SLOPES = torch.tensor([1.7, 2.0, 1.0])
 """y = 1.7 u_x + 2 u_m + u_y in the linear example."""
@@ -97,10 +98,14 @@ def test_what_the_condition_does_not_touch_stays_bit_for_bit(bent) -> None:
 
 def test_of_a_root_it_is_the_action_and_of_an_effect_it_is_not(rows) -> None:
     scm = linear()
-    back, act = (scm.counterfactual(rows, do={"x": 1.0}, mode=mode, seed=0) for mode in ("backtracking", "intervention"))
+    back, act = (
+        scm.counterfactual(rows, do={"x": 1.0}, mode=mode, seed=0) for mode in ("backtracking", "intervention")
+    )
     for node in "xmy":
         assert torch.allclose(back[node], act[node], atol=1e-5)
-    back, act = (scm.counterfactual(rows, do={"m": 5.0}, mode=mode, seed=0) for mode in ("backtracking", "intervention"))
+    back, act = (
+        scm.counterfactual(rows, do={"m": 5.0}, mode=mode, seed=0) for mode in ("backtracking", "intervention")
+    )
     assert torch.equal(act["x"], rows["x"])
     assert float((back["x"] - rows["x"]).abs().min()) > 0.1
     assert (back.mode, act.mode) == ("backtracking", "intervention")
@@ -110,7 +115,13 @@ def test_of_a_root_it_is_the_action_and_of_an_effect_it_is_not(rows) -> None:
 
 @pytest.fixture(scope="module")
 def mixed() -> ccf.SCM:
-    variables = {"x": ccf.Real(), "r": ccf.Categorical(3), "b": ccf.Boolean(), "c": ccf.Categorical(4), "o": ccf.Ordinal(3)}
+    variables = {
+        "x": ccf.Real(),
+        "r": ccf.Categorical(3),
+        "b": ccf.Boolean(),
+        "c": ccf.Categorical(4),
+        "o": ccf.Ordinal(3),
+    }
     scm = ccf.SCM([(cause, effect) for cause in "xr" for effect in "bco"], variables)
     for mechanism in scm.mechanisms.values():
         mechanism.fitted = True
@@ -162,7 +173,11 @@ def test_an_image_changes_with_the_causes_of_its_intensity() -> None:
         ({"do": [{"y": 1.0}]}, InterventionError, "takes one condition"),
         ({"do": {}}, InterventionError, "takes one condition"),
         ({"do": {"y": ccf.shift(1.0)}}, InterventionError, "not on a shift, a function or a distribution"),
-        ({"do": {"y": 1.0}, "mode": "backwards"}, InterventionError, r"choose one of \['intervention', 'backtracking'\]"),
+        (
+            {"do": {"y": 1.0}, "mode": "backwards"},
+            InterventionError,
+            r"choose one of \['intervention', 'backtracking'\]",
+        ),
         ({"do": {"y": 1.0}, "num_samples": 3, "spread": 0.0}, InterventionError, "moves by spread above 0"),
     ],
 )
@@ -175,7 +190,7 @@ def test_images_and_values_out_of_reach_are_refused() -> None:
     scm = ccf.SCM([("x", "v")], {"x": ccf.Real(), "v": ccf.Vector(2)})
     for mechanism in scm.mechanisms.values():
         mechanism.fitted = True
-    with pytest.raises(InterventionError, match="'v' is a Vector.*backtrack from numbers and categories"):
+    with pytest.raises(InterventionError, match=r"'v' is a Vector.*backtrack from numbers and categories"):
         scm.counterfactual(scm.sample(2, seed=0), do={"v": torch.zeros(2, 2)}, **BACK)
     dull = linear().attach("label", lambda y: torch.stack([0 * y + 2.5, 0 * y], 1), parents=["y"])
     with pytest.raises(InterventionError, match="In 3 of 3 rows no noise was found under which label = 1 comes out"):
