@@ -261,8 +261,8 @@ class _Search:
         bad = int((worst >= CLOSE).sum())
         if bad:
             raise InterventionError(
-                f"In {bad} of {len(start)} rows no noise was found under which {_words(self.targets)} comes out. Ask for"
-                ' a value nearer to the data, or act: mode="intervention".'
+                f"In {bad} of {len(start)} rows no noise was found under which {_words(self.targets)} comes out. Ask"
+                ' for a value nearer to the data, or act: mode="intervention".'
             )
         return at
 
