@@ -188,7 +188,7 @@ class StructuralCausalModel(Questions):
         dtype = training.dtype_of(precision)
         chosen = choose(self.graph, self.mechanisms, nodes)
         stages = plan_stages(self.graph, self.mechanisms, epochs, recipes or {})
-        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
+        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device, progress=progress)
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
