@@ -241,9 +241,9 @@ def _obstacle(graph: Mixed, larger: Nodes, smaller: Nodes) -> str:
     arcs = sorted(sorted(order.index(v) for v in arc) for arc in graph.arcs if arc <= larger)
     shared = "; ".join(" and ".join(order[i] for i in arc) for arc in arcs)
     return (
-        f"Hidden causes tie {{{_named(graph, larger)}}} together, and {{{_named(graph, smaller)}}} within (a hedge): two"
-        f" models can agree on all that is observed and differ here. Hidden causes are shared by {shared}. Observe one"
-        " of them, or a node on the way; or ask how far it matters: ccf.queries.sensitivity."
+        f"Hidden causes tie {{{_named(graph, larger)}}} together, and {{{_named(graph, smaller)}}} within (a hedge):"
+        f" two models can agree on all that is observed and differ here. Hidden causes are shared by {shared}. Observe"
+        " one of them, or a node on the way; or ask how far it matters: ccf.queries.sensitivity."
     )
 
 

@@ -88,6 +88,7 @@ class HVAE(AmortisedImage):
     gain_only: tuple[str, ...] = ()
     size: int | None = None
 
+    takes_columns: ClassVar[bool] = True
     latent_dims: ClassVar[int] = 3
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=20, batch_size=32, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999

@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.settings import COUNT, WEIGHT
 from causalcf.mechanisms.amortised import AmortisedImage, divergence
 from causalcf.mechanisms.base import Parents, Recipe
@@ -61,6 +62,7 @@ class VAE(AmortisedImage):
     sigma: float | None = None
     by_category: bool = False
 
+    takes_columns: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
@@ -121,14 +123,14 @@ class VAE(AmortisedImage):
         loss = self.negative_bound(x, mu, sigma, divergence(mean, log_std))
         return loss, {"z": self._noise(z, pa), "eps": (x - mu) / sigma}
 
-    def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
+    def prepare_finetuning(self, x: Tensor | Column, pa: Parents) -> None:
         if self.categories is None:
             self.by_category = True
             self.categories = ByCategory(self.parents, self.latent).to(self.device, self.dtype)
         self.settle(x, pa)
 
     @torch.no_grad()
-    def settle(self, x: Tensor, pa: Parents) -> None:
+    def settle(self, x: Tensor | Column, pa: Parents) -> None:
         if self.categories is None:
             return
         rows = torch.arange(min(len(x), SETTLED_ROWS), device=x.device)

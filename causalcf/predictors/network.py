@@ -14,18 +14,18 @@ from torch.nn import functional as F
 
 from causalcf.core import seeding
 from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.columns import by_blocks
 from causalcf.core.devices import as_device
 from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.core.untrusted import Budget, doubting, require_sizes
-from causalcf.data import Batch
+from causalcf.data import Batch, numbers
 from causalcf.mechanisms import Recipe, Trainable
 from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
 from causalcf.variables import Variable, variable_from_json
 from causalcf.variables.image import Image
-from causalcf.variables.raw import read_raw
 
 __all__ = ["Jitter", "Predictor", "Score"]
 
@@ -146,6 +146,7 @@ class Predictor(Trainable):
         epochs=14, batch_size=128, lr=2e-3, warmup=200, weight_decay=0.01, clip=5.0, ema=0.998, patience=99
     )
     mixed_precision: ClassVar[bool] = True
+    takes_columns: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -316,14 +317,14 @@ class Predictor(Trainable):
 
     def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
-        rows = Batch({name: read_raw(name, data[name]).numbers(name, "a column") for name in self.parents})
+        rows = Batch(numbers(data, self.parents))
 
         def answer(part: Batch) -> Tensor:
             given = {name: part[name].to(self.device) for name in self.given}
             return ask(part[self.node].to(self.device), given)
 
         with evaluating(self):
-            return rows.walk(BATCH, answer).to(rows[self.node].device)
+            return rows.walk(BATCH, answer).to(rows.held[self.node].device)
 
     @torch.no_grad()
     def measure(self, data: Mapping[str, Any], name: str = "") -> Score:
@@ -333,7 +334,7 @@ class Predictor(Trainable):
             data: Rows with the image, the target and the given nodes.
             name: Of the rows, for the record.
         """
-        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
+        data = Batch(numbers(data, (self.target, *self.parents)))
         read, true = self.read(data), data[self.target]
         if not self.classes:
             error = (read - true).double()
@@ -367,7 +368,7 @@ class Predictor(Trainable):
         if not self.classes:
             if bool((x == x[0]).all()):
                 raise DataError(f"'{self.target}' is {float(x[0]):g} in every row: there is nothing to predict.")
-            ratio = x / _peak(pa[self.node]) if self.proportional else x
+            ratio = x / by_blocks(pa[self.node], lambda part, _: _peak(part)) if self.proportional else x
             self.standardise.calibrate(ratio[:, None])
             return
         counts = torch.bincount(x.long(), minlength=self.classes)
@@ -378,8 +379,7 @@ class Predictor(Trainable):
 
     def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """Weighted cross-entropy, or a smooth absolute error in standard deviations."""
-        columns = {self.target: x, **{name: pa[name] for name in self.given}}
-        image = pa[self.node]
+        columns, image = {self.target: x, **{name: pa[name] for name in self.given}}, pa[self.node]
         if self.training:
             image, columns = self.jitter(image, columns)
         x = columns[self.target]
