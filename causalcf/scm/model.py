@@ -21,6 +21,7 @@ from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
 from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
@@ -105,6 +106,7 @@ class StructuralCausalModel(Questions):
             self._bind()
 
     @torch.inference_mode(False)
+    @kept_out()
     def _bind(self) -> None:
         """Give every node a mechanism of its own; every variable is known by now."""
         with seeding.seeded(0):  # initial weights are drawn again, from its own seed, by fit
@@ -186,7 +188,7 @@ class StructuralCausalModel(Questions):
         dtype = training.dtype_of(precision)
         chosen = choose(self.graph, self.mechanisms, nodes)
         stages = plan_stages(self.graph, self.mechanisms, epochs, recipes or {})
-        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
+        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device, progress=progress)
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
@@ -250,6 +252,7 @@ class StructuralCausalModel(Questions):
     # ------------------------------------------------------------------ larger models
 
     @torch.inference_mode(False)
+    @kept_out()
     def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
         """A new model in which a classifier or regressor is a deterministic child.
 
@@ -346,6 +349,7 @@ class StructuralCausalModel(Questions):
 
     @classmethod
     @torch.inference_mode(False)
+    @kept_out()
     def load(
         cls,
         path: str | Path,
