@@ -20,14 +20,7 @@ from torch import Tensor, nn
 from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.digests import fingerprint
-from causalcf.core.errors import (
-    DataError,
-    GraphError,
-    InterventionError,
-    MechanismError,
-    NotFittedError,
-    UnknownNodeError,
-)
+from causalcf.core.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.core.nn import column
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import POSITIVE, WEIGHT
@@ -146,6 +139,10 @@ class Tuning(Trainable):
             "ascent": self.settings.ascent,
             "residual": str(self.settings.residual),
         }
+
+    @property
+    def balances(self) -> Mapping[str, Variable]:
+        return self.mechanism.balances
 
     @property
     def stages(self) -> tuple[Stage, ...]:

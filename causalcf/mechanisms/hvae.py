@@ -60,6 +60,10 @@ class HVAE(AmortisedImage):
         temperature: Standard deviation of drawn latents as a share of the model's own: in `sample_noise`, in
             abduction by sample, and in the Pyro program. It is part of the configuration, so a file records it,
             and answers whose latents were drawn have it in `temperatures`.
+        average: Add the parents' average effect on each pixel, in closed form, and learn what differs (see `Average`).
+        sparsity: Weight in training of how much an action on one parent changes: what does not pay stays as it is.
+        focus: Share of the pixels' weight in training that goes where parents act on average (see `reach`): what lies
+            elsewhere is left to the residual.
         gain_only: Parents known to do no more than brighten the image: the gain alone hears of them, and acting on
             one of them multiplies the image by a number.
         size: The only height and width it takes, for presets made for one; None for any,
@@ -85,6 +89,9 @@ class HVAE(AmortisedImage):
     sigma: float | None = None
     exogenous_prior: bool = False
     temperature: float = 1.0
+    average: bool = False
+    sparsity: float = 0.0
+    focus: float = 0.0
     gain_only: tuple[str, ...] = ()
     size: int | None = None
 
@@ -185,8 +192,7 @@ class HVAE(AmortisedImage):
         return self._image(lambda k, *_: u[f"z{k}"], self.features(pa, rows), pa)
 
     def _image(self, choose: Choose, c: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
-        gain = self.gain(pa)
-        return gain * framed(self.generator(c, choose), self.frame(1)), gain * self.std()
+        return self.drawn(self.generator(c, choose), c, pa)
 
     def _run_inference(
         self, x: Tensor, pa: Parents, draw: Callable[[int, Tensor, Tensor], Tensor]
