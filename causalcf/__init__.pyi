@@ -26,6 +26,8 @@ from .scm import SCM as SCM
 from .scm import StructuralCausalModel as StructuralCausalModel
 from .scm.counterfactual import Counterfactual as Counterfactual
 from .scm.residual import Fading as Fading
+from .streaming import BulkQuery as BulkQuery
+from .streaming import bulk as bulk
 from .variables import Boolean as Boolean
 from .variables import Categorical as Categorical
 from .variables import Count as Count

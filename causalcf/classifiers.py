@@ -186,7 +186,7 @@ def fit_classifier(
         lr: Adam's learning rate at the start; it falls to 0 by a cosine.
         adversarial: Size of the step, in the inputs' unit; 0 for none.
         balanced: Weight classes by the inverse of their frequency.
-        seed: What the order of rows follows from.
+        seed: Seed of the order of rows.
 
     Returns:
         The classifier, frozen, in evaluation mode.

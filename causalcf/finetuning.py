@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from causalcf import training
 from causalcf.core import seeding
-from causalcf.core.digests import fingerprint
+from causalcf.core.digests import weights_digest
 from causalcf.core.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
 from causalcf.core.nn import column
 from causalcf.core.provenance import provenance
@@ -110,12 +110,12 @@ class Tuning(Trainable):
         super().__init__()
         self.mechanism = mechanism
         # As they are now: preparing the mechanism may change it, and a run goes on only from where it began.
-        self._pretrained = [type(mechanism).__name__, mechanism.config]
+        self._as_given = [type(mechanism).__name__, mechanism.config]
         known = {mechanism.node: mechanism, **{node: of for node, (of, _) in ancestors.items()}}
-        self._weights = {node: fingerprint(of.state_dict()) for node, of in known.items()}
+        self._weights = {node: weights_digest(of.state_dict()) for node, of in known.items()}
         at: dict[str, Any] = {"device": mechanism.device, "dtype": mechanism.dtype}
         self.log_multiplier = nn.Parameter(torch.tensor(log(settings.start), **at))
-        # Two pretrained levels, of rows that are trained on and of rows that are not.
+        # Two levels before fine-tuning: of rows that are trained on and of rows that are not.
         self.register_buffer("level", torch.zeros(2, **at))
         self.register_buffer("sums", torch.zeros(3, **at), persistent=False)
         # In plain mappings, what does not move is no part of the module: neither averaged nor written.
@@ -130,9 +130,9 @@ class Tuning(Trainable):
     @property
     def config(self) -> dict[str, Any]:
         return {
-            "mechanism": self._pretrained,
+            "mechanism": self._as_given,
             "weights": self._weights,
-            "predictors": [predictor.identity for predictor in self._predictors.values()],
+            "predictors": [predictor.signature for predictor in self._predictors.values()],
             "slack": self.settings.slack,
             "actions": self.actions,
             "start": self.settings.start,
@@ -269,7 +269,7 @@ def finetune(
     """Teach an image's fitted mechanism to obey actions that it ignores.
 
     Predictors read causes back from counterfactual images, and their loss is minimised while the mechanism's own
-    objective is held near its pretrained level by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
+    objective is held near the level it had before by a Lagrange multiplier (De Sousa Ribeiro et al., "High Fidelity
     Image Counterfactuals with Probabilistic Causal Models", 2023). The other mechanisms stay as they are. If it
     fails or is interrupted, the model is unchanged. Runs under `torchrun` as `fit` does.
 
@@ -279,7 +279,7 @@ def finetune(
         predictors: Fitted on the part "tune" of the data, which no judge has seen. They cannot judge the
             result: `ccf.evaluate` refuses them.
         node: The image to fine-tune; by default the only one.
-        slack: How far the mechanism's own objective may end above its pretrained level, in its own unit: nats
+        slack: How far the mechanism's own objective may end above the level it had before, in its own unit: nats
             per pixel of VAEs. Too small a slack is used up by the first steps: the weights lie where annealing left
             them, any step raises the objective a little, and the multiplier then drowns the predictors.
         actions: Ancestor of the image -> how often it is acted on in training, in proportion; by default those
@@ -292,7 +292,7 @@ def finetune(
         recipe: Training settings instead of `Tuning.default_recipe`.
         epochs: Passes over the data instead of the recipe's.
         validation: Share of the rows to validate on, or other data.
-        seed: What the split, row order, actions and noise follow from.
+        seed: Seed of the split, row order, actions and noise.
         device: Where to train; the model stays there.
         precision: "32-true", "bf16-mixed" or "64-true".
         checkpoint: File written after every epoch, from which a killed run can resume.
@@ -346,8 +346,8 @@ def finetune(
         precision=precision,
         rows=train.rows,
         seconds=round(time.perf_counter() - started, 1),
-        tuned=facts | {"predictors": list(members.identities)},
-        pretrained=scm.provenance,
+        tuned=facts | {"predictors": list(members.signatures)},
+        made_from=scm.provenance,
     )
     scm.take(twin, node, summarise(scm.graph, twin.mechanisms, train, held_out), made, job.history)
     return scm
@@ -417,7 +417,7 @@ def _check(graph: CausalGraph, mechanism: Mechanism, predictors: Predictors, nod
         part = member.trained_on.get("part")
         if part != "tune":
             raise DataError(
-                f"{member.identity} was trained on the part '{part}' of its data, which judges are trained on: what it"
+                f"{member.signature} was trained on the part '{part}' of its data, which judges are trained on: what it"
                 " tunes could not be judged. Train it on the part kept for this: causalcf predictors --part tune."
             )
     actions = settings.actions

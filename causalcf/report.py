@@ -16,6 +16,7 @@ from causalcf.data import scalar_columns
 from causalcf.metrics.base import ARROWS
 from causalcf.scm.action import read_worlds
 from causalcf.scm.counterfactual import Counterfactual
+from causalcf.scm.lines import beside, keys, lines, worlds_of
 from causalcf.scm.residual import recorded, residual_label
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def print_counterfactual(cf: Counterfactual, *, rows: int = 6) -> None:
     from causalcf.plots import describe_actions
 
     columns = [] if cf.factual is None else [("observed", scalar_columns(cf.factual, cf.graph.variables))]
-    for view, do in zip(_worlds(cf), read_worlds(cf.do).each, strict=True):
+    for view, do in zip(worlds_of(cf), read_worlds(cf.do).each, strict=True):
         first = view.sample(0) if cf.num_samples else view
         columns.append((describe_actions(do, cf.graph), scalar_columns(first, cf.graph.variables)))
     named = keys(cf.labels)
@@ -142,10 +143,6 @@ def print_counterfactual(cf: Counterfactual, *, rows: int = 6) -> None:
     hidden = f"{cf.rows - rows} more rows are in the files." if cf.rows > rows else ""
     table.caption = " ".join(filter(None, [title, hidden])) or None
     Console().print(table)
-
-
-def _worlds(cf: Counterfactual) -> list[Counterfactual]:
-    return [cf.world(i) for i in range(len(cf.worlds))] if cf.listed else [cf]
 
 
 def _cell(value: Any) -> str:
@@ -195,7 +192,7 @@ def write_counterfactual(
     write_file(out / "counterfactual.safetensors", header, tensors)
     return [
         out / "counterfactual.png",
-        write_csv(out / "counterfactual.csv", _table(cf)),
+        write_csv(out / "counterfactual.csv", lines(cf, {"row": _labels(cf.index), **keys(cf.labels)})),
         out / "counterfactual.safetensors",
         write_json(out / "counterfactual.json", record),
     ]
@@ -265,45 +262,3 @@ def write_explanation(
 
 def _labels(index: Any) -> list[str]:
     return [str(label) for label in (index.tolist() if hasattr(index, "tolist") else index)]
-
-
-def keys(labels: Any) -> dict[str, list[str]]:
-    """The columns that name the rows, as they were in the data; none where the labels have no names."""
-    if labels is None:
-        return {}
-    names = [(i, str(name)) for i, name in enumerate(labels.names) if name is not None]
-    return {name: [str(value) for value in labels.get_level_values(i)] for i, name in names}
-
-
-def beside(columns: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns with others before them, under another heading where theirs is taken.
-
-    Example:
-        >>> beside({"row": [1.5]}, {"row": [0], "sample": [0]})
-        {'row (label)': [0], 'sample': [0], 'row': [1.5]}
-    """
-    found: dict[str, Any] = {}
-    for name, values in added.items():
-        heading = name
-        while heading in columns or heading in found:
-            heading += " (label)"
-        found[heading] = values
-    return {**found, **columns}
-
-
-def _table(cf: Counterfactual) -> dict[str, list[Any]]:
-    """Factual and counterfactual scalars side by side, a line per world, sample and row."""
-    lines: dict[str, list[Any]] = {}
-    named = keys(cf.labels)
-    for i, world in enumerate(_worlds(cf)):
-        for j in range(cf.num_samples or 1):
-            answer = world.sample(j) if cf.num_samples else world
-            labels: dict[str, Any] = {"world": [i] * cf.rows, "sample": [j] * cf.rows}
-            labels |= {"row": [str(label) for label in answer.index.tolist()], **named}
-            part: dict[str, Any] = dict(scalar_columns(answer, cf.graph.variables))
-            if answer.factual is not None:
-                before = scalar_columns(answer.factual, cf.graph.variables)
-                part = beside(part, {f"{name} (factual)": values for name, values in before.items()})
-            for name, values in beside(part, labels).items():
-                lines.setdefault(name, []).extend(values)
-    return lines

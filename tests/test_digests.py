@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from causalcf.benchmark.setup import data_digest as of_data
-from causalcf.core.digests import digest, fingerprint, named
+from causalcf.core.digests import digest, named, weights_digest
 from causalcf.data import Batch
 
 
@@ -24,13 +24,13 @@ def test_values_of_every_type_count_as_they_lie_in_memory() -> None:
     assert digest(torch.ones(2, dtype=torch.bfloat16)) == sha256(b"\x80\x3f" * 2).hexdigest()
 
 
-def test_weights_have_one_fingerprint_in_full_and_in_half_precision() -> None:
+def test_weights_have_one_digest_in_full_and_in_half_precision() -> None:
     weights = {"b": torch.tensor([0.1, 0.2]), "a": torch.tensor([3.0])}
     halves = [np.array([3.0], np.float16).tobytes(), np.array([0.1, 0.2], np.float16).tobytes()]
     facts = json.dumps({"k": 1}).encode()
-    assert fingerprint(weights) == sha256(b"a" + halves[0] + b"b" + halves[1]).hexdigest()[:8]
-    assert fingerprint(weights, {"k": 1}) == sha256(facts + b"a" + halves[0] + b"b" + halves[1]).hexdigest()[:8]
-    assert fingerprint({name: value.half() for name, value in weights.items()}) == fingerprint(weights)
+    assert weights_digest(weights) == sha256(b"a" + halves[0] + b"b" + halves[1]).hexdigest()[:8]
+    assert weights_digest(weights, {"k": 1}) == sha256(facts + b"a" + halves[0] + b"b" + halves[1]).hexdigest()[:8]
+    assert weights_digest({name: value.half() for name, value in weights.items()}) == weights_digest(weights)
 
 
 def test_data_are_known_by_all_scalars_and_the_first_images() -> None:

@@ -193,8 +193,8 @@ def test_a_killed_run_resumes_to_the_same_model(tmp_path: Path, monkeypatch: pyt
 
 def test_what_tuned_a_model_cannot_judge_it(tmp_path: Path) -> None:
     scm = _tuned(_model())
-    assert scm.provenance["tuned"]["predictors"] == [_reader().identity]
-    assert scm.provenance["pretrained"]["seed"] == 0
+    assert scm.provenance["tuned"]["predictors"] == [_reader().signature]
+    assert scm.provenance["made_from"]["seed"] == 0
     scm.save(tmp_path / "m.safetensors")
     loaded = ccf.SCM.load(tmp_path / "m.safetensors")
     for judge in (_reader(), Ensemble([_reader("judge"), _reader()])):
@@ -222,7 +222,7 @@ def test_a_model_fitted_afresh_is_judged_by_anyone() -> None:
 def test_an_ensemble_may_tune() -> None:
     pair = Ensemble([_reader(), _reader(seed=1)])
     scm = _model().finetune(BARS, [pair], recipe=RECIPE, seed=0, progress=False)  # type: ignore[list-item]
-    assert scm.provenance["tuned"]["predictors"] == [_reader().identity, _reader(seed=1).identity]
+    assert scm.provenance["tuned"]["predictors"] == [_reader().signature, _reader(seed=1).signature]
 
 
 def _refused(match: str, error: type[Exception], scm: ccf.SCM, readers: list[Predictor], **options: Any) -> None:

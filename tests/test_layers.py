@@ -20,8 +20,8 @@ FLOORS = (
     ("The causal hypothesis; how mechanisms, and classifiers, are trained.", {"graph", "training", "classifiers"}),
     ("The model and its three steps; what reads causes back; worlds to ask about.", {"scm", "predictors", "datasets"}),
     (
-        "Verbs above the model: explain, evaluate, ask, fine-tune, load.",
-        {"explainers", "evaluation", "finetuning", "queries", "reference"},
+        "Verbs above the model: explain, evaluate, ask, of one row or a million, fine-tune, load.",
+        {"explainers", "evaluation", "finetuning", "queries", "reference", "streaming"},
     ),
     (
         "What was found, as tables, files and a page: reports, the papers' tables, costs, the app.",

@@ -5,10 +5,11 @@ import shlex
 import sys
 from datetime import UTC, datetime
 
+import pytest
 import torch
 
 import causalcf
-from causalcf.core.provenance import provenance
+from causalcf.core.provenance import lineage, provenance
 
 
 def test_facts_of_a_run(monkeypatch):
@@ -26,3 +27,8 @@ def test_facts_of_a_run(monkeypatch):
 def test_an_absent_package_is_no_error(monkeypatch):
     monkeypatch.setattr("causalcf.core.provenance._PACKAGES", ("no-such-package",))
     assert provenance(seed=None)["versions"]["no-such-package"] == "not installed"
+
+
+@pytest.mark.parametrize("name", ["made_from", "pretrained"])  # its name today, and in older files
+def test_a_record_leads_to_those_before_it(name):
+    assert [one["seed"] for one in lineage({"seed": 2, name: {"seed": 1, name: {"seed": 0}}})] == [2, 1, 0]

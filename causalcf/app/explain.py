@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import torch
 
-from causalcf.app.pictures import difference_url, image_url
 from causalcf.app.session import Session, literal
 from causalcf.core.errors import CausalCFError, ExplanationError
+from causalcf.core.pictures import difference_url, image_url
 from causalcf.explainers import EXPLAINERS, Explainer, Explanation, Stream
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
@@ -43,7 +43,7 @@ class Classified:
         session: Whose model and node.
         classifier: Module or function of the image, giving logits.
         variable: Its classes.
-        name: What it is called on the page.
+        name: Its name on the page.
         code: Python that gives it as `f`, and its classes as `variable`.
 
     Raises:

@@ -87,7 +87,7 @@ def build(session: Session, classified: Classified | None = None) -> Any:
 
 
 def _split(query: str) -> tuple[str, dict[str, str]]:
-    """The state's query, and what belongs to this request alone: which world, for example."""
+    """The state's query, and the parameters of this request alone, such as the world."""
     parts = [part for part in query.split("&") if part]
     own = [part for part in parts if part.startswith("at.")]
     state = "&".join(part for part in parts if part not in own)

@@ -50,10 +50,10 @@ class Answer:
 
     Args:
         factual: The observed unit, one row.
-        cf: What `Session.counterfactual` gives: with a W axis if there are several worlds, S if there are samples.
+        cf: A result of `Session.counterfactual`: with a W axis if there are several worlds, S if there are samples.
         truth: The true counterfactual of each world, None where it is not known.
         no_truth: Why, per world; empty where it is known.
-        ms: What took how long, in milliseconds: "answer" and "truth".
+        ms: Milliseconds that "answer" and "truth" took.
     """
 
     factual: Batch
@@ -160,7 +160,7 @@ class Session:
         return Answer(self.factual, cf, tuple(rows for rows, _ in known), tuple(why for _, why in known), ms)
 
     def counterfactual(self) -> Counterfactual:
-        """Return exactly what `scm.counterfactual` gives for this state; edited noise goes to `scm.predict`."""
+        """Return the result of `scm.counterfactual` for this state, unchanged; edited noise goes to `scm.predict`."""
         state, worlds = self.state, self._asked
         if state.noise:
             return self.scm.predict(self.noise(), worlds, recompute="all", residual=state.residual, seed=state.seed)

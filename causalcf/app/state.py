@@ -32,7 +32,7 @@ class State:
         noise: (site, component) -> value that replaces the abducted one.
         residual: Scale of the residual noise; only 1 is abduction.
         samples: Draws of the noise's posterior; 0 takes the mean of amortised posteriors.
-        seed: What random parts are drawn with.
+        seed: Seed of random parts.
 
     Example:
         >>> State().act(0, "thickness", 4.0).to_query()

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from causalcf.app.pictures import difference_url, doubt_url, image_url
 from causalcf.app.session import Answer, Drawn, Session
 from causalcf.core import seeding
+from causalcf.core.pictures import difference_url, doubt_url, image_url
 from causalcf.plots.layout import Extent, layered
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
@@ -85,6 +85,7 @@ def _drawing(session: Session) -> dict[str, Any]:
             {"from": a, "to": b, "via": [[x - left, top - y] for x, y in layout.waypoints[a, b]]}
             for a, b in graph.edges
         ],
+        "arcs": [list(pair) for pair in graph.confounded],
     }
 
 

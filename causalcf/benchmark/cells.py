@@ -29,7 +29,7 @@ class TableLine:
     """A line of a table: a model of ours, a baseline, or published numbers.
 
     Args:
-        name: What the first column says.
+        name: Text of the first column.
         cells: The other columns.
         kind: "ours", "beside" or "published".
         first: Whether a line is drawn above it.

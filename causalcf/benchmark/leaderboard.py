@@ -57,7 +57,7 @@ def truth_row(
         name: Of the line.
         nodes: Nodes to act on, one at a time.
         n: Rows per seed.
-        seeds: What rows and values follow from.
+        seeds: Seeds of rows and values.
         cache: Folder that keeps true counterfactuals.
         workers: Processes that draw them.
 
@@ -117,11 +117,11 @@ def leaderboard(
 
     Args:
         data: A data set that knows its truth.
-        entries: Name -> what identifies the answer, and how to get it: it is asked for only if it is needed.
+        entries: Name -> (settings that identify the answer, a function that gives it): called only if it is needed.
         nodes: Nodes to act on.
         out: Folder.
         n: Rows per seed.
-        seeds: What rows and values follow from.
+        seeds: Seeds of rows and values.
         again: Lines to compute again, even if they are there.
         progress: Called with a line of text.
         options: Passed on to `truth_row`.
@@ -139,14 +139,14 @@ def leaderboard(
     if len(set(files.values())) < len(files):
         raise DataError(f"Two of the lines {list(entries)} would be kept in one file. Rename one.")
     rows = []
-    for name, (identity, answer) in entries.items():
+    for name, (given, answer) in entries.items():
         path = files[name]
         settings = {
             "data": data_digest(data),
             "n": n,
             "seeds": list(seeds),
             "nodes": list(nodes),
-            "answer": identity,
+            "answer": given,
         }
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and name not in again else {}
         if kept.get("settings") == settings:
@@ -160,7 +160,7 @@ def leaderboard(
 
 
 def read_mechanism_file(path: Path) -> Any:
-    """Read what a user's Python file defines: `counterfactual`, `scm`, or a `mechanism` to fit.
+    """Read the `counterfactual`, the `scm`, or the `mechanism` to fit that a user's Python file defines.
 
     Args:
         path: The file; it is run.

@@ -27,7 +27,7 @@ def page(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str, Re
     """The whole page as HTML that needs nothing beside itself.
 
     Args:
-        benchmark: What was compared.
+        benchmark: The models, data and judges compared.
         rows: Model -> its row as it is kept: settings, figures, provenance.
         records: Model -> its scores.
     """
@@ -69,7 +69,7 @@ def markdown(benchmark: Benchmark, rows: Mapping[str, Any], records: Mapping[str
     """The page's tables as Markdown, the summary first, with the findings, missing results, and how they were made.
 
     Args:
-        benchmark: What was compared.
+        benchmark: The models, data and judges compared.
         rows: Model -> its row as it is kept.
         records: Model -> its scores.
     """
@@ -150,7 +150,7 @@ def _provenance(benchmark: Benchmark, rows: Mapping[str, Any], published: Mappin
             f"{name}: weights {settings['model']}, n {settings['n'] or 'all'}, seed {settings['seed']},"
             f" {facts['device']}, {facts['seconds']} s, command: {facts['command']}; {versions}."
         )
-    lines += [f"Judge {judge.identity}: {judge.score}." for judge in benchmark.predictors.values()]
+    lines += [f"Judge {judge.signature}: {judge.score}." for judge in benchmark.predictors.values()]
     if published:
         lines.append(f"Published numbers: {published['reference']}.")
     return lines

@@ -108,7 +108,7 @@ def refit(record: Mapping[str, Any], out: str | Path, *, root: str | Path | None
     versions on the same kind of machine give the same model; other threads or another device round differently.
 
     Args:
-        record: `scm.provenance`, with that of the model it was tuned from under "pretrained".
+        record: `scm.provenance`, with that of the model it was tuned from under "made_from".
         out: File for the new model; its folder is made.
         root: Folder of the data, in place of the recorded one.
         device: In place of the recorded one.

@@ -60,7 +60,7 @@ def run(
     """Compute the rows that are missing or asked for, and write the page, a CSV, a JSON and a Markdown file.
 
     Args:
-        benchmark: What to compare.
+        benchmark: The models, data and judges to compare.
         out: Folder; rows that are there already and were made with the same settings are kept.
         n: Rows of the test split; None for all.
         seed: Decides rows, values and resamples.
@@ -187,6 +187,6 @@ def model_digest(scm: StructuralCausalModel) -> str:
 
 
 def _judges(benchmark: Benchmark) -> list[str]:
-    judges = [judge.identity for judge in benchmark.predictors.values()]
+    judges = [judge.signature for judge in benchmark.predictors.values()]
     networks = [getattr(network, "name", "") for network in (benchmark.features, benchmark.perception)]
     return [*judges, "" if benchmark.latents is None else model_digest(benchmark.latents), *networks]

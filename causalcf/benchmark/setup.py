@@ -29,7 +29,7 @@ class Benchmark:
         latents: Latent space of CLD.
         perception: Network of LPIPS, if its weights are at hand.
         features: Extractor of FID; by default the last hidden layer of a classifier among the judges.
-        residuals: Scales of the residual noise to score, or how it fades; the first is what differences are drawn of.
+        residuals: Scales of the residual noise to score, or how it fades; pictures of differences show the first.
         files: Name -> digest of the Python file that defines the model, where one does.
     """
 

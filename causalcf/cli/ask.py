@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -139,7 +139,13 @@ def counterfactual(
     ],
     root: Root = None,
     split: Split = None,
-    rows: Annotated[str, typer.Option(help="Rows: a number, or start:stop.")] = "6",
+    rows: Annotated[
+        str,
+        typer.Option(
+            help="Rows: a number, or start:stop; or all, which are streamed into shards in constant memory. A run that"
+            " was killed then goes on where it stopped, and torchrun shares the work."
+        ),
+    ] = "6",
     out: Out = Path("counterfactual"),
     residual: Annotated[
         str,
@@ -151,32 +157,46 @@ def counterfactual(
     abduction: Annotated[str, typer.Option(help="mean or sample of amortised posteriors.")] = "mean",
     clip: Annotated[bool, typer.Option(help="Clip generated actions to the support instead of refusing.")] = False,
     truth: Annotated[bool, typer.Option(help="Show the true counterfactual too, where the data set knows it.")] = False,
+    block: Annotated[int | None, typer.Option(help="With --rows all: rows asked about at once.", min=1)] = None,
+    as_bytes: Annotated[
+        bool, typer.Option("--bytes", help="With --rows all: images as bytes, a quarter of the space.")
+    ] = False,
     encoding: Encoding = None,
     missing: Missing = None,
     key: Key = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Ask what observed rows would have been, had something been done; write pictures and tables."""
+    """Ask what observed rows would have been under an action; write pictures and tables."""
     from causalcf.report import print_counterfactual, write_counterfactual
+    from causalcf.training.processes import own
 
-    scm = load_model(model, device)
+    whole = rows == "all"
+    for option, given, fits in (("--truth", truth, not whole), ("--block", block, whole), ("--bytes", as_bytes, whole)):
+        if given and not fits:
+            raise DataError(f"{option} does not go with --rows {rows}. Leave one of them out.")
+    scm = load_model(model, str(own(device)))
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
     table, source = load_split(data, root, split, scm.variables, **sheet)
-    x = slice_rows(table, rows)
     worlds = [parse_do(text, scm.variables) for text in do]
-    cf = scm.counterfactual(
-        x,
-        worlds if len(worlds) > 1 else worlds[0],
-        residual=parse_residual(residual),
-        num_samples=num_samples,
-        abduction=abduction,  # type: ignore[arg-type]
-        out_of_support="clip" if clip else "raise",
-        seed=seed,
-    )
+    asked: dict[str, Any] = {
+        "residual": parse_residual(residual),
+        "num_samples": num_samples,
+        "abduction": abduction,
+        "out_of_support": "clip" if clip else "raise",
+        "seed": seed,
+    }
+    actions = worlds if len(worlds) > 1 else worlds[0]
+    facts = {"model": model, "data": source, "rows": rows, "do": do}
+    if whole:
+        from causalcf.streaming import bulk
+
+        typer.echo(bulk(scm, table, actions, out, block=block, as_bytes=as_bytes, facts=facts, **asked))
+        return
+    x = slice_rows(table, rows)
+    cf = scm.counterfactual(x, actions, **asked)
     true = [truth_of(data, table, x, do) for do in acted_values(cf, worlds)] if truth else []
     print_counterfactual(cf)
-    facts = {"model": model, "data": source, "rows": rows, "do": do}
     for path in write_counterfactual(cf, out, seed=seed, device=device, truth=true, **facts):
         typer.echo(path)
 

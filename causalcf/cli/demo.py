@@ -49,7 +49,7 @@ def run_demo(out: Path, *, seed: int = 0, epochs: int = 16, progress: bool = Tru
 
     Args:
         out: Folder for the pictures, the model and the scores.
-        seed: What every random choice follows from.
+        seed: Seed of every random choice.
         epochs: Passes of the image model over the 1,350 digits it is fitted to.
         progress: Show progress bars.
 

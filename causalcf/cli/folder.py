@@ -107,7 +107,7 @@ def _edge(text: str) -> tuple[str, str]:
 
 
 def _guesses(data: str, wanted: list[str], size: int | None, grey: bool | None) -> dict[str, tuple[Variable, str]]:
-    """node -> its variable, and what it was told from; all columns where no edge names one."""
+    """node -> its variable, and why it was chosen; all columns if no edge names one."""
     from causalcf.data import read_csv
     from causalcf.datasets.folder import FILE_NAME, SPLIT, folder_splits, folder_table
 
@@ -171,10 +171,10 @@ def _guess_image(files: list[Path], size: int | None, grey: bool | None) -> tupl
     if grey is None:
         grey = all(mode in ("1", "L", "LA") or mode.startswith("I") for mode in modes)
     least = min(sizes)
-    seen = f"{least[0]} x {least[1]}" + (f" to {most[0]} x {most[1]}" if most != least else "")
+    sides = f"{least[0]} x {least[1]}" + (f" to {most[0]} x {most[1]}" if most != least else "")
     how = "" if sizes == {(height, width)} else ", padded with black to"
     shape = f" {height} x {width}" if how else ""
-    return Image(1 if grey else 3, height, width), f"{'grey' if grey else 'colour'}, {seen} px{how}{shape}"
+    return Image(1 if grey else 3, height, width), f"{'grey' if grey else 'colour'}, {sides} px{how}{shape}"
 
 
 def _next(graph: CausalGraph, data: str, out: Path) -> str:

@@ -266,7 +266,7 @@ def train_predictors(
 
 
 def _train_and_test(data: str, root: Path | None, graph: str | None) -> tuple[Any, Any]:
-    """Both splits of a data set; of a folder of pictures, what its graph file says.
+    """Both splits of a data set; a folder of pictures is read by its graph file.
 
     Raises:
         DataError: A folder without a graph, or without splits; or a graph for a data set that has its own.

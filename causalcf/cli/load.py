@@ -47,7 +47,7 @@ __all__ = [
 
 
 def load_classifier(given: str | None, data: str, device: str) -> tuple[Any, Variable | None]:
-    """A classifier to explain, and what it gives.
+    """A classifier to explain, and the variable of its output.
 
     It is a predictor's file, a Python file that defines `classifier`, or one that comes along.
 
@@ -201,7 +201,7 @@ def _counts(texts: Sequence[str]) -> bool:
 def load_split(
     name: str, root: Path | None, split: str | None, variables: Mapping[str, Variable], **options: Any
 ) -> tuple[Any, str]:
-    """The rows to ask about, by default of the test split, and what they are in a record, such as `digits:test`.
+    """The rows to ask about, by default of the test split, and their name in records, such as `digits:test`.
 
     Raises:
         DataError: A split of a CSV file is asked for.
@@ -377,7 +377,7 @@ def truth_of(name: str, table: Any, x: Any, do: Mapping[str, Any]) -> Any:
 
 
 def acted_values(cf: Counterfactual, worlds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The values that actions gave the nodes acted on, by world: what a shift or a scale came to.
+    """The values that actions gave the nodes acted on, by world: shifts and scales are worked out.
 
     Latent sites, which no truth knows, keep the action itself.
     """

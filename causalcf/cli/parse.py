@@ -80,7 +80,7 @@ PIECE = r"(?:[^,\\]|\\.)"
 
 
 def _first_action(text: str, variables: Mapping[str, Variable]) -> tuple[str, str, str, str, str]:
-    """(target, operator, value, the action as written, what is left) of the first action in a text."""
+    """(target, operator, value, the action as written, the rest) of the first action in a text."""
     known = "|".join(re.escape(name) for name in sorted(variables, key=len, reverse=True))
     targets = [rf"(?P<name>{known})" if known else None, QUOTED.replace("#", "name"), rf"(?P<name>(?:(?!=){PIECE})+?)"]
     for target in filter(None, targets):
@@ -131,7 +131,7 @@ def _number(part: str, value: str) -> float:
 
 
 def named(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
-    """Pairs of a name and what it stands for, as a mapping.
+    """Pairs of a name and its value, as a mapping.
 
     Raises:
         DataError: Two have the same name, of which a mapping would lose one.
@@ -290,7 +290,7 @@ def parse_target(text: str, variable: Variable | None) -> float:
 
     Args:
         text: As given.
-        variable: What the classifier gives; None for classes without names.
+        variable: Of its output; None for classes without names.
 
     Example:
         >>> from causalcf.variables import Boolean, Categorical

@@ -118,7 +118,7 @@ def _values(scm: StructuralCausalModel, cause: str, treated: str, control: str) 
 
 
 def _show(found: Estimate | Estimates, out: Path | None, seed: int, **facts: Any) -> None:
-    """Print an answer with what it assumes, and write it."""
+    """Print an answer with its assumptions, and write it."""
     from dataclasses import asdict
 
     from causalcf.core.files import write_json

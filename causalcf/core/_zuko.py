@@ -2,7 +2,7 @@
 
 Importing zuko switches off argument validation for every torch distribution in the process
 (`Distribution._validate_args = False`, `arg_constraints = {}`): `Normal(0, -1)` becomes legal
-everywhere. What the process had before is put back. This is the only module that imports zuko.
+everywhere. The setting of before is put back. This is the only module that imports zuko.
 """
 
 from torch.distributions import Distribution

@@ -22,7 +22,7 @@ __all__ = ["Objective", "descend", "frozen"]
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss, and what may be changed to make it small.
+    """A loss, and the tensors that may change to make it small.
 
     Args:
         modules: Networks whose parameters it moves.
@@ -65,7 +65,7 @@ def descend(
         lr: Learning rate of Adam.
         betas: Its moment decays.
         decay: Whether the rate falls to 0 by a cosine.
-        seed: What the order of rows, and random losses, follow from.
+        seed: Seed of the order of rows, and of random losses.
         device: Where the row numbers are needed.
         report: Called after every epoch with its record.
 

@@ -1,4 +1,4 @@
-"""Digests: what files, data and weights are told apart by.
+"""Digests, which tell files, data and weights apart.
 
 All are SHA-256 over parts in a row, so that older files stay comparable: a saved model, the checkpoint of a fit,
 a row of a benchmark and a kept truth carry such digests.
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["digest", "fingerprint", "named"]
+__all__ = ["digest", "named", "weights_digest"]
 
 FULL = 64
 """Digits of a whole SHA-256."""
@@ -49,7 +49,7 @@ def named(tensors: Mapping[str, Tensor]) -> Iterator[str | Tensor]:
         yield tensor
 
 
-def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
+def weights_digest(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
     """Eight digits that tell networks apart, whether their weights are stored in full or in half precision.
 
     Args:
@@ -57,7 +57,7 @@ def fingerprint(tensors: Mapping[str, Tensor], facts: Any = None) -> str:
         facts: JSON-able; everything else that defines the object.
 
     Example:
-        >>> fingerprint({"weight": torch.ones(2)}) == fingerprint({"weight": torch.ones(2).half()})
+        >>> weights_digest({"weight": torch.ones(2)}) == weights_digest({"weight": torch.ones(2).half()})
         True
     """
     halves = {name: tensor.detach().half() for name, tensor in sorted(tensors.items())}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from causalcf.core.seeding import derive
 
-__all__ = ["by_row", "gumbel", "label_keys", "normal", "row_keys", "uniform"]
+__all__ = ["by_row", "gumbel", "label_keys", "normal", "row_keys", "told_apart", "uniform"]
 
 
 def _signed(bits: int) -> int:
@@ -83,6 +83,25 @@ def label_keys(index: Any) -> Tensor:
     return keys
 
 
+def told_apart(index: Any) -> Tensor:
+    """A number for each row label, as `label_keys` gives it the first time that a label stands, (N,), long.
+
+    With these as their labels, rows get the same draws in blocks as they get all together.
+
+    Args:
+        index: Row labels, (N,).
+
+    Example:
+        >>> numbers = told_apart(torch.tensor([4, 4, 5]))
+        >>> bool((told_apart(numbers) == numbers).all()), numbers[0].item(), numbers[2].item()
+        (True, 4, 5)
+    """
+    labels = label_keys(index)
+    if not bool((labels[1:] > labels[:-1]).all()):
+        labels = labels + _mix(_times_before(labels))  # the hash of 0 is 0
+    return labels
+
+
 def row_keys(index: Any, seed: int, *purpose: object, device: torch.device | str = "cpu") -> Tensor:
     """The keys of each row's random numbers, (N,), long.
 
@@ -91,13 +110,10 @@ def row_keys(index: Any, seed: int, *purpose: object, device: torch.device | str
     Args:
         index: Row labels, (N,).
         seed: Of the query.
-        purpose: What is drawn, for example "noise".
+        purpose: Name of these draws, such as "noise".
         device: Where draws are made.
     """
-    labels = label_keys(index)
-    if not bool((labels[1:] > labels[:-1]).all()):
-        labels = labels + _mix(_times_before(labels))  # the hash of 0 is 0
-    labels = labels.to(device)
+    labels = told_apart(index).to(device)
     return _mix(_mix(labels * _GOLDEN + 1) ^ derive(seed, *purpose))
 
 
@@ -134,7 +150,7 @@ def by_row(keys: Tensor, *purpose: object) -> Iterator[None]:
 
     Args:
         keys: From `row_keys`.
-        purpose: What sets these draws apart from others with the same keys, for example the node.
+        purpose: Tells these draws from others with the same keys: the node, for example.
 
     Example:
         >>> keys = row_keys(torch.arange(3), 0)

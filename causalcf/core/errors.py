@@ -29,7 +29,7 @@ class CausalCFError(Exception):
 
 
 class CausalCFWarning(UserWarning):
-    """A call is allowed but may not do what the user meant; the text names the column and the line that settles it."""
+    """A call is allowed, but may not mean what it says; the text names the column and the line that settles it."""
 
 
 class GraphError(CausalCFError, ValueError):

@@ -32,7 +32,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def write_csv(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> Path:
+def write_csv(path: str | Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Path:
     """Write columns of equal length as a CSV file, atomically."""
     import csv
     import io

@@ -23,7 +23,7 @@ def provenance(*, seed: int | None, device: torch.device | str = "cpu", **facts:
     """The facts that make a result reproducible, JSON-able.
 
     Args:
-        seed: What random draws started from.
+        seed: Seed of the random draws.
         device: Where it ran.
         facts: Anything else worth keeping (data, settings, seconds).
 
@@ -45,18 +45,18 @@ def provenance(*, seed: int | None, device: torch.device | str = "cpu", **facts:
 
 
 def lineage(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A model's record and, under "pretrained", that of the model it was made from, and so on: the latest first.
+    """A model's record and, under "made_from", that of the model it was made from, and so on: the latest first.
 
     Args:
         record: `scm.provenance`.
 
     Example:
-        >>> [one["seconds"] for one in lineage({"seconds": 5, "pretrained": {"seconds": 60}})]
+        >>> [one["seconds"] for one in lineage({"seconds": 5, "made_from": {"seconds": 60}})]
         [5, 60]
     """
     while record:
         yield record
-        record = record.get("pretrained", {})
+        record = record.get("made_from") or record.get("pretrained", {})  # as older files call it
 
 
 def _version(package: str) -> str:

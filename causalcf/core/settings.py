@@ -85,12 +85,12 @@ def plain(value: Any) -> Any:
 
 
 def require_settings(thing: object, name: str, error: type[CausalCFError], **ranges: Range) -> None:
-    """Raise unless every setting is what it may be.
+    """Raise unless every setting has an allowed value.
 
     Args:
-        thing: What has them as attributes.
-        name: What to call it.
-        error: What to raise.
+        thing: The object with these attributes.
+        name: Its name in the error.
+        error: The class of error to raise.
         ranges: Setting -> its allowed values.
 
     Example:

@@ -1,4 +1,4 @@
-"""Checks of what a file claims about itself: nothing is believed until the content confirms it.
+"""Checks of the claims that a file makes about itself: its content must confirm them.
 
 A digest tells damage; it does not tell malice, as whoever edits a file can write a new one. So nothing in a file is
 imported or run, sizes are held against the weights that are there before anything is made of them, and whatever a
@@ -65,7 +65,7 @@ def read_json(text: str | bytes) -> Any:
 
 @contextmanager
 def doubting(path: str | Path) -> Iterator[None]:
-    """Say in one sentence, with the file's name, what reading a wrong document raises.
+    """Turn the errors of reading a wrong document into one sentence that names the file.
 
     Raises:
         CheckpointError: In place of the error that was raised.
@@ -95,7 +95,7 @@ Write it again, or take another copy.
 
 
 def _short(text: str) -> str:
-    """A sentence without the middle of what a file has put into it."""
+    """A sentence that quotes a file, cut in the middle if it is long."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
 
 
@@ -108,7 +108,7 @@ def require_sizes(config: Mapping[str, Any], tensors: Mapping[str, Tensor], what
     Args:
         config: Setting -> value, JSON.
         tensors: Name -> weights.
-        what: What has these settings.
+        what: The object with these settings.
 
     Example:
         >>> require_sizes({"bins": 10**9}, {"weight": torch.zeros(3)}, "the Flow of 'x'")

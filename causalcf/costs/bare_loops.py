@@ -196,7 +196,7 @@ def clarity(s: Setting) -> Tensor:
 
 
 def cem(s: Setting) -> Tensor:
-    """FISTA on pixels: hinge, L2, the autoencoder's error, and what only adds. One round; classified at both points."""
+    """FISTA on added pixels alone: hinge, L2, the autoencoder's error. One round; classified at both points."""
     x = y = s.x
     for step in range(s.steps + 1):
         y = y.detach().requires_grad_(True)

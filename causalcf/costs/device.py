@@ -30,8 +30,8 @@ class Job:
         small: Toy sizes, for a rehearsal.
         eager: Do without captured steps in training.
         batch: Rows of a training step.
-        seconds: What the step has.
-        found: What the step found so far, which is kept if it fails.
+        seconds: Time that the step has.
+        found: Results of the step so far, kept if it fails.
     """
 
     out: Path
@@ -112,11 +112,11 @@ def kernels(f: Callable[[], object], device: str) -> int | None:
     from torch.profiler import ProfilerActivity, profile
 
     f()
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as trace:
         f()
         torch.cuda.synchronize()
     launching = ("cudaLaunchKernel", "cuLaunchKernel", "cudaMemcpyAsync", "cudaMemsetAsync", "cudaGraphLaunch")
-    return sum(event.count for event in seen.key_averages() if event.key.startswith(launching))
+    return sum(event.count for event in trace.key_averages() if event.key.startswith(launching))
 
 
 def rates(job: Job) -> dict[str, float]:

@@ -47,7 +47,9 @@ def step(name: str, mechanism: Mechanism, *, steps: int = 4, batch_size: int = 6
     trainer, bare, x = first_trainer(mechanism, steps * batch_size, batch_size)
     turns = trainer.stage.turns
     moved = {
-        turn: [bare.get_parameter(n) for n, p in trainer.mechanism.named_parameters() if p in trainer.players[turn].own]
+        turn: [
+            bare.get_parameter(n) for n, p in trainer.mechanism.named_parameters() if p in trainer.optimizers[turn].own
+        ]
         for turn in turns
     }
     optimizers = {turn: torch.optim.AdamW(moved[turn], lr=1e-3, fused=True) for turn in turns}

@@ -74,9 +74,9 @@ class Step:
     """A part of the run.
 
     Args:
-        work: What it does.
+        work: The function that does it.
         seconds: How long it may take.
-        run: In which of two runs it is by default, "look" or "train".
+        run: In which of two runs it is by default, "check" or "train".
     """
 
     work: Callable[[Job], dict[str, Any]]
@@ -85,16 +85,16 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "environment": Step(environment, 20, "look"),
-    "sizes": Step(converge.sizes, 70, "look"),
-    "agreement": Step(agreement, 80, "look"),
-    "steps": Step(speeds.steps, 50, "look"),
-    "answers": Step(speeds.answers, 30, "look"),
-    "tables": Step(speeds.tables, 15, "look"),
-    "cld": Step(speeds.latents, 10, "look"),
-    "searches": Step(speeds.searches, 25, "look"),
-    "baseline": Step(converge.baseline, 5, "look"),
-    "compiled": Step(speeds.compiled, 60, "look"),
+    "environment": Step(environment, 20, "check"),
+    "sizes": Step(converge.sizes, 70, "check"),
+    "agreement": Step(agreement, 80, "check"),
+    "steps": Step(speeds.steps, 50, "check"),
+    "answers": Step(speeds.answers, 30, "check"),
+    "tables": Step(speeds.tables, 15, "check"),
+    "cld": Step(speeds.latents, 10, "check"),
+    "searches": Step(speeds.searches, 25, "check"),
+    "baseline": Step(converge.baseline, 5, "check"),
+    "compiled": Step(speeds.compiled, 60, "check"),
     "hvae": Step(converge.hvae, 230, "train"),
     "tuned": Step(converge.tuned, 70, "train"),
     "diffusion": Step(converge.diffusion, 90, "train"),
@@ -150,7 +150,7 @@ def _healthy(device: str) -> bool:
 def main(
     out: Annotated[Path, typer.Option(help="Folder of everything that is written.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cuda" if torch.cuda.is_available() else "cpu",
-    run: Annotated[str, typer.Option(help="look: agreement and costs; train: the models; all.")] = "all",
+    run: Annotated[str, typer.Option(help="check: agreement and costs; train: the models; all.")] = "all",
     only: Annotated[list[str] | None, typer.Option(help="A step; others are left out.")] = None,
     minutes: Annotated[float, typer.Option(help="For all steps together.")] = 9.0,
     small: Annotated[bool, typer.Option("--small", help="Toy sizes: a rehearsal.")] = False,

@@ -25,12 +25,12 @@ class Cost:
     """One measurement of both sides.
 
     Args:
-        name: What was measured.
-        ours: What causalcf took.
-        reference: What the other side took.
+        name: Of the measurement.
+        ours: Time of causalcf.
+        reference: Time of the other side.
         unit: Of both.
         ratio: `ours / reference`.
-        promise: What design.md promises, in words; empty where it promises nothing.
+        promise: The promise in design.md, in words; empty if there is none.
         kept: Whether the promise was kept; None without one.
     """
 

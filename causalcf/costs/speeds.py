@@ -47,8 +47,8 @@ def compiled(job: Job) -> Timed:
             if job.left < 0:
                 return found
             eager, by_inductor = (_trainer_of(mechanism, batch, job.device, capture=capture) for _ in range(2))
-            for player in by_inductor.players.values():
-                player.objective = compiled_objective(player.objective, job.pick("inductor", "eager"))
+            for optimizer in by_inductor.optimizers.values():
+                optimizer.objective = compiled_objective(optimizer.objective, job.pick("inductor", "eager"))
             rows = torch.arange(batch, device=job.device)
             times = [tried(lambda t=t, r=rows: clock(lambda: t.step(1, r), job)) for t in (eager, by_inductor)]  # type: ignore[misc]
             ratio = times[1] / times[0] if all(isinstance(t, float) for t in times) else None
@@ -70,7 +70,9 @@ def _step(job: Job, mechanism: Mechanism, batch: int, rate: dict[str, float]) ->
     of_bare, pa = x["image"][rows], {parent: x[parent][rows] for parent in bare.parents}
     turns = trainer.stage.turns
     moves = {
-        turn: [bare.get_parameter(n) for n, p in trainer.mechanism.named_parameters() if p in trainer.players[turn].own]
+        turn: [
+            bare.get_parameter(n) for n, p in trainer.mechanism.named_parameters() if p in trainer.optimizers[turn].own
+        ]
         for turn in turns
     }
     optimizers = {turn: torch.optim.AdamW(moves[turn], lr=1e-3, fused=True) for turn in turns}

@@ -23,7 +23,7 @@ class Speed:
 
     Args:
         name: The mechanism.
-        device: What it ran on.
+        device: The device it ran on.
         parameters: How many weights it has.
         training: Images a second that its first stage trains on.
         counterfactuals: Counterfactual images a second, from abduction to prediction.

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError, UnknownNodeError
+from causalcf.core.html import ROWS
+from causalcf.variables import Variable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +92,7 @@ class Batch(Mapping[str, Tensor]):
 
     @classmethod
     def join(cls, parts: Iterable[Batch]) -> Batch:
-        """The rows of several batches as one, in their order: what `blocks` took apart.
+        """The rows of several batches as one, in their order: undoes `blocks`.
 
         Raises:
             DataError: There are no parts.
@@ -127,6 +129,16 @@ class Batch(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.items())
         return f"{type(self).__name__}({shapes})"
+
+    def _repr_html_(self) -> str:
+        return self._as_html({})
+
+    def _as_html(self, variables: Mapping[str, Variable]) -> str:
+        """The first rows as a table for a notebook; `variables` name categories and units."""
+        from causalcf.data.html import rows_html
+
+        head = self[:ROWS]
+        return rows_html(type(self).__name__, head, head.index.tolist(), self.rows, variables)
 
 
 def _at(values: Any, rows: Tensor) -> Any:

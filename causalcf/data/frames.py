@@ -117,13 +117,13 @@ def _aligned(values: dict[str, Any]) -> RawTable:
 
 
 def align(name: str, values: Any, labels: pd.Index | None, whose: str = "those of the rows") -> Any:
-    """Values by their labels in the order of the rows; what has no labels is taken as it stands.
+    """Values by their labels in the order of the rows; values without labels stay as they are.
 
     Args:
-        name: What they are, for the error.
+        name: Of the values, for the error.
         values: Anything; a Series or a data frame has labels.
         labels: The rows' own; None if they have none.
-        whose: What these are, for the error.
+        whose: Owner of the labels, for the error.
 
     Raises:
         DataError: The values lack labels of rows, or have one twice.

@@ -1,4 +1,4 @@
-"""The variable that a column suggests, why it does, and what speaks against it: no guess in silence."""
+"""The variable that a column suggests, the reason, and the doubt: no guess is silent."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Inferred:
 
     Args:
         variable: The variable.
-        why: What in the column says so.
-        doubt: What speaks against it, and the line that settles it; empty if nothing does.
+        why: The reason, found in the column.
+        doubt: The reason against it, and the line that settles it; empty if there is none.
     """
 
     variable: Variable
@@ -96,7 +96,7 @@ def infer_variables(data: Any, names: Iterable[str]) -> dict[str, Variable]:
 
 
 def inferred(name: str, values: Any) -> Inferred:
-    """The variable that raw values suggest, with why and what speaks against it; raises as `infer_variable` does."""
+    """The variable that raw values suggest, with reason and doubt; raises as `infer_variable` does."""
     raw = read_raw(name, values)
     if len(raw.shape) != 1:
         raise DataError(
@@ -119,7 +119,7 @@ def inferred(name: str, values: Any) -> Inferred:
 
 
 def _line(name: str, variable: str = "ccf.Categorical([...])") -> str:
-    """The line of code that settles what a column is."""
+    """The line of code that settles a column's variable."""
     return f"declare it: SCM(graph, variables={{'{name}': {variable}}})."
 
 

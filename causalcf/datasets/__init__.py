@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for readers of types; whatever has a row of the catalogue i
     from causalcf.datasets.maker import make_morphomnist as make_morphomnist
     from causalcf.datasets.mnist import MNIST as MNIST
     from causalcf.datasets.morphomnist import MorphoMNIST as MorphoMNIST
+    from causalcf.datasets.shards import from_shards as from_shards
     from causalcf.datasets.tabular import Adult as Adult
 
 _OTHERS = {
@@ -32,6 +33,7 @@ _OTHERS = {
     "from_folder": "folder",
     "from_frame": "folder",
     "from_items": "folder",
+    "from_shards": "shards",
     "make_morphomnist": "maker",
 }
 """Names of objects other than data sets -> the files that define them."""

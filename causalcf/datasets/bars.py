@@ -34,7 +34,7 @@ class Bars(Dataset):
 
     Args:
         rows: How many.
-        seed: What they are drawn with.
+        seed: Seed of the draws.
 
     Example:
         >>> bars = Bars(100)

@@ -49,12 +49,15 @@ class Dataset(Batch):
     def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
         if isinstance(key, str):
             return _as_floats(super().__getitem__(key))
-        rows = Batch(self._values, self.index)[key]
-        return Batch({name: _as_floats(value) for name, value in rows.items()}, rows.index)
+        rows = Batch(self._values, self.index, self.labels)[key]
+        return rows.like({name: _as_floats(value) for name, value in rows.items()})
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self._values.items())
         return f"{type(self).__name__}({shapes})"
+
+    def _repr_html_(self) -> str:
+        return self._as_html(self.variables)
 
 
 def _as_floats(value: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def from_folder(
     """A folder of pictures and a table: one row a picture, `file_name` and its attributes.
 
     This is the ImageFolder convention: `root/metadata.csv` names files below `root`. PNG, JPEG, WebP, TIFF and what
-    else Pillow reads; grey, colour, or 16 bits, which are scaled to 8. What is transparent lies on black, and a picture
+    else Pillow reads; grey, colour, or 16 bits, which are scaled to 8. Transparent parts become black, and a picture
     is turned as its camera says.
 
     Args:
@@ -64,14 +64,14 @@ def from_folder(
         size: Height and width of the images, px, or one number for both; by default those of the graph's image, or 64.
         graph: The causal graph: which columns are read. Without one all columns are, and the data set's own graph has
             no edges: name your hypothesis when you build the model.
-        variables: column -> variable, where the graph declares none. What is declared nowhere is told from the values:
+        variables: column -> variable, where the graph declares none. Other variables are inferred from the values:
             text is a Categorical, true/false a Boolean, numbers are Real. Without a graph, a column that suggests no
             variable, such as one of names, is left out with a warning.
         split: The rows whose column `split` says so, or the folder `root/<split>` with a table of its own; by default
             all rows of `root`'s table.
         mode: "RGB", or "L" for grey; by default that of the graph's image, or "RGB".
-        fit: What becomes of a picture of another size. "pad": it is resized to fit inside, the rest is black. "crop":
-            it is resized to cover, and what stands out is cut off. "stretch": height and width are resized each by
+        fit: How a picture of another size is fitted. "pad": it is resized to fit inside, the rest is black. "crop":
+            it is resized to cover, and the overhang is cut off. "stretch": height and width are resized each by
             itself. "exact": it is refused.
         progress: Show a bar on a terminal while pictures are read.
 
@@ -114,7 +114,7 @@ def from_frame(
         frame: A pandas or polars frame, or a mapping of columns.
         image: The column of pictures: paths, bytes of files, Pillow pictures, arrays of (H, W) or (H, W, C) as bytes,
             16 bits or floats in [0, 1], or tensors of (C, H, W). The node is the graph's image, or "image".
-        root: What paths start from.
+        root: The folder that paths start from.
         size: As for `from_folder`, like all that follows.
         graph: The causal graph.
         variables: column -> variable.
@@ -161,9 +161,9 @@ def from_items(
     Each picture is reduced to its bytes before the next is asked for.
 
     Args:
-        items: What gives mappings of column -> value, all with the same columns; a finite torch `Dataset` too.
+        items: An iterable of mappings of column -> value, all with the same columns; a finite torch `Dataset` too.
         image: The column of the picture.
-        names: What the parts of an item are called, where items are tuples: `("image", "digit")`.
+        names: Of the parts of an item, where items are tuples: `("image", "digit")`.
         size: As for `from_folder`, like all that follows.
         graph: The causal graph.
         variables: column -> variable.

@@ -113,9 +113,9 @@ def _plan(split: Split, mnist: str | Path, folder: Path, mode: Mode, values: str
         attributes = {name: x.astype(np.float32) for name, x in zip(("thickness", "intensity"), columns, strict=True)}
     else:
         attributes = _given_attributes(Path(values).expanduser() / attributes_file(split), len(glyphs))
-    fingerprint = hashlib.sha256(b"".join([mode.encode(), glyphs.tobytes(), attributes_csv(attributes)])).hexdigest()
+    source = hashlib.sha256(b"".join([mode.encode(), glyphs.tobytes(), attributes_csv(attributes)])).hexdigest()
     # Shards of another mode, seed or source land in another folder and are never mixed in.
-    return _Job(glyphs, labels, attributes, mode, folder / f".parts-{PREFIXES[split]}-{fingerprint[:16]}")
+    return _Job(glyphs, labels, attributes, mode, folder / f".parts-{PREFIXES[split]}-{source[:16]}")
 
 
 def _given_attributes(path: Path, rows: int) -> dict[str, NDArray[np.float32]]:

@@ -337,7 +337,7 @@ def render(glyphs: Bytes, thickness: Floats, intensity: Floats, mode: Mode = "pu
 
     Row i depends on row i of the arguments only. On the published test set, from the published
     values, the mean absolute error over the 28 x 28 pixels is 0.38 grey levels in `"published"` mode
-    and 0.90 in `"fast"` mode (1,000 seeded images). What is left in the first is a radius that falls
+    and 0.90 in `"fast"` mode (1,000 seeded images). The remaining error of the first is a radius that falls
     on the other side of a whole number, because the medial axis breaks ties at random.
 
     Args:

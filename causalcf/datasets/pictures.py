@@ -35,7 +35,7 @@ def as_pixels(value: Any, size: tuple[int, int], mode: str, fit: Fit, name: str)
         size: Height and width, px.
         mode: "RGB" or "L", which is grey.
         fit: How a picture of another size is made to fit.
-        name: What to call it in errors.
+        name: Its name in errors.
 
     Raises:
         MissingFileError: There is no such file.

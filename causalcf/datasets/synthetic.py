@@ -283,7 +283,7 @@ class Discrete:
     Example:
         >>> model = Discrete()
         >>> unit = Batch({"A": torch.tensor([True]), "B": torch.tensor([2]), "C": torch.tensor([True])})
-        >>> model.counterfactual(unit, do={"A": True})["B"]  # the null action keeps what was seen
+        >>> model.counterfactual(unit, do={"A": True})["B"]  # the null action keeps what was observed
         tensor([[0., 0., 1.]], dtype=torch.float64)
         >>> model.probabilities(do={"A": False})["B"]
         tensor([0.6000, 0.3000, 0.1000], dtype=torch.float64)
@@ -337,25 +337,25 @@ class Discrete:
         counterfactual (a, b, c) is a product; C is summed over every (a, b).
         """
         acted = self._acted(do)
-        seen = {node: x[node].long() for node in self.categories}
-        rows = len(seen["A"])
-        before = {"B": self.tables["B"][seen["A"]], "C": self.tables["C"][seen["A"], seen["B"]]}
-        a = _fixed(acted["A"], rows, 2) if "A" in acted else torch.eye(2, dtype=torch.float64)[seen["A"]]
+        observed = {node: x[node].long() for node in self.categories}
+        rows = len(observed["A"])
+        before = {"B": self.tables["B"][observed["A"]], "C": self.tables["C"][observed["A"], observed["B"]]}
+        a = _fixed(acted["A"], rows, 2) if "A" in acted else torch.eye(2, dtype=torch.float64)[observed["A"]]
         zeros = {node: torch.zeros(rows, k, dtype=torch.float64) for node, k in self.categories.items()}
         result = zeros | {"A": a}
         for i, j in product(range(2), range(3)):
-            b = self._choice("B", acted, before["B"], self.tables["B"][i], seen["B"])
-            c = self._choice("C", acted, before["C"], self.tables["C"][i, j], seen["C"])
+            b = self._choice("B", acted, before["B"], self.tables["B"][i], observed["B"])
+            c = self._choice("C", acted, before["C"], self.tables["C"][i, j], observed["C"])
             weight = a[:, i] * b[:, j]
             result["B"][:, j] += weight
             result["C"] += weight[:, None] * c
         return result
 
-    def _choice(self, node: str, acted: Mapping[str, int], before: Tensor, after: Tensor, seen: Tensor) -> Tensor:
+    def _choice(self, node: str, acted: Mapping[str, int], before: Tensor, after: Tensor, observed: Tensor) -> Tensor:
         """Counterfactual probabilities (N, k) of a node whose probabilities were `before` and are `after`."""
         if node in acted:
-            return _fixed(acted[node], len(seen), self.categories[node])
-        return gumbel_max_counterfactual(before, after.expand_as(before), seen)
+            return _fixed(acted[node], len(observed), self.categories[node])
+        return gumbel_max_counterfactual(before, after.expand_as(before), observed)
 
     def _acted(self, do: Mapping[str, int | bool] | None) -> dict[str, int]:
         for node, value in (do or {}).items():
@@ -366,7 +366,7 @@ class Discrete:
         return {node: int(value) for node, value in (do or {}).items()}
 
 
-def gumbel_max_counterfactual(before: Tensor, after: Tensor, seen: Tensor) -> Tensor:
+def gumbel_max_counterfactual(before: Tensor, after: Tensor, observed: Tensor) -> Tensor:
     r"""Exact counterfactual probabilities of a Gumbel-max choice.
 
     A Gumbel-max choice is a race: category k arrives at an exponential time of rate p_k and the first
@@ -381,7 +381,7 @@ def gumbel_max_counterfactual(before: Tensor, after: Tensor, seen: Tensor) -> Te
     Args:
         before: Factual probabilities p, shape (N, K), all above 0.
         after: Probabilities q under the action, shape (N, K), all above 0.
-        seen: The category that was chosen, shape (N,), long.
+        observed: The category that was chosen, shape (N,), long.
 
     Returns:
         Probabilities of shape (N, K).
@@ -394,8 +394,8 @@ def gumbel_max_counterfactual(before: Tensor, after: Tensor, seen: Tensor) -> Te
     inverse_ratio = before / after
     knots = inverse_ratio.sort(-1).values
     left, right = knots[:, :-1, None], knots[:, 1:, None]  # segments, with an axis for the category
-    end = inverse_ratio.gather(1, seen[:, None])
-    others = torch.ones_like(before).scatter(1, seen[:, None], 0.0)
+    end = inverse_ratio.gather(1, observed[:, None])
+    others = torch.ones_like(before).scatter(1, observed[:, None], 0.0)
 
     def base(v: Tensor) -> Tensor:
         arrived = (v / inverse_ratio[:, None] - 1).clamp_min(0) * (before * others)[:, None]
@@ -404,7 +404,7 @@ def gumbel_max_counterfactual(before: Tensor, after: Tensor, seen: Tensor) -> Te
     area = (right - left) / (base(left) * base(right))
     inside = (left >= inverse_ratio[:, None]) & (right <= end[:, None])
     moved = after * others * (area * inside).sum(1)
-    return moved.scatter(1, seen[:, None], 1 - moved.sum(1, keepdim=True))
+    return moved.scatter(1, observed[:, None], 1 - moved.sum(1, keepdim=True))
 
 
 def _table(values: list[Any]) -> Tensor:

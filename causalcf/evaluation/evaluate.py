@@ -20,7 +20,7 @@ from causalcf.core.digests import digest, named
 from causalcf.core.errors import DataError, DensityError, GraphError, InterventionError
 from causalcf.core.provenance import lineage
 from causalcf.data import Batch
-from causalcf.evaluation.inquiry import NEEDS, Inquiry, Score, classifier_of, residuals_of
+from causalcf.evaluation.inquiry import NEEDS, Inquiry, Measurement, classifier_of, residuals_of
 from causalcf.evaluation.records import Record, Records
 from causalcf.evaluation.scores import SCORES, Entry
 from causalcf.metrics import Estimate, bootstrap_interval
@@ -76,7 +76,7 @@ def evaluate(
         scm: A fitted model.
         data: Rows in data units; true counterfactuals are used where the data have a `truth` method.
         metrics: Names of scores, see `causalcf.evaluation.scores.SCORES`; by default all that can be computed
-            from what is given. What cannot is listed in the result's `missing`.
+            from these inputs. The others are listed in the result's `missing`.
         predictors: Judges of effectiveness. The thickness judge of MorphoMNIST is told the intensity
             the action asks for.
         reference: Real images for FID, KID and CLD: the training split.
@@ -183,10 +183,8 @@ def _inquiry(
 
 def _check_judges(scm: StructuralCausalModel, judges: Predictors) -> None:
     """Raise `DataError` if a judge has fine-tuned the model: its own scores would be too good."""
-    tuned_by = {
-        identity for record in lineage(scm.provenance) for identity in record.get("tuned", {}).get("predictors", [])
-    }
-    biased = [identity for identity in judges.identities if identity in tuned_by]
+    tuned_by = {name for record in lineage(scm.provenance) for name in record.get("tuned", {}).get("predictors", [])}
+    biased = [name for name in judges.signatures if name in tuned_by]
     if biased:
         raise DataError(
             f"{biased} fine-tuned this model and cannot judge it. Judge with others, trained on other rows:"
@@ -210,8 +208,8 @@ def _check_latents(inquiry: Inquiry) -> None:
 def _default_nodes(scm: StructuralCausalModel) -> list[str]:
     """Scalar nodes whose change shows: in the image if there is one, else in any node."""
     graph, images = scm.graph, [node for node, v in scm.variables.items() if isinstance(v, Image)]
-    seen = [node for node in graph.nodes if set(graph.descendants([node])) & set(images or graph.nodes)]
-    return [node for node in seen if not scm.variables[node].event_shape]
+    visible = [node for node in graph.nodes if set(graph.descendants([node])) & set(images or graph.nodes)]
+    return [node for node in visible if not scm.variables[node].event_shape]
 
 
 def _chosen(
@@ -276,49 +274,49 @@ def _truth_of(
     return truth
 
 
-def _records(inquiry: Inquiry, scores: Sequence[Score]) -> list[Record]:
+def _records(inquiry: Inquiry, measured: Sequence[Measurement]) -> list[Record]:
     """The model's scores, each beside those of the truth, the identity and noise on the same question."""
-    beside = {(s.metric, s.do, s.node, s.kind): _value(s) for s in scores if s.kind != "model"}
+    beside = {(one.metric, one.do, one.node, one.kind): _value(one) for one in measured if one.kind != "model"}
     records = []
-    for score in scores:
-        if score.kind != "model":
+    for one in measured:
+        if one.kind != "model":
             continue
-        key = (score.metric, score.do, score.node)
-        low, high = _interval(score, inquiry.seed)
+        key = (one.metric, one.do, one.node)
+        low, high = _interval(one, inquiry.seed)
         records.append(
             Record(
-                metric=score.metric,
-                do=score.do,
-                node=score.node,
-                value=_value(score),
+                metric=one.metric,
+                do=one.do,
+                node=one.node,
+                value=_value(one),
                 low=low,
                 high=high,
-                unit=score.measure.unit_for(inquiry.variables[score.node].unit),
-                better=score.measure.better,
+                unit=one.measure.unit_for(inquiry.variables[one.node].unit),
+                better=one.measure.better,
                 truth=beside.get((*key, "truth")),
                 identity=beside.get((*key, "identity")),
                 noise=beside.get((*key, "noise")),
-                n=len(score.value) if isinstance(score.value, Tensor) else inquiry.x.rows,
+                n=len(one.value) if isinstance(one.value, Tensor) else inquiry.x.rows,
                 seed=inquiry.seed,
                 device=str(inquiry.scm.device),
-                residual=recorded(score.residual),
+                residual=recorded(one.residual),
                 abduction=inquiry.abduction,
-                judge=score.judge,
+                judge=one.judge,
             )
         )
     return records
 
 
-def _value(score: Score) -> float:
-    if isinstance(score.value, Tensor):
-        return float(score.value.double().mean())
-    return score.value.value if isinstance(score.value, Estimate) else score.value
+def _value(one: Measurement) -> float:
+    if isinstance(one.value, Tensor):
+        return float(one.value.double().mean())
+    return one.value.value if isinstance(one.value, Estimate) else one.value
 
 
-def _interval(score: Score, seed: int) -> tuple[float | None, float | None]:
-    if isinstance(score.value, Estimate):
-        return score.value.low, score.value.high
-    if not isinstance(score.value, Tensor) or len(score.value) < 2:
+def _interval(one: Measurement, seed: int) -> tuple[float | None, float | None]:
+    if isinstance(one.value, Estimate):
+        return one.value.low, one.value.high
+    if not isinstance(one.value, Tensor) or len(one.value) < 2:
         return None, None
-    found = bootstrap_interval(score.value, seed=seed)
+    found = bootstrap_interval(one.value, seed=seed)
     return found.low, found.high

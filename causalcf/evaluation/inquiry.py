@@ -29,7 +29,7 @@ from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
 from causalcf.variables.image import Image
 
-__all__ = ["NEEDS", "Candidate", "Inquiry", "Score", "error_of", "other_values", "residuals_of"]
+__all__ = ["NEEDS", "Candidate", "Inquiry", "Measurement", "error_of", "other_values", "residuals_of"]
 
 BATCH = 500
 """Rows per call of the model."""
@@ -51,13 +51,13 @@ Kind = Literal["model", "truth", "identity", "noise"]
 
 
 @dataclass(frozen=True)
-class Score:
+class Measurement:
     """One score of one candidate.
 
     Args:
         metric: Its name in reports.
-        measure: Its row in `METRICS`: what its unit is, and which way is better.
-        node: What was scored.
+        measure: Its row in `METRICS`: unit, and direction of better.
+        node: The node scored.
         kind: Whose score: the model's, the truth's, that of doing nothing, of noise.
         value: One number per row, or one for all, with or without an interval.
         do: The node acted upon.
@@ -264,7 +264,7 @@ class Inquiry:
         if self.features is not None:
             return self.features
         judge = self.classifier
-        return Extractor(judge.identity, lambda images: judge.features(images.to(judge.device)).to(images.device))
+        return Extractor(judge.signature, lambda images: judge.features(images.to(judge.device)).to(images.device))
 
     def featured(self, images: Tensor) -> Tensor:
         """Features of a set of images that is asked about again."""

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from causalcf.core.errors import DataError
+from causalcf.metrics.base import ARROWS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["Record", "Records"]
 
@@ -20,7 +22,7 @@ class Record:
     """One score of a model, with all that is needed to believe it.
 
     Args:
-        metric: What was measured; names its extractor in brackets where it depends on one.
+        metric: Name of the score; with its extractor in brackets where it depends on one.
         do: The node acted upon, empty for none.
         node: The node that was scored.
         value: The score, pooled over rows.
@@ -132,6 +134,17 @@ class Records(Sequence[Record]):
         """The inverse of `to_json`."""
         document = json.loads(document) if isinstance(document, str) else document
         return cls(tuple(Record(**fields) for fields in document["records"]), document["seconds"], document["missing"])
+
+    def plot(self) -> Figure:
+        """A panel per metric: each score with its interval, beside those of the truth and of doing nothing."""
+        from causalcf.plots import plot_records
+
+        return plot_records(self.records)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import records_html
+
+        return records_html(self.records, self.missing, ARROWS)
 
     def __repr__(self) -> str:
         return f"Records({len(self)} scores)"

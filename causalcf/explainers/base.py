@@ -48,12 +48,12 @@ class Explainer(ABC):
     Args:
         scm: A fitted model. Of one node, an unconditional generator; otherwise the node's parents stay at their
             factual values.
-        node: What is explained: an image, a table's row, ... whose mechanism has latent sites.
+        node: The node explained: an image, a table's row, ... whose mechanism has latent sites.
         classifier: Torch module or function of the node's values, giving logits; a list is an ensemble.
             Modules are copied, as they are when the explainer is made.
-        variable: What the classifier gives, as for `scm.attach`: by default a Categorical with as many categories
+        variable: Of the classifier's output, as for `scm.attach`: by default a Categorical with as many categories
             as there are logits, a Boolean for one; a Real (or Positive, Interval) for a regression.
-        carry_residual: Keep what the model cannot explain of the image (`"image.eps"`) as abducted, instead of
+        carry_residual: Keep the abducted residual of the image (`"image.eps"`), instead of
             setting it to 0.
         batch_size: Rows that are searched at once.
 
@@ -130,14 +130,14 @@ class Explainer(ABC):
         """
 
     def train(self, data: Any, seed: int) -> None:
-        """Train what the method needs; it runs under the seed. Methods that only search have nothing to do.
+        """Train the parts of the method; it runs under the seed. Methods that only search have nothing to do.
 
-        What it learns goes into public attributes, which `save` writes; private ones are made again by `restore`.
+        It puts its results into public attributes, which `save` writes; private ones are made again by `restore`.
         Options of `fit` are keyword-only arguments of the method's own.
 
         Args:
             data: Rows of the model, in data units.
-            seed: What weights and the order of rows follow from.
+            seed: Seed of weights and the order of rows.
         """
         return
 
@@ -181,11 +181,11 @@ class Explainer(ABC):
 
     @torch.inference_mode(False)
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
-        """Train what the method needs; methods that only search have nothing to do.
+        """Train the parts of the method; methods that only search have nothing to do.
 
         Args:
             data: Rows of the model, in data units.
-            seed: What weights and the order of rows follow from.
+            seed: Seed of weights and the order of rows.
             options: The method's own, such as C3LT's `rows`; most have none.
 
         Returns:
@@ -269,7 +269,7 @@ class Explainer(ABC):
             x: Observed rows of the model, in data units; for a model of one node, its tensor will do.
             target: A class (its code or name), or the value a regression should reach; one for all rows, or
                 one per row. None is any class but the predicted one, for the methods that take it.
-            seed: What random parts are drawn with; recorded in the result.
+            seed: Seed of random parts; recorded in the result.
             stream: Keep every step.
 
         Returns:
@@ -300,7 +300,7 @@ class Explainer(ABC):
         Args:
             x: As for `explain`.
             target: As for `explain`.
-            seed: What noise is drawn with, where abduction draws any.
+            seed: Seed of noise, where abduction draws any.
 
         Raises:
             NotFittedError, SupportError, DataError, MechanismError, ExplanationError: As `explain` does.
@@ -313,7 +313,7 @@ class Explainer(ABC):
 
         Args:
             x: As for `explain`.
-            seed: What noise is drawn with, where abduction draws any.
+            seed: Seed of noise, where abduction draws any.
         """
         parts = [self.scm.abduct(part, seed=seed) for part in self.scm.read(self._rows(x)).blocks(self.batch_size)]
         factual = Batch.join(part.factual for part in parts if part.factual is not None)

@@ -29,13 +29,13 @@ class Explained:
         f: Torch module, function, `ClassifierEnsemble`, or a list of modules or functions, of what `node` holds
             (N, ...); gives logits (N, K), one logit (N,) or (N, 1), or the values of a regression. Modules are
             copied, as `scm.attach` does, frozen and set to evaluate; the caller's stay as they are.
-        variable: What f gives; None for a Categorical with as many categories as there are logits, a Boolean
+        variable: Of the output of f; None for a Categorical with as many categories as there are logits, a Boolean
             for one. A number (Real, Positive, Interval) makes it a regression.
         device: Where the copies go.
         dtype: Their floating type.
 
     Attributes:
-        f: What is asked: the copies, stacked to one module where they are alike, and functions as they are.
+        f: The copies, stacked to one module where they are alike, and functions as they are.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Explained:
         """`members(x)`, with checks of whether f fits; the variable is told from it.
 
         Args:
-            node: What x is called.
+            node: Name of x.
             x: (N, ...).
             batch_size: Rows that f is asked about at once.
 

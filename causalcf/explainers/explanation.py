@@ -54,7 +54,7 @@ class Stream:
 
     @property
     def epistemic(self) -> Tensor:
-        """(N, T) what the members disagree about: total minus aleatoric uncertainty."""
+        """(N, T) disagreement of the members: total minus aleatoric uncertainty."""
         return self.total - self.aleatoric
 
     def frames(self, row: int) -> Tensor:
@@ -82,7 +82,7 @@ class Explanation:
         predicted: (N,) class that the classifier gives `counterfactual` (or the value).
         steps: (N,) steps taken.
         reason: Why each row ended; see `REASONS`.
-        seed: What random parts were drawn with.
+        seed: Seed of random parts.
         method: Name of the explainer.
         query: The question, in tensors.
         code: (N, D) where the search ended in the latent space; `query.start` is where it began.
@@ -117,7 +117,7 @@ class Explanation:
 
     @property
     def factual_predicted(self) -> Tensor:
-        """(N,) what the classifier says of the factual rows."""
+        """(N,) output of the classifier for the factual rows."""
         return self.query.explained.predicted(self.query.members)
 
     @cached_property
@@ -138,6 +138,11 @@ class Explanation:
             options: Passed to `scm.counterfactual`.
         """
         return self.scm.counterfactual(self.factual, do=self.do, **options)
+
+    @property
+    def labels(self) -> list[str]:
+        """The rows' labels as text."""
+        return [str(label) for label in self.factual.index.tolist()]
 
     def to_frame(self) -> pd.DataFrame:
         """One line a row: classes by name, probability, whether and why it ended."""
@@ -174,6 +179,11 @@ class Explanation:
         from causalcf.plots import plot_explanation
 
         return plot_explanation(self, rows=rows, **options)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import explanation_html
+
+        return explanation_html(self)
 
     def __repr__(self) -> str:
         return f"Explanation({self.method}, {self.rows} rows, {int(self.reached.sum())} reached)"

@@ -54,11 +54,11 @@ class GradientSearch(Explainer):
 
     @abstractmethod
     def loss(self, query: Query, code: Tensor, values: Tensor, outputs: Outputs) -> Tensor:
-        """(N,) what the search descends.
+        """(N,) loss that the search descends.
 
         Args:
             query: The rows.
             code: (N, ...) where they are.
-            values: What the classifier reads of it: the decoded image, or the code itself.
+            values: Input of the classifier: the decoded image, or the code itself.
             outputs: The classifier's outputs for it.
         """

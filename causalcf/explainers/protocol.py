@@ -18,7 +18,7 @@ __all__ = ["Explaining"]
 
 
 class Explaining(Protocol):
-    """An explainer, as questions, training rows and files see it; `Explainer` says what each member is."""
+    """The members of an explainer that questions, training rows and files use; `Explainer` documents them."""
 
     scm: StructuralCausalModel
     node: str

@@ -250,7 +250,7 @@ def make_query(explainer: Explaining, noise: Noise, factual: Batch, target: Any)
     """The question that an explainer searches with.
 
     Args:
-        explainer: What is asked.
+        explainer: The explainer asked.
         noise: The rows' abducted noise.
         factual: The rows.
         target: As `read_target` takes it.

@@ -1,6 +1,6 @@
 """Files of explainers: the learned state as JSON and tensors, and digests of the model and the classifier it is for.
 
-No explainer says how it is saved: what `fit` leaves behind are tensors, networks and plain values, and networks are
+No explainer says how it is saved: `fit` leaves tensors, networks and plain values behind, and networks are
 written as the tree that they are. A file names the networks' classes, of a few modules only; all else in it is data.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from causalcf import classifiers, variables
 from causalcf.core import nn as layers
 from causalcf.core.checkpoint import read_file, write_file
-from causalcf.core.digests import fingerprint
+from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, ExplanationError
 from causalcf.core.untrusted import doubting, require_sizes
 from causalcf.explainers import learned, networks
@@ -281,7 +281,7 @@ def _digest_of_mechanism(mechanism: Mechanism) -> str:
     """Digest of a mechanism: its variable, its parents, and its weights."""
     facts = [type(mechanism).__name__, mechanism.variable.to_json()]
     facts += [[name, variable.to_json()] for name, variable in mechanism.parents.items()]
-    return fingerprint(mechanism.saved_state(), facts)
+    return weights_digest(mechanism.saved_state(), facts)
 
 
 def digest_of_classifier(f: nn.Module | Sequence[Any] | Callable[..., Any] | None) -> str:
@@ -296,7 +296,7 @@ def digest_of_classifier(f: nn.Module | Sequence[Any] | Callable[..., Any] | Non
     """
     if isinstance(f, nn.Module):
         layers = [type(layer).__name__ for layer in f.modules()]
-        return f"{type(f).__name__}#{fingerprint(f.state_dict(), layers)}"
+        return f"{type(f).__name__}#{weights_digest(f.state_dict(), layers)}"
     if isinstance(f, Sequence):
         return ", ".join(digest_of_classifier(member) for member in f)
     return "" if f is None else getattr(f, "__name__", type(f).__name__)

@@ -74,7 +74,7 @@ def image_scores(
 
     Args:
         x: Shape (N, ...).
-        factual: What they are compared with, of the same shape.
+        factual: The images they are compared with, of the same shape.
         source: The factuals' classes, (N,).
         target: The classes asked for, (N,).
         classifier: The one explained, giving logits (N, K); None if it does not read images.

@@ -8,10 +8,13 @@ from typing import Any
 
 from causalcf.core.errors import GraphError
 
-__all__ = ["SCHEMA", "check_document", "named"]
+__all__ = ["SCHEMA", "SCHEMA_HIDDEN", "check_document", "named"]
 
 SCHEMA = 1
 """Version of the graph file format."""
+
+SCHEMA_HIDDEN = 2
+"""Version of files with hidden causes: a program that knows nothing of them must not read such a file without them."""
 
 SHOWN = 10
 """Names that an error lists."""
@@ -53,9 +56,10 @@ def check_document(document: Any) -> None:
     ):
         raise GraphError('"graph" must be an object, "nodes" and "edges" lists of objects.')
     schema = header.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
+    if type(schema) is not int or schema not in (SCHEMA, SCHEMA_HIDDEN):
         raise GraphError(
-            f"Graph schema {str(schema)[:20]} is not supported; expected {SCHEMA}. A document that networkx has written"
+            f"Graph schema {str(schema)[:20]} is not supported; expected {SCHEMA}, or {SCHEMA_HIDDEN} with"
+            " hidden causes. A document that networkx has written"
             ' becomes a graph by causalcf.CausalGraph(nx.node_link_graph(document, edges="edges"), variables).'
         )
     if document.get("directed") is not True or document.get("multigraph"):

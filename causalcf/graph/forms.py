@@ -10,7 +10,7 @@ import networkx as nx
 from causalcf.core.errors import GraphError
 from causalcf.graph.document import named
 
-__all__ = ["as_digraph"]
+__all__ = ["as_digraph", "as_pairs"]
 
 EXPECTED = "Expected a networkx.DiGraph or (cause, effect) pairs"
 
@@ -22,7 +22,7 @@ def as_digraph(graph: Any) -> nx.DiGraph:
         graph: A DiGraph, or (cause, effect) pairs.
 
     Raises:
-        GraphError: It is something else, and what makes a graph of it; or it is empty, has a cycle or a bad name.
+        GraphError: It is something else (the message says how to convert it), is empty, has a cycle or a bad name.
 
     Example:
         >>> as_digraph({"smoking": ["cancer"]})
@@ -62,6 +62,27 @@ def _pairs(graph: Any) -> list[tuple[Any, Any]]:
         for name in pair:
             _check_name(name)
     return [(str(cause), str(effect)) for cause, effect in pairs]  # NumPy's texts as Python's
+
+
+def as_pairs(confounded: Any) -> list[tuple[str, str]]:
+    """The confounded pairs that someone gives, each of two names.
+
+    Raises:
+        GraphError: They are not pairs, or a node is confounded with itself.
+    """
+    wanted = "confounded is a list of pairs of nodes that share a hidden cause, confounded=[('x', 'y')]"
+    if isinstance(confounded, str | bytes | Mapping) or not isinstance(confounded, Iterable):
+        raise GraphError(f"{wanted}, got {type(confounded).__name__} {str(confounded)[:40]!r}.")
+    pairs = []
+    for pair in confounded:
+        names = [pair] if isinstance(pair, str | bytes) or not isinstance(pair, Iterable) else list(pair)
+        if len(names) != 2 or not all(isinstance(name, str) for name in names):
+            raise GraphError(f"{wanted}, got {str(pair)[:80]!r} among them.")
+        first, second = map(str, names)
+        if first == second:
+            raise GraphError(f"{wanted}, got '{first}' twice in one pair. Every node has noise of its own already.")
+        pairs.append((first, second))
+    return pairs
 
 
 _MATRIX = (

@@ -25,7 +25,7 @@ class AmortisedMechanism(Mechanism):
     r"""A mechanism with an encoder q(z | x, pa) and the residual :math:`\epsilon = (x - \mu) / \sigma` as noise.
 
     Abduction takes z from the encoder and the residual exactly; so with nothing done, prediction gives x back. A
-    subclass says what z gives, `location_scale`, and what z is, `infer`.
+    subclass decodes z (`location_scale`) and encodes x (`infer`).
     """
 
     kind: ClassVar[Kind] = "amortised"

@@ -33,8 +33,8 @@ def as_rows(y: Any, inputs: Sequence[Tensor], what: str = "The classifier") -> T
 
     Args:
         y: Its answer.
-        inputs: What it was asked, rows first.
-        what: What to call it.
+        inputs: Its inputs, rows first.
+        what: Its name in errors.
 
     Raises:
         MechanismError: It is not a tensor; the message says how to make it one.
@@ -100,11 +100,11 @@ def check_answers(
 
     Args:
         ask: Inputs -> answers of M members, (M, N) or (M, N, K).
-        inputs: What it looks at, rows first.
-        variable: What it gives; None for a Categorical of as many categories as there are logits, a Boolean for one. A
+        inputs: Its inputs, rows first.
+        variable: Of its output; None for a Categorical of as many categories as there are logits, a Boolean for one. A
             number makes it a regression, whose values may be any.
         error: The exception for values that are not logits.
-        of: What its inputs are called.
+        of: Name of its inputs.
         batch_size: Rows that it is asked about at once.
 
     Raises:

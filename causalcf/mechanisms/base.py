@@ -152,7 +152,7 @@ class Mechanism(Trainable, ABC):
             pa: Observed parents.
             pa_star: Parents in another world, with whatever else the predictors read.
             predictors: target -> predictor, whose `loss(target, {node: x, ...})` is taken.
-            carried: What the residual is multiplied by in the other world, one number a row.
+            carried: Factor of the residual in the other world, one number a row.
 
         Returns:
             `loss(x, pa)`, and the sum of the predictors' losses on f(abduct(x, pa), pa_star); two scalars.
@@ -170,7 +170,7 @@ class Mechanism(Trainable, ABC):
             u: Noise, as `abduct` gives it.
             pa_star: Parents in another world, with whatever else the predictors read.
             predictors: target -> predictor.
-            carried: What the residual is multiplied by, one number a row.
+            carried: Factor of the residual, one number a row.
         """
         u = dict(u)
         for suffix in self.residual_sites:
@@ -195,7 +195,7 @@ class Mechanism(Trainable, ABC):
         Args:
             x: Observed values.
             pa: Observed parents.
-            draw: What draws a latent from its law, such as `pyro.sample`.
+            draw: Draws a latent from its law, such as `pyro.sample`.
         """
         return {suffix: draw(suffix, law) for suffix, law in self.posterior(x, pa).items()}
 

@@ -295,11 +295,11 @@ class Flow(InvertibleMechanism):
         self.bijection = _spline_flow(features, context, self.bins, hidden_features=self.hidden, activation=nn.SiLU)
 
     def flow(self, c: Tensor | None) -> Transform:
-        if c is None or self.variable.numel > 1:
+        if self.variable.numel > 1:
             return self.bijection(c)
         # What zuko does for one feature, without taking the parameters apart and together again.
-        parameters = self.bijection.hyper(c)  # type: ignore[operator]
-        return DependentTransform(AffineSpline(parameters.unsqueeze(-2)), 1)
+        parameters = self.bijection.phi[0] if c is None else self.bijection.hyper(c).unsqueeze(-2)  # type: ignore[operator,index]
+        return DependentTransform(AffineSpline(parameters), 1)
 
 
 @dataclass(eq=False, repr=False)

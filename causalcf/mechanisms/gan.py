@@ -35,7 +35,7 @@ class GAN(ImplicitImage, ImageMechanism):
     (G(z, pa*), z, pa*) with z = E(x, pa) and pa* another row's parents. So G has to obey the parents also where the
     encoder puts z, and an encoder that leaves the class in z is found out: published GANs, which see prior draws
     only, lose do(digit) when their encoder is tuned. Beside the score, the discriminator learns to read the parents
-    off real images, and G is held to what it reads in fakes, under parents of which one at a time was changed, too.
+    off real images, and G must give fakes off which it reads the parents asked for, also where one of them was changed.
     Two cycles keep the identity: :math:`|x - G(E(x, pa), pa)|^2` and :math:`|z - E(G(z, pa^*), pa^*)|^2`.
 
     *Encoder stage.* G stays as it is, and the encoder alone goes on with the two cycles.
@@ -62,7 +62,7 @@ class GAN(ImplicitImage, ImageMechanism):
         penalty: Weight of the discriminator's squared slope at real images.
         jitter: Standard deviation of the noise that is added to the encoder's z in training, so that neighbours
             of a latent look alike.
-        carry: Whether a counterfactual carries over what G could not reach, x - G(E(x, pa), pa). Predict with
+        carry: Whether a counterfactual carries over the residual x - G(E(x, pa), pa). Predict with
             residual=0 to leave it out of one answer.
         refine: Steps of gradient descent on :math:`|x - G(z, pa)|^2`, from the encoder's z, in abduction.
 

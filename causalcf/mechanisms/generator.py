@@ -28,8 +28,8 @@ class Generator(ImplicitImage):
 
     Abduction takes z from the encoder E(x, pa) if there is one, then goes on by gradient descent on
     :math:`|G(z, pa) - x|^2`, from the encoder's z or, without encoder, from several starts of which each row keeps
-    the best. What G cannot reach of an image is the residual. There is nothing to fit: the mechanism is ready as it
-    is made, and its copies of the networks are frozen and in evaluation mode whatever happens around them. A file holds
+    the best. The residual is the part of an image that G cannot reach. There is nothing to fit: the mechanism is ready
+    at once, and its copies of the networks are frozen and in evaluation mode whatever happens around them. A file holds
     the networks' weights and the settings, but not the networks' code:
     `SCM.load(path, mechanisms={"image": Generator(G)})`, with the same settings.
 
@@ -40,9 +40,9 @@ class Generator(ImplicitImage):
         Fidelity Natural Image Synthesis", 2019 (class-conditional generators).
 
     Args:
-        G: Network from latents (N, latent), and what `adapt` gives, to images (N, C, H, W).
-        E: Encoder from images, and what `adapt` gives, to latents (N, latent).
-        D: Discriminator of images, and what `adapt` gives, for `realism`.
+        G: Network from latents (N, latent), and the output of `adapt`, to images (N, C, H, W).
+        E: Encoder from images, and the output of `adapt`, to latents (N, latent).
+        D: Discriminator of images, and the output of `adapt`, for `realism`.
         latent: Dimensions of z.
         adapt: Parents -> further arguments of the networks, such as
             `lambda pa: (F.one_hot(pa["label"], 1000).float(),)`; by default the parents' values, one by one.

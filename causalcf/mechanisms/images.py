@@ -104,7 +104,7 @@ class Gain(nn.Module):
     Exposure, contrast and intensity act on mean and residual alike. With that factor outside the
     network, the standardised residual of an image stays what it is when its brightness changes,
     and a counterfactual keeps its texture. The logarithm of an image's brightness is regressed on the parents:
-    positive ones by their logarithm, so that what is proportional comes out proportional beyond the
+    positive ones by their logarithm, so that proportional effects stay proportional beyond the
     data as well, others as they are. Over the training data the gain averages 1.
 
     Where the parents leave over half of the variance of that logarithm unexplained, they do not brighten images, and

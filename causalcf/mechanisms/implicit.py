@@ -28,7 +28,7 @@ DECAYS = (0.9, 0.99)
 class ImplicitImage(Mechanism):
     r"""x := G(z, pa) + g(pa) eps, with z standard normal and abducted by an encoder or by descent.
 
-    eps is what G cannot reach of an observed image. It has no law of its own: images from the prior have none.
+    eps is the part of an observed image that G cannot reach. It has no law of its own: images from the prior have none.
     """
 
     latent: int
@@ -101,7 +101,7 @@ def invert(
 
     Args:
         decode: Latents (N, d) to values of x's shape; rows must not depend on each other.
-        x: What to find, (N, ...).
+        x: The values to invert, (N, ...).
         start: Where each row begins, (N, d).
         steps: Most steps a row takes; 0 gives `start`.
         lr: Adam's step size.

@@ -95,7 +95,7 @@ class Stage:
     """A stretch of training with its own turns, settings and criterion; its best weights begin the next stage.
 
     Args:
-        name: What history and progress call it.
+        name: In history and progress.
         turns: Moves of one step, in this order, on the same rows. Each different turn has an optimiser of its
             own; one that is listed several times moves several times.
         recipe: Training settings; None for the mechanism's, which `fit` may replace.

@@ -40,7 +40,7 @@ ROWS = 1000
 
 @dataclass(eq=False, repr=False)
 class MixtureAE(AmortisedMechanism):
-    r"""Autoencoder with a code z for what a classifier sees and u for the rest: :math:`x := G(z, u) + \sigma\epsilon`.
+    r"""Autoencoder: code z for the features a classifier uses, u for the rest: :math:`x := G(z, u) + \sigma\epsilon`.
 
     z follows a mixture of Gaussians, one for each class that the classifier f gives (its own labels, not the data's):
 

@@ -20,7 +20,6 @@ from causalcf.metrics.embedding import embedding_distance
 from causalcf.metrics.error import absolute_error, grey_level_error, rmse, zero_one_error
 from causalcf.metrics.features import Extractor, FeatureNetwork, Features, evaluating, extract, metric_name
 from causalcf.metrics.fid import fid, frechet_distance
-from causalcf.metrics.identity import max_change, unchanged
 from causalcf.metrics.inception import inception_features
 from causalcf.metrics.kid import KernelDistance, kid
 from causalcf.metrics.lpips import PerceptualNetwork, lpips
@@ -32,6 +31,7 @@ from causalcf.metrics.similarity import Siamese, SiameseScore, distance_ratio, s
 from causalcf.metrics.stream import chord_share, continuity, linearity, path_linearity, undefined
 from causalcf.metrics.transition import aupc, cout, transition_curves
 from causalcf.metrics.uncertainty import abduction_spread, abduction_std, abduction_std_map
+from causalcf.metrics.untouched import max_change, unchanged
 from causalcf.metrics.vgg import vgg_features, vgg_perception
 from causalcf.metrics.weights import find_weights
 

@@ -74,7 +74,7 @@ def fit_autoencoders(
         labels: Classes 0..K-1, (N,).
         epochs: Passes.
         batch_size: Rows a step and autoencoder.
-        seed: What weights and rows follow from.
+        seed: Seed of weights and rows.
 
     Raises:
         DataError: A class between 0 and the largest has no rows.

@@ -54,7 +54,7 @@ class Metric:
         unit: Unit of its values; empty for pure numbers. "the variable's" is that of the variable which is scored.
         range: Least and greatest value.
         higher_is_better: None where neither is: compare with the same score of real images.
-        needs: What must be at hand.
+        needs: Inputs that must be at hand.
         per_row: One score per row; otherwise one for the whole set, which is not a mean over rows.
     """
 

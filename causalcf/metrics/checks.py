@@ -53,7 +53,7 @@ def check_rows(least: int, purpose: str, **tensors: Tensor) -> None:
     """Refuse too few rows.
 
     Raises:
-        DataError: Says what needed how many.
+        DataError: There are fewer; the message names the metric and the number it needs.
     """
     for name, tensor in tensors.items():
         rows = tensor.shape[0] if tensor.ndim else 0

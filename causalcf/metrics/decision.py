@@ -13,7 +13,7 @@ __all__ = ["class_changed", "validity"]
 def validity(predicted: Tensor, target: Tensor, *, failed: Tensor | None = None) -> Tensor:
     """1 where the counterfactual is classified as the target, else 0; a share, 0..1, higher is better.
 
-    What a method reports as failed counts as 0, whatever its last image looks like. (Khorram and Fuxin,
+    A row that the method reports as failed counts as 0, whatever its last image looks like. (Khorram and Fuxin,
     "Cycle-Consistent Counterfactuals by Latent Transformations", 2022, eq. 9.)
 
     Args:

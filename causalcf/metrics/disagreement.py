@@ -20,7 +20,7 @@ class Doubt:
     Args:
         total: Entropy of the mean probability.
         aleatoric: Mean entropy of the members: the classes overlap here.
-        epistemic: What remains, the mutual information: the members disagree.
+        epistemic: The rest, the mutual information: the members disagree.
     """
 
     total: Tensor
@@ -31,7 +31,7 @@ class Doubt:
 def doubt(logits: Tensor) -> Doubt:
     """Predictive entropy of an ensemble, split into its two kinds; from 0 to log K nats, lower is better.
 
-    Epistemic doubt is what tells an implausible image from an ambiguous one. (Depeweg et al., "Decomposition of
+    Epistemic doubt tells an implausible image from an ambiguous one. (Depeweg et al., "Decomposition of
     Uncertainty in Bayesian Deep Learning for Efficient and Risk-Sensitive Learning", 2018; Schut et al.,
     "Generating Interpretable Counterfactual Explanations By Implicit Minimisation of Epistemic and Aleatoric
     Uncertainties", 2021.)

@@ -92,7 +92,7 @@ def siamese_pairs(source: Tensor, target: Tensor, seed: int = 0) -> tuple[Tensor
     Args:
         source: The factuals' classes, (N,).
         target: The classes asked for, (N,).
-        seed: What the shuffle follows from.
+        seed: Seed of the shuffle.
 
     Raises:
         DataError: The shapes differ, or no two rows share both classes.
@@ -136,7 +136,7 @@ def siamese_similarity(
         target: The classes asked for, (N,).
         folds: Number of folds.
         epochs: Passes over the pairs.
-        seed: What everything random follows from.
+        seed: Seed of every random choice.
 
     Raises:
         DataError: The shapes differ, or a fold has no pairs.

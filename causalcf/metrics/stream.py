@@ -75,7 +75,7 @@ def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["f
     Args:
         frames: Images, shape (N, T, C, H, W).
         lengths: Frames of each row, (N,); by default T.
-        per: What a change is one of.
+        per: Unit of a change.
 
     Example:
         >>> even = torch.arange(4.0)[None, :, None, None, None].expand(1, 4, 1, 2, 2)

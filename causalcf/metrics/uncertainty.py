@@ -15,7 +15,7 @@ __all__ = ["abduction_spread", "abduction_std", "abduction_std_map"]
 def abduction_std(samples: Tensor) -> Tensor:
     """Standard deviation over abductions, root mean square over pixels, in grey levels; 0..~180, neither is better.
 
-    What latent-space uncertainty leaves open in each counterfactual: 0 for point abduction, and honest if as
+    The spread that latent uncertainty leaves in each counterfactual: 0 for point abduction, and honest if as
     large as the errors that are made. (Pawlowski et al., "Deep Structural Causal Models for Tractable
     Counterfactual Inference", 2020, sec. 3, on Monte Carlo abduction.)
 

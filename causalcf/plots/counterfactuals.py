@@ -60,12 +60,12 @@ def plot_counterfactual(
         )
     worlds = drawn_worlds(cf, images + scalars, count, [truth] if isinstance(truth, Mapping) else truth)
     factual = cf.factual
-    seen = None if factual is None else {node: factual[node][:count].detach().cpu() for node in images + scalars}
+    observed = None if factual is None else {node: factual[node][:count].detach().cpu() for node in images + scalars}
     labels, notes = row_labels(cf, count), notes_of(cf)
     if not images:
         if cf.num_samples is not None:
             notes.append(f"Small dots are {cf.num_samples} samples, large dots their mean.")
-        return plot_values(cf.graph, worlds, seen, nodes=scalars, labels=labels, notes=notes)
+        return plot_values(cf.graph, worlds, observed, nodes=scalars, labels=labels, notes=notes)
     if cf.num_samples is not None:
         notes.append(f"Sample 1 of {cf.num_samples}; ± is the standard deviation over the samples.")
-    return plot_images(cf.graph, worlds, seen, nodes=images + scalars, labels=labels, notes=notes)
+    return plot_images(cf.graph, worlds, observed, nodes=images + scalars, labels=labels, notes=notes)

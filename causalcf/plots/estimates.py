@@ -38,8 +38,8 @@ def plot_estimates(title: str, estimates: Sequence[Shown]) -> Figure:
     """Draw estimates as points with 95 % intervals, the first on top, with a line at zero.
 
     Args:
-        title: What was asked.
-        estimates: What came of it.
+        title: The question.
+        estimates: The answers.
 
     Returns:
         A figure outside pyplot's registry.

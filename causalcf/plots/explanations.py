@@ -28,7 +28,7 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
     the search follows. Failed rows are named in red, with their reason: they show an attempt.
 
     Args:
-        explanation: What an explainer found; of an image.
+        explanation: Result of an explainer, for images.
         rows: How many units to show, the first ones.
         frames: How many frames of a stream.
 
@@ -65,6 +65,9 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
         )
         if explanation.stream is not None:
             _curve(axes[i, -1], explanation.stream, i, first=i == 0, last=i == count - 1)
+    kept = f"{explanation.node}.eps" not in explanation.do
+    note = f"{explanation.method}, seed {explanation.seed}{'' if kept else ', residual left out'}."
+    figure.supxlabel(note, size=6.5, color=GREY, x=0.01, ha="left")
     return figure
 
 

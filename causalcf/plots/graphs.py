@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from causalcf.plots.layout import Extent, ordered, placed
 from causalcf.plots.protocols import Graph
@@ -18,7 +17,7 @@ from causalcf.plots.style import ACTED, ACTED_FILL, CUT, FAINT, GREY, INK, PAPER
 from causalcf.variables import Variable
 from causalcf.variables.image import Image
 
-__all__ = ["draw_graph"]
+__all__ = ["draw_graph", "monotone"]
 
 NODE_HEIGHT, NODE_PAD, IMAGE_SIDE = 0.34, 0.24, 0.62
 NOISE_RADIUS, NOISE_GAP = 0.105, 0.2
@@ -72,11 +71,11 @@ class _Outlines:
 
 @styled
 def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: Axes | None = None) -> Axes:
-    """Draw a causal graph in layers, causes above effects; images are squares.
+    """Draw a causal graph in layers, causes above effects; images are squares, hidden causes dashed arcs.
 
     Args:
         graph: The graph; all of it is drawn, whatever is acted on.
-        do: Nodes acted on: filled, with the edges into them and their noise cut.
+        do: Nodes acted on: filled, with the edges into them, their hidden causes and their noise cut.
         noise: Draw each node's exogenous noise as a small dashed circle.
         ax: Where to draw, at the size it has now; by default a new figure of the size the graph needs
             (`draw_graph(graph).figure`).
@@ -88,7 +87,8 @@ def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: 
     curves = {
         edge: _route(edge, outlines, waypoints[edge], _ends(graph, edge, waypoints, boxes)) for edge in graph.edges
     }
-    corners = [outlines.centre - outlines.half, outlines.centre + outlines.half, *curves.values()]
+    arcs = {pair: _arc(pair, boxes, outlines, list(curves.values())) for pair in graph.confounded}
+    corners = [outlines.centre - outlines.half, outlines.centre + outlines.half, *curves.values(), *arcs.values()]
     low, high = np.min([c.min(0) for c in corners], 0), np.max([c.max(0) for c in corners], 0)
     width, height = high - low + 2 * GRAPH_MARGIN
     if ax is None:
@@ -98,6 +98,8 @@ def draw_graph(graph: Graph, do: Iterable[str] = (), *, noise: bool = True, ax: 
     ax.update_datalim([low, high])  # at once: asking every artist for its size takes long
     for (cause, effect), curve in curves.items():
         _draw_edge(ax, curve, outlines, (cause, effect), scale, cut=effect in acted)
+    for pair, curve in arcs.items():
+        _draw_edge(ax, curve, outlines, pair, scale, cut=bool(acted & {*pair}), hidden=True)
     for node, box in noises.items():
         line = np.linspace([box.x, box.y], [boxes[node].x, boxes[node].y], 200)
         _draw_edge(ax, line, outlines, ((node, "noise"), node), scale, cut=node in acted, dashed=True)
@@ -181,13 +183,58 @@ def _route(
     return curve
 
 
+def _arc(
+    pair: tuple[str, str],
+    boxes: Mapping[str, _Box],
+    outlines: _Outlines,
+    edges: Sequence[NDArray[np.float64]],
+    n: int = 240,
+) -> NDArray[np.float64]:
+    """A hidden cause as a bow (n, 2) between two nodes: the flattest of some that meets no box and few edges."""
+    a, b = (np.array([boxes[node].x, boxes[node].y]) for node in pair)
+    across = np.array([a[1] - b[1], b[0] - a[0]]) / np.hypot(*(a - b))
+    t = np.linspace(0, 1, n)[:, None]
+    lines = np.concatenate(edges) if edges else np.empty((0, 2))
+    best, least = np.empty((0, 2)), np.inf
+    for bulge in (0.55, -0.55, 0.9, -0.9, 1.4, -1.4, 2.0, -2.0):
+        control = (a + b) / 2 + across * bulge
+        curve = (1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b
+        middle = curve[n // 4 : -n // 4]
+        near = np.hypot(*(middle[:, None] - lines).T).min(initial=1.0) < 0.06 if len(lines) else False
+        cost = abs(bulge) + (0.0 if outlines.free(curve, but=pair) else 10.0) + 2.0 * bool(near)
+        if cost < least:
+            best, least = curve, cost
+    return best
+
+
 def _curve(points: Sequence[tuple[float, float]], n: int = 240) -> NDArray[np.float64]:
     """A smooth curve down through points, without overshoot."""
     x, y = np.array(points).T
     down = np.linspace(y[0], y[-1], n)
     if len(points) == 2:
         return np.column_stack([np.linspace(x[0], x[1], n), down])
-    return np.column_stack([PchipInterpolator(-y, x)(-down), down])
+    return np.column_stack([monotone(-y, x, -down), down])
+
+
+def monotone(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A cubic through points (x rising) that is monotone between them, at other places: scipy's takes long to import.
+
+    F. N. Fritsch, J. Butland, "A method for constructing local monotone piecewise cubic interpolants", 1984.
+
+    Example:
+        >>> monotone(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.5])).tolist()
+        [0.0, 1.0, 1.0]
+    """
+    step, rise = np.diff(x), np.diff(y) / np.diff(x)
+    before, after = step[:-1] + 2 * step[1:], 2 * step[:-1] + step[1:]
+    level = rise[:-1] * rise[1:] <= 0  # an extremum: flat there
+    inner = (before + after) / (before / np.where(level, 1, rise[:-1]) + after / np.where(level, 1, rise[1:]))
+    slope = np.concatenate([rise[:1], np.where(level, 0, inner), rise[-1:]])
+    i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(step) - 1)
+    h, t = step[i], (at - x[i]) / step[i]
+    # Hermite's basis, from the left end.
+    bend = (3 - 2 * t) * t**2
+    return (1 - bend) * y[i] + bend * y[i + 1] + h * t * (1 - t) * ((1 - t) * slope[i] - t * slope[i + 1])
 
 
 def _dense(curve: NDArray[np.float64], step: float = 0.03) -> NDArray[np.float64]:
@@ -222,22 +269,28 @@ def _draw_edge(
     *,
     cut: bool,
     dashed: bool = False,
+    hidden: bool = False,
 ) -> None:
-    """An arrow along a curve, between the outlines of two boxes; faint, with a cross, where it is cut."""
+    """An arrow along a curve, between the outlines of two boxes; faint, with a cross, where it is cut.
+
+    That of a hidden cause is dashed and has a head at each end.
+    """
     curve = _dense(curve)
     cause, effect = outlines.distance(ends, curve)
-    curve = curve[(cause > 0.0) & (effect > 0.02)]
+    curve = curve[(cause > (0.02 if hidden else 0.0)) & (effect > 0.02)]
     colour = FAINT if cut else GREY if dashed else INK
-    run = np.hypot(*(curve - curve[-1]).T)
     head = HEAD * (0.75 if dashed else 1.0)
-    shaft = curve[run > 0.8 * head]
-    style = (0, (2.2, 1.6)) if dashed or cut else "-"
-    width = (0.8 if dashed else 1.1) * scale
+    shaft = curve
+    for way in (1, -1) if hidden else (1,):
+        end = curve[::way][-1]
+        shaft = shaft[np.hypot(*(shaft - end).T) > 0.8 * head]
+        base = curve[::way][np.hypot(*(curve[::way] - end).T) > head][-1]
+        along = (end - base) / np.hypot(*(end - base))
+        across = 0.38 * head * np.array([-along[1], along[0]])
+        ax.add_artist(Polygon([end, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
+    style = (0, (2.2, 1.6)) if dashed or hidden or cut else "-"
+    width = (0.8 if dashed or hidden else 1.1) * scale
     ax.add_artist(Line2D(*shaft.T, color=colour, lw=width, ls=style, solid_capstyle="butt", zorder=1))
-    tip, base = curve[-1], curve[run > head][-1]
-    along = (tip - base) / np.hypot(*(tip - base))
-    across = 0.38 * head * np.array([-along[1], along[0]])
-    ax.add_artist(Polygon([tip, base + across, base - across], closed=True, fc=colour, ec="none", zorder=2))
     if cut:
         middle, size = curve[len(curve) // 2], (3.6 if dashed else 4.5) * scale
         ax.add_artist(Line2D(*middle[:, None], marker="x", ms=size, mew=1.2 * scale, color=CUT, zorder=4))

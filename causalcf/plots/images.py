@@ -78,8 +78,8 @@ def plot_images(
 
     Args:
         graph: The causal graph.
-        worlds: What each world holds for the units shown.
-        factual: What was observed of them, if anything was.
+        worlds: Values in each world, of the units shown.
+        factual: Observed values of these units, if there are any.
         nodes: Images and scalars to show.
         labels: The units' names.
         notes: Lines for the foot.

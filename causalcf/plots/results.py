@@ -11,6 +11,7 @@ from torch import Tensor
 
 from causalcf.core.errors import DataError
 from causalcf.plots.protocols import Answer
+from causalcf.variables.image import Image
 
 __all__ = ["DrawnWorld", "drawn_worlds", "notes_of", "row_labels"]
 
@@ -20,7 +21,7 @@ class DrawnWorld:
     """One world as it is drawn.
 
     Args:
-        do: What was done in it.
+        do: The action in it.
         values: node -> values of the first sample (N, ...).
         samples: Scalar node -> values of all samples (S, N); empty without samples.
         truth: node -> values of the true counterfactual (N, ...), where it is known.
@@ -84,4 +85,15 @@ def notes_of(cf: Answer) -> list[str]:
         rows = cf.flat_noise.rows * len(cf.worlds)
         clipped = ", ".join(f"{node} in {k} of {rows} rows" for node, k in cf.clipped.items())
         notes.append(f"Clipped to the support: {clipped}.")
-    return notes
+    return [*notes, _how(cf)]
+
+
+def _how(cf: Answer) -> str:
+    """The residual, where there is one, and the seed: what it takes to see the same answer again."""
+    said = []
+    if any(isinstance(variable, Image) for variable in cf.graph.variables.values()):
+        said.append(f"residual {cf.residual:g}" if isinstance(cf.residual, int | float) else f"residual {cf.residual}")
+        said.append({"mean": "latents at their mean", "sample": "latents drawn"}.get(cf.abduction, "noise drawn"))
+    said.append("nothing random" if cf.seed is None else f"seed {cf.seed}")
+    text = ", ".join(said)
+    return f"{text[0].upper()}{text[1:]}."

@@ -103,7 +103,7 @@ def save_figure(fig: Figure | SubFigure, path: str | Path, provenance: Mapping[s
     Args:
         fig: The figure, or a part of it.
         path: Ends in .png or .svg; its folder is made if it does not exist.
-        provenance: What `causalcf.core.provenance.provenance` gives.
+        provenance: Result of `causalcf.core.provenance.provenance`.
         dpi: Pixels per inch of a PNG.
 
     Raises:

@@ -37,8 +37,8 @@ def plot_values(
 
     Args:
         graph: The causal graph.
-        worlds: What each world holds for the units shown.
-        factual: What was observed of them, if anything was.
+        worlds: Values in each world, of the units shown.
+        factual: Observed values of these units, if there are any.
         nodes: Scalars to show.
         labels: The units' names.
         notes: Lines for the foot.

@@ -1,4 +1,4 @@
-"""Anti-causal predictors: what an image shows of its causes, read back by a network.
+"""Anti-causal predictors: networks that read the causes of an image back from it.
 
 They judge whether a counterfactual image shows the acted values (effectiveness), and guide the
 fine-tuning of image mechanisms. A judge is only worth its own error, so every predictor carries the

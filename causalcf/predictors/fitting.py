@@ -64,15 +64,15 @@ def fit(
     """Train a predictor in place, as mechanisms are trained: the arrow image -> target is one more node.
 
     Args:
-        predictor: What to train.
+        predictor: The predictor to train.
         data: The training split: image, target and given nodes, in data units.
         which: The part of its rows to use; what fine-tuned models are judged by must not have seen
             what tuned them.
         test: Rows to measure the predictor's own error on; by default the validation rows.
-        name: What the data are, for the record.
+        name: Of the data, for the record.
         validation: Share of the rows to validate on.
         recipe: Training settings instead of the predictor's own.
-        seed: What weights, order and jitter follow from.
+        seed: Seed of weights, order and jitter.
         device: Where to train.
         precision: "32-true" or "bf16-mixed".
         checkpoint: File written after every epoch.

@@ -31,7 +31,7 @@ class Jitter:
     """Random changes of training images that leave their labels true.
 
     Args:
-        shift: Largest shift in pixels, each way; what leaves the frame must be background.
+        shift: Largest shift in pixels, each way; only background may leave the frame.
         brightness: Darkest peak that images are rescaled to (the brightest is 1), or 0 for no
             rescaling. Half of the images are rescaled.
         scales: Nodes that are proportional to the brightness of the pixels; they are rescaled too.

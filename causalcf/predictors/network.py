@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from causalcf.core import seeding
 from causalcf.core.checkpoint import load_tensors, read_file, write_file
 from causalcf.core.devices import as_device
-from causalcf.core.digests import fingerprint
+from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.core.untrusted import Budget, doubting, require_sizes
@@ -60,7 +60,7 @@ class Predictor(Trainable):
         node: The image's name.
         given: Nodes the predictor is told besides the image; say so wherever its scores appear.
         widths: Channels of the convolutions; the second, fourth, ... halve the resolution.
-        hidden: Width of the last hidden layer, which is what `features` gives.
+        hidden: Width of the last hidden layer, which `features` returns.
         pool: Average and peak of the "last" convolution's maps, or of "all" of them: brightness is
             best read where the image is still fine.
         proportional: Whether the target is proportional to the brightness of the pixels, as intensity
@@ -170,16 +170,16 @@ class Predictor(Trainable):
         return f"q({self.target} | {', '.join(self.parents)})"
 
     @property
-    def identity(self) -> str:
-        """Its law and a digest of its weights: what a score has to name."""
-        return f"{self.name}#{fingerprint(self.state_dict())}"
+    def signature(self) -> str:
+        """Its law and a digest of its weights, which a score has to name."""
+        return f"{self.name}#{weights_digest(self.state_dict())}"
 
     # ------------------------------------------------------------------ reading images
 
     def pooled(self, image: Tensor) -> Tensor:
         """All it needs of the images, (N, d): averages and peaks of its maps, and how bright they are.
 
-        What the predictor is given comes after it, so that images are read once for any number of readings:
+        The given parents come in later, so that images are read once for any number of readings:
         `features`, `predict`, `probabilities` and `read` take it in the images' place.
 
         Args:
@@ -204,7 +204,7 @@ class Predictor(Trainable):
         return torch.cat([*parts, peak[:, None]], 1)
 
     def features(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The last hidden layer, (N, hidden): what feature distances are computed on."""
+        """The last hidden layer, (N, hidden), for feature distances."""
         parts = [self._as_pooled(image)[:, :-1].to(self.last.weight.dtype)]
         if self.given:
             lacks = [name for name in self.given if name not in (given or {})]
@@ -219,7 +219,7 @@ class Predictor(Trainable):
         return self.last.in_features - self.condition.width + 1
 
     def _as_pooled(self, image: Tensor) -> Tensor:
-        """`pooled(image)` of images (N, C, H, W); what is pooled already, (N, d), stays."""
+        """`pooled(image)` of images (N, C, H, W); pooled ones, (N, d), stay."""
         return image if image.ndim == 2 else self.pooled(image)
 
     def forward(self, image: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -269,7 +269,7 @@ class Predictor(Trainable):
 
         Args:
             data: Rows with the image, the target and the given nodes.
-            name: What the rows are, for the record.
+            name: Of the rows, for the record.
         """
         data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
         read, true = self.read(data), data[self.target]

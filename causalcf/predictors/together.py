@@ -38,9 +38,9 @@ class Ensemble(nn.Module):
         self.given, self.classes, self.name = first.given, first.classes, first.name
 
     @property
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Its law and the members' digests."""
-        return f"{self.name}#{'+'.join(member.identity.rsplit('#', 1)[1] for member in self.members)}"  # type: ignore[operator]
+        return f"{self.name}#{'+'.join(member.signature.rsplit('#', 1)[1] for member in self.members)}"  # type: ignore[operator]
 
     @property
     def score(self) -> Score | None:
@@ -62,7 +62,7 @@ class Ensemble(nn.Module):
         return torch.cat([member.features(share, given) for member, share in shares], 1)  # type: ignore[operator]
 
     def _shares(self, image: Tensor) -> Sequence[Tensor]:
-        """For each member the images, or what it needs of them."""
+        """For each member its input: the images, or their pooled features."""
         if image.ndim > 2:
             return [image] * len(self.members)
         return image.split([member.num_pooled for member in self.members], 1)  # type: ignore[misc]
@@ -84,7 +84,7 @@ class Ensemble(nn.Module):
         return code.bool() if self.variable.kind == "Boolean" else code
 
     def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
-        """The members' mean loss on targets x (N,) and pa, the images and what is given."""
+        """The members' mean loss on targets x (N,) and pa, the images and the given parents."""
         return torch.stack([member.loss(x, pa) for member in self.members]).mean()  # type: ignore[operator]
 
     @torch.no_grad()
@@ -137,9 +137,9 @@ class Predictors(Mapping[str, Predictor]):
         return tuple(found)
 
     @property
-    def identities(self) -> tuple[str, ...]:
+    def signatures(self) -> tuple[str, ...]:
         """Names of all single predictors: their laws and digests of their weights."""
-        return tuple(member.identity for member in self.members)
+        return tuple(member.signature for member in self.members)
 
     def check(self, variables: Mapping[str, Variable]) -> None:
         """Raise `GraphError` unless every predictor is one for these variables."""

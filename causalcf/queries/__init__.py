@@ -1,4 +1,4 @@
-"""Queries: what one may ask of a fitted model beyond single answers. An open set: one file, one row of `QUERIES`."""
+"""Queries to a fitted model beyond single counterfactuals. An open set: one file, one row of `QUERIES`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Query:
     Args:
         function: Takes a fitted model first, and `seed=`.
         rung: Of Pearl's ladder: 2 for interventions, 3 for counterfactuals.
-        asks: What it asks, in a sentence.
+        asks: Its question, in a sentence.
     """
 
     function: Callable[..., Any]

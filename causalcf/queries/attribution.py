@@ -28,7 +28,7 @@ MOST = 10
 
 
 def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -> dict[str, Tensor]:
-    r"""Shapley's shares: what each player adds, averaged over all orders of coming.
+    r"""Shapley values: the contribution of each player, averaged over all orders of joining.
 
     .. math::
         \phi_i = \sum_{S \not\ni i} \frac{|S|!\,(k - |S| - 1)!}{k!} \left(v(S \cup i) - v(S)\right)
@@ -84,7 +84,7 @@ def attribute_change(
         new: The same graph, fitted to the second.
         y: The outcome, as for `effect`.
         draws: Units drawn; all coalitions share their noise.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Returns:
         The share of the outcome's node and of each of its causes, and `total`.
@@ -143,8 +143,8 @@ def attribute_outlier(
     r"""Which noises made units outliers of y, in nats, (N,) for y and each of its causes.
 
     The score of a unit is :math:`S(y) = -\log P(|Y - m| \ge |y - m|)` with the median m. A coalition of nodes keeps the
-    unit's abducted noise, the others draw theirs anew; what each noise adds to the (negative) log probability of being
-    so far out is shared out by Shapley. The shares add up to the score.
+    unit's abducted noise, the others draw theirs anew. The score is shared out among the noises
+    by their Shapley values, which add up to it.
 
     References:
         Budhathoki, Minorics, Bloebaum, Janzing, "Causal structure-based root cause analysis of outliers", 2022,
@@ -155,7 +155,7 @@ def attribute_outlier(
         y: A numeric node.
         data: The units, every node observed.
         draws: Draws of the noises that are not kept.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Returns:
         node -> share of the score, (N,); `"score"` -> the score itself, at most log(draws + 1).

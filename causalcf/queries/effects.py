@@ -17,7 +17,7 @@ from causalcf.scm import StructuralCausalModel
 
 __all__ = ["effect", "effect_on_treated"]
 
-ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause", "the mechanisms fit")
+ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause that matters", "the mechanisms fit")
 
 
 def effect(
@@ -52,9 +52,9 @@ def effect(
         given: node -> value of a discrete node, (low, high) range of a number, or function of the values.
         draws: Units drawn.
         refits: How many times to fit the model to resampled rows of `data`: the interval is then that of fitting.
-        data: What the model was fitted on; needed for refits.
+        data: The rows the model was fitted on; needed for refits.
         workers: Processes that refit.
-        seed: What units, and resampled rows, follow from.
+        seed: Seed of the units and of the resampled rows.
 
     Returns:
         The effect in the outcome's unit, with its interval.
@@ -94,7 +94,7 @@ def effect_on_treated(
     control: Any,
     seed: seeding.Seed = 0,
 ) -> Estimate:
-    r"""The effect on the rows given, of what x did to them: :math:`E[Y_{x} - Y_{x_0}]` over these very rows.
+    r"""The effect of x on the rows given: :math:`E[Y_{x} - Y_{x_0}]` over these very rows.
 
     Counterfactuals of observed rows, not draws: each row keeps its own noise.
 
@@ -106,8 +106,8 @@ def effect_on_treated(
         x: The cause.
         y: The outcome, as for `effect`.
         data: The treated rows, every node observed.
-        control: What x would have been.
-        seed: What random noise is abducted with.
+        control: Value of x in the other world.
+        seed: Seed of the noise that abduction draws.
 
     Returns:
         The mean difference between factual and counterfactual outcomes, with the interval over rows.

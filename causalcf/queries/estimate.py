@@ -28,14 +28,14 @@ class Estimate:
     """One number that a query gives.
 
     Args:
-        name: What it is, in words.
+        name: In words.
         value: The number, in the outcome's unit.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        source: What the interval speaks of: "draws", the Monte Carlo error of this very model; or "refits", how much
+        source: Of the interval: "draws", the Monte Carlo error of this very model; or "refits", how much
             the answer moves when the model is fitted to other samples of the data.
         draws: How many rows the number was computed from.
-        seed: What they were drawn with.
+        seed: Seed of the draws.
         unit: The outcome's unit.
         assumptions: Conditions under which the number is the causal quantity that it names.
 
@@ -73,7 +73,7 @@ class Estimates(Mapping[str, Estimate]):
     """Several numbers of one query, by name; each is an attribute, too.
 
     Args:
-        title: What was asked, in words.
+        title: The question, in words.
         parts: name -> estimate.
 
     Example:
@@ -114,11 +114,11 @@ def from_draws(name: str, each: Tensor, seed: int, unit: str = "", assumptions: 
     """The mean of independent draws, with its Monte Carlo interval.
 
     Args:
-        name: What it is, in words.
+        name: In words.
         each: One number a draw, (N,).
-        seed: What they were drawn with.
+        seed: Seed of the draws.
         unit: Their unit.
-        assumptions: What must hold.
+        assumptions: That must hold.
 
     Raises:
         DataError: There are fewer than two draws, or one is not finite.

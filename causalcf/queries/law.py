@@ -15,6 +15,7 @@ from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
 from causalcf.queries.worlds import Outcome, draw, in_blocks, read_outcome
 from causalcf.scm import StructuralCausalModel
+from causalcf.scm.hidden import warn_of_effect
 
 __all__ = ["density", "quantiles"]
 
@@ -41,7 +42,7 @@ def quantiles(
         do: Actions; none for the law as it is observed.
         at: Which quantiles, each in (0, 1).
         draws: Units drawn.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Raises:
         DataError: A level that is not in (0, 1).
@@ -56,6 +57,7 @@ def quantiles(
     if wrong or not at:
         raise DataError(f"at={list(at)}: quantiles are asked at levels between 0 and 1, such as at=[0.05, 0.5, 0.95].")
     outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
+    _warn(scm, do, outcome.node)
     values = _values(scm, outcome.of, do, draws, seed).sort().values
     n, parts = len(values), {}
     for level in at:
@@ -98,7 +100,7 @@ def density(
         grid: Where, (G,), in the outcome's unit.
         do: Actions; none for the law as it is observed.
         draws: Units drawn.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Example:
         >>> from causalcf.queries.examples import linear
@@ -107,6 +109,7 @@ def density(
         1.0
     """
     outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
+    _warn(scm, do, outcome.node)
     mechanism = scm.mechanisms.get(outcome.node)
     if mechanism is None or mechanism.kind != "invertible" or outcome.node in (do or {}):
         values = _values(scm, outcome.of, do, draws, seed)
@@ -125,6 +128,12 @@ def density(
         for i, point in enumerate(grid.to(rows[outcome.node].dtype)):
             found[i] = law.log_prob(point.expand(draws)).double().exp().mean()
     return found
+
+
+def _warn(scm: StructuralCausalModel, do: Do | None, node: str) -> None:
+    """Warn where hidden causes are in the law that is asked for."""
+    acted = {target.split(".")[0] for target in do or ()} & set(scm.graph.nodes)
+    warn_of_effect(scm.graph, acted, {node} - acted if node else set(scm.graph.descendants(acted)) - acted)
 
 
 def _values(scm: StructuralCausalModel, of: Any, do: Do | None, draws: int, seed: int) -> Tensor:

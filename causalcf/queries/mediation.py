@@ -39,8 +39,8 @@ def mediation(
         NDE = E[Y_{x_1, M_{x_0}} - Y_{x_0}], \qquad NIE = E[Y_{x_0, M_{x_1}} - Y_{x_0}], \qquad
         TE = E[Y_{x_1} - Y_{x_0}] = NDE - NIE_{x_1 \to x_0}
 
-    In linear models TE = NDE + NIE; elsewhere `interaction` = TE - NDE - NIE is what takes both at once. Each unit's
-    mediator is carried from one of its worlds into the other: a question of the third rung.
+    In linear models TE = NDE + NIE; elsewhere `interaction` = TE - NDE - NIE is the part that needs both at once. Each
+    unit's mediator is carried from one of its worlds into the other: a question of the third rung.
 
     References:
         Pearl, "Direct and Indirect Effects", 2001, definitions 5-7 and theorem 3; "Causality", 2009, section 4.5.
@@ -57,7 +57,7 @@ def mediation(
         refits: As for `effect`.
         data: As for `effect`.
         workers: As for `effect`.
-        seed: What units follow from.
+        seed: Seed of units.
 
     Returns:
         `total`, `direct`, `indirect`, `interaction` and, if asked for, `controlled`.

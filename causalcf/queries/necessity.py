@@ -38,7 +38,7 @@ def necessity(
         PNS = P(y_{x_1}, \neg y_{x_0})
 
     They are facts about single units, so they need more than the model's distribution: how one unit's noise is shared
-    by two worlds. `necessity_low` ... give what can be said without it, the bounds of Tian and Pearl from the
+    by two worlds. `necessity_low` ... give the bounds of Tian and Pearl, which hold without it, from the
     experimental probabilities alone, for PNS.
 
     References:
@@ -53,7 +53,7 @@ def necessity(
         control: Value x0.
         above: The event is that the outcome is above this number.
         draws: Units drawn.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Returns:
         `necessity`, `sufficiency`, `both`, `both_low`, `both_high` (the bounds of Tian and Pearl).
@@ -79,18 +79,18 @@ def necessity(
         return value == 1
 
     def ask(predict: Any) -> Mapping[str, Tensor]:
-        seen = predict({})
+        factual = predict({})
         return {
-            "treated": holds(scm, seen, {x: treated}),
-            "control": holds(scm, seen, {x: control}),
-            "seen": event(seen),
+            "treated": holds(scm, factual, {x: treated}),
+            "control": holds(scm, factual, {x: control}),
+            "event": event(factual),
             "on": event(predict({x: treated})),
             "off": event(predict({x: control})),
         }
 
     w = in_blocks(scm, draw(scm, draws, seed), ask)
-    needed = (~w["off"])[w["treated"] & w["seen"]].double()
-    enough = w["on"][w["control"] & ~w["seen"]].double()
+    needed = (~w["off"])[w["treated"] & w["event"]].double()
+    enough = w["on"][w["control"] & ~w["event"]].double()
     both = (w["on"] & ~w["off"]).double()
     on, off = float(w["on"].double().mean()), float(w["off"].double().mean())
     ends = {"both_low": torch.tensor(max(0.0, on - off)), "both_high": torch.tensor(min(on, 1 - off))}

@@ -1,4 +1,4 @@
-"""Path-specific effects and counterfactual fairness: what travels along some arrows, and not along others."""
+"""Path-specific effects and counterfactual fairness: the effect along some arrows, and not along others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def path_effect(
         data: The rows, every node observed.
         along: Arrows (cause, effect) that carry the change.
         to: The value that x changes to, one for all rows or one a row.
-        seed: What random noise is abducted with.
+        seed: Seed of the noise that abduction draws.
 
     Returns:
         The mean change over the rows, with its interval.
@@ -134,7 +134,7 @@ def counterfactual_fairness(
         protected: The protected attribute.
         to: The value that it would have had.
         fair: Arrows (cause, effect) whose influence counts as fair.
-        seed: What random noise is abducted with.
+        seed: Seed of the noise that abduction draws.
 
     Returns:
         `"changed"`, the share of rows with another decision; `"moved"`, the mean change of the decision.

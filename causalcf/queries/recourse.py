@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Recourse:
-    """Advice: what to do, what it costs, and whether it works.
+    """Advice: the action, its cost, and whether it works.
 
     Args:
         actions: One mapping a piece of advice: node -> values (N,), NaN (or -1 for categories) where the node is left
@@ -76,7 +76,7 @@ class Recourse:
     variables: Mapping[str, Variable]
 
     def to_frame(self, i: int = 0) -> pd.DataFrame:
-        """The i-th best advice as a table: what to set, what it costs, whether it works."""
+        """The i-th best advice as a table: values to set, cost, whether it works."""
         variables = {node: self.variables[node] for node in self.actions[i]}
         frame = to_frame(self.consequences[i], variables, self.consequences[i].index)
         for node, value in self.actions[i].items():
@@ -113,7 +113,7 @@ def recourse(
 
     with the row's own counterfactual :math:`x_{do(A)}`. Sets of at most `at_once` nodes are tried, numbers on a grid
     that is refined by bisection towards the observed value, all rows and candidates in batches. `causal=False` searches
-    as methods without a causal model do, other nodes staying as they are; `works` says what becomes of that advice.
+    as methods without a causal model do, other nodes staying as they are; `works` says whether that advice succeeds.
 
     References:
         Karimi, Schoelkopf, Valera, "Algorithmic Recourse: from Counterfactual Explanations to Interventions", 2021,
@@ -131,7 +131,7 @@ def recourse(
         k: How many different pieces of advice, each acting on another set of nodes.
         at_once: Most nodes that are acted on together.
         causal: Whether consequences count in the search.
-        seed: What random noise is abducted with.
+        seed: Seed of the noise that abduction draws.
 
     Returns:
         The advice for every row; infinite cost where there is none.
@@ -325,7 +325,7 @@ class _Search:
         return self.refined(best, best_cost)
 
     def refined(self, best: dict[str, Tensor], cost: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Numbers moved back towards what was observed as far as the decision holds, all rows by bisection."""
+        """Numbers moved back towards the observed ones as far as the decision holds, all rows by bisection."""
         numbers = [node for node in best if not self.scm.variables[node].discrete]
         found = cost.isfinite()
         if not numbers or not bool(found.any()):
@@ -352,7 +352,7 @@ def _chosen(
     k: int,
     wanted: int,
 ) -> Recourse:
-    """The k cheapest sets of nodes of every row, with what becomes of the rows by the model."""
+    """The k cheapest sets of nodes of every row, with the rows that the model then predicts."""
     costs = torch.stack([cost for _, cost in found])
     order = costs.sort(dim=0, stable=True)
     actions, consequences, works = [], [], []

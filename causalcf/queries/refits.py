@@ -33,9 +33,9 @@ def with_refits(
         ask: Model -> `Estimate` or `Estimates`.
         scm: The fitted model.
         refits: How many; 0 for none.
-        data: What it was fitted on.
+        data: The rows it was fitted on.
         workers: Processes that refit side by side.
-        seed: What the resampled rows and the fits follow from.
+        seed: Seed of the resampled rows and the fits.
 
     Raises:
         DataError: Refits without data, or too few to give an interval.

@@ -1,4 +1,4 @@
-"""Draws of a model in several worlds that share their noise, and what is read off them."""
+"""Draws of a model in several worlds that share their noise, and outcomes read off them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from causalcf.data import Batch
 from causalcf.do import Do
 from causalcf.scm import StructuralCausalModel
 from causalcf.scm.abduction import Noise, sample_noise
+from causalcf.scm.hidden import warn_of_effect
 from causalcf.variables.codes import Boolean, Categorical
 
 __all__ = ["BLOCK", "Given", "Outcome", "draw", "holds", "in_blocks", "read_outcome", "require_effect"]
@@ -54,7 +55,7 @@ def read_outcome(scm: StructuralCausalModel, y: Outcome) -> Read:
 
     Raises:
         UnknownNodeError: There is no such node.
-        DataError: The node holds no single number, and no category or function says what to read off it.
+        DataError: The node holds no single number, and no category or function turns it into one.
     """
     if callable(y):
         return Read(getattr(y, "__name__", "outcome"), "", lambda rows: _as_numbers(y(_batch(rows)), "the function"))
@@ -90,15 +91,21 @@ def _as_numbers(values: Any, what: str) -> Tensor:
 
 
 def require_effect(scm: StructuralCausalModel, x: str, outcome: Read) -> None:
-    """Refuse a cause that does not exist, or that is the outcome itself.
+    """Refuse a cause that does not exist, or that is the outcome itself; warn where hidden causes are in the answer.
+
+    Where the outcome is a function, it may read whatever the cause changes.
 
     Raises:
         UnknownNodeError: There is no such node.
         InterventionError: Cause and outcome are one node.
+
+    Warns:
+        CausalCFWarning: What is asked is not identified, or not by this model.
     """
     scm.graph.require(x)
     if outcome.node == x:
         raise InterventionError(f"'{x}' is cause and outcome at once. Ask for the effect on one of its descendants.")
+    warn_of_effect(scm.graph, [x], [outcome.node] if outcome.node else scm.graph.descendants([x]))
 
 
 def draw(scm: StructuralCausalModel, n: int, seed: int) -> Noise:

@@ -26,7 +26,7 @@ class Noise(Mapping[str, Tensor]):
     Args:
         values: Site -> tensor (N, ...), for example `"intensity.u"`, `"image.z"`, `"image.eps"`.
         factual: The observation they were abducted from, which is not copied; None for noise drawn from its prior.
-        seed: What the random part was drawn with.
+        seed: Seed of the random part.
         abduction: How amortised latents were abducted: "mean", "sample", or "prior" for none.
         temperatures: node -> temperature that its latents were drawn at; empty where none were drawn.
 
@@ -126,14 +126,14 @@ def abduct(
     sample: bool = False,
     seed: int | None = None,
 ) -> Noise:
-    """The noise of every node given the observed rows; what is drawn of it follows from seed, row label and node.
+    """The noise of every node given the observed rows; draws follow from seed, row label and node.
 
     Args:
         graph: The causal graph.
         mechanisms: node -> fitted mechanism.
         x: Observed values of every node, in data units.
         sample: Draw amortised latents from their posterior instead of taking its mean.
-        seed: What random noise is drawn with; None draws from torch's own state.
+        seed: Seed of random noise; None draws from torch's own state.
     """
     noise: dict[str, Tensor] = {}
     drawing = _Drawing(mechanisms, x.index, seed)

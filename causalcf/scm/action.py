@@ -211,7 +211,7 @@ def read_actions(
             of the parents, or `given_factual`.
         rows: How many rows the query has, samples times units.
         samples: How many of them each unit has; values per row are one per unit.
-        seed: What distributions are drawn with, each target by itself: the order of targets does not
+        seed: Seed of the draws from distributions, each target by itself: the order of targets does not
             matter, and each world draws the same numbers as it would alone.
         index: Labels of the rows, which draws follow from; 0, 1, 2, ... by default.
         labels: The units' own, by which values that have labels are put in order.
@@ -393,6 +393,8 @@ def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
     """Numbers, or names as codes, as a tensor of the shape given: read as a column of data is."""
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex():
         return value
+    if isinstance(value, float) and not variable.discrete:  # what most actions are: there is nothing to read
+        return torch.tensor(value, dtype=torch.float64)
     name = target if isinstance(variable, Categorical) else f"do({target})"
     try:
         raw = read_raw(name, value)

@@ -57,7 +57,7 @@ class Counterfactual(Mapping[str, Tensor]):
         worlds: One per set of actions, rows being samples times units.
         flat_noise: The noise all worlds share, in the same rows.
         do: The actions as they were asked for.
-        seed: What the random part was drawn with; None if nothing was random.
+        seed: Seed of the random part; None if nothing was random.
         residual: Scale of the residual noise; anything but 1 is not abduction. `Fading` where it fades.
         recompute: Which mechanisms ran: "descendants" or "all".
         listed: Whether there is a W axis.
@@ -221,22 +221,28 @@ class Counterfactual(Mapping[str, Tensor]):
             return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
         return to_frame(self, self.graph.variables, self.index, self.labels)
 
-    def plot(self, rows: int = 6, **options: Any) -> Figure:
-        """Factual, counterfactual and signed difference, one row per unit, a column per world.
+    def plot(self, rows: int | None = None, *, kind: str = "units", **options: Any) -> Figure:
+        """A picture of the answer: by default a row per unit, with factual, counterfactual and signed difference.
 
         Args:
-            rows: How many units to show.
-            options: Passed to `causalcf.plots.plot_counterfactual`.
-        """
-        from causalcf.plots import plot_counterfactual
+            rows: How many units to show; by default a few where each has a row of its own, else all.
+            kind: "units", a row each; "changes", what moved, by how much and for whom, over all units; "pair", two
+                numbers against each other; "worlds", along the worlds asked for; "samples", how draws of an image
+                differ.
+            options: Such as `nodes`; passed to the function of that kind in `causalcf.plots`.
 
-        return plot_counterfactual(self, rows=rows, **options)
+        Raises:
+            DataError: There is no such kind, or nothing to draw.
+        """
+        from causalcf.plots import plot_answer
+
+        return plot_answer(self, kind, **options | ({} if rows is None else {"rows": rows}))
 
     def check(self) -> Check:
         """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.
 
         Looks at the values that the actions set or moved against the range of the training data, at
-        acted values against what their own mechanisms could give under the acted parents, at the
+        acted values against the outputs of their own mechanisms under the acted parents, at the
         abducted noise against its prior, and at residuals against those of held-out rows.
 
         Raises:
@@ -245,6 +251,11 @@ class Counterfactual(Mapping[str, Tensor]):
         if self.origin is None:
             raise DataError("This answer does not know its model. Ask it of the model: scm.counterfactual(x, do=...).")
         return self.origin.check(self)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import answer_html
+
+        return answer_html(self)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{node}: {tuple(self[node].shape)}" for node in self)

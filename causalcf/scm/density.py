@@ -64,7 +64,7 @@ def log_density(
         x: Observed rows of every node, in data units.
         do: Actions on nodes; none for the observational density.
         particles: Latent draws per row of importance-weighted bounds.
-        seed: What they are drawn with, by row.
+        seed: Seed of the draws, by row.
 
     Raises:
         InterventionError: An action on a latent site, which leaves no density in closed form; or a node scaled by 0,

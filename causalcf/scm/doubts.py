@@ -122,7 +122,7 @@ def warn_of_far_draws(drawn: Batch, seen: Mapping[str, Mapping[str, Any]], nodes
 
     Args:
         drawn: Draws from the model.
-        seen: What the model has seen of its data.
+        seen: Summary of the training data, `scm.seen`.
         nodes: The nodes to look at.
 
     Warns:

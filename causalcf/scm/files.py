@@ -80,7 +80,7 @@ class Saved:
         mechanisms: node -> unbound mechanism, from the file's settings or as given.
         history: One record per node, stage and epoch.
         provenance: How it was made.
-        seen: What it has seen of its data; empty in the oldest files.
+        seen: Summary of its training data; empty in the oldest files.
     """
 
     path: str | Path

@@ -38,7 +38,7 @@ class Posterior:
         weights: (S, N), each column sums to 1.
         missing: node -> which rows lacked it, (N,), bool; nodes that no row lacked are left out.
         exact: Whether the draws follow the posterior itself: categories summed out, or a linear Gaussian model.
-        seed: What they were drawn with.
+        seed: Seed of the draws.
         index: Row labels.
     """
 
@@ -98,10 +98,10 @@ def infer(
     Args:
         graph: The causal graph.
         mechanisms: node -> fitted mechanism.
-        x: Rows of every node; what stands where a value is missing does not matter.
+        x: Rows of every node; any number may stand for a missing value.
         missing: node -> which rows lack it, (N,), bool.
         num_samples: Draws of every row.
-        seed: What they follow from.
+        seed: Seed of the draws.
 
     Raises:
         DataError: A node with missing values or below them has no density, or the evidence has none.
@@ -161,10 +161,10 @@ def _gaussian(
         if not bool(pattern.any()):
             continue
         rows = (gaps == pattern).all(1).nonzero()[:, 0]
-        hidden, seen = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
-        gain = torch.linalg.lstsq(covariance[seen][:, seen], covariance[seen][:, hidden]).solution.T
-        middle = mean[hidden] + (values[rows][:, seen] - mean[seen]) @ gain.T
-        left = covariance[hidden][:, hidden] - gain @ covariance[seen][:, hidden]
+        hidden, observed = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
+        gain = torch.linalg.lstsq(covariance[observed][:, observed], covariance[observed][:, hidden]).solution.T
+        middle = mean[hidden] + (values[rows][:, observed] - mean[observed]) @ gain.T
+        left = covariance[hidden][:, hidden] - gain @ covariance[observed][:, hidden]
         scale = torch.linalg.cholesky(left + 1e-12 * torch.eye(len(hidden), dtype=left.dtype))
         noise = white[:, rows][:, :, hidden] @ scale.T
         drawn[:, rows[:, None], hidden] = middle + noise

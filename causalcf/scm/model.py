@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import networkx as nx
 import torch
@@ -25,17 +25,25 @@ from causalcf.mechanisms.estimators import Estimator, as_function, frozen
 from causalcf.scm.check import summarise
 from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
+from causalcf.scm.hidden import warn_of_fit
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
 from causalcf.scm.obedience import ignored, obedience
 from causalcf.scm.questions import ActedSCM, Questions
+from causalcf.scm.responses import evenly, in_words, responses
 from causalcf.scm.rows import fill_noiseless
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["SCM", "ActedSCM", "StructuralCausalModel"]
 
 ASKED = 16
 """Rows drawn from the model to ask a classifier about, before it is attached."""
+
+SHOWN = 500
+"""Rows in the pictures of mechanisms."""
 
 
 class StructuralCausalModel(Questions):
@@ -143,7 +151,7 @@ class StructuralCausalModel(Questions):
             epochs: Passes over the data, for all nodes or by node, instead of those of the mechanism's recipe. Of a
                 mechanism trained in stages it is the first one's; the others change in proportion.
             recipes: node -> training settings, instead of the mechanism's, or stage -> settings; taken as they are.
-            seed: What weights, split, row order and objective noise follow from.
+            seed: Seed of weights, split, row order and objective noise.
             device: Where to train; the model stays there.
             precision: "32-true", "bf16-mixed" or "64-true". Mixed precision is for mechanisms with large
                 networks; flows train in full precision all the same.
@@ -179,6 +187,7 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
+        warn_of_fit(self.graph, chosen)
         job = training.Fit(
             chosen,
             {node: self.graph.parents(node) for node in chosen},
@@ -198,7 +207,7 @@ class StructuralCausalModel(Questions):
         self.history = [record for record in self.history if record["node"] not in chosen] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
         # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"pretrained": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
         self.provenance = provenance(
             seed=seed,
             device=self.device,
@@ -246,7 +255,7 @@ class StructuralCausalModel(Questions):
         Args:
             twin: The copy.
             node: Whose mechanism changed.
-            seen: What the copy's mechanisms saw; of the others, this model's own record stays.
+            seen: The copy's summary of its training data; for other nodes, this model's own summary stays.
             made: The new provenance.
             history: Records to add.
         """
@@ -267,7 +276,7 @@ class StructuralCausalModel(Questions):
             f: Module or function of the parents' tensors, in the order given, of which a copy is attached; or a fitted
                 estimator of scikit-learn.
             parents: The nodes it looks at.
-            variable: What it gives; by default a Categorical with as many categories as f has
+            variable: Of its output; by default a Categorical with as many categories as f has
                 logits, a Boolean for one logit.
 
         Raises:
@@ -333,6 +342,29 @@ class StructuralCausalModel(Questions):
         saved.load_into(scm.mechanisms)
         scm.history, scm.provenance, scm.seen = saved.history, saved.provenance, saved.seen
         return scm.to(device)
+
+    def plot(self, data: Any = None, *, seed: int = 0, **options: Any) -> Figure:
+        """Each mechanism: how a child answers to each of its causes, the others and its noise held, with the data.
+
+        Args:
+            data: Observed rows to draw, in data units; draws of the model by default.
+            seed: What rows and noise are drawn with.
+            options: Passed to `causalcf.plots.plot_responses`.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+            DataError: No node has a cause that is a number or a category.
+        """
+        from causalcf.plots import plot_responses
+
+        mechanisms = self.require_fitted()
+        rows = self.sample(SHOWN, seed=seed) if data is None else evenly(self.read(evenly(data, SHOWN)), SHOWN)
+        return plot_responses(responses(self.graph, mechanisms, rows, seed), self.graph, drawn=data is None, **options)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import model_html
+
+        return model_html(self.graph, in_words(self.graph, self.mechanisms or self._given), self.provenance)
 
     def __repr__(self) -> str:
         kinds = {node: type(mechanism).__name__ for node, mechanism in (self.mechanisms or self._given).items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -112,12 +113,18 @@ def _or_observed(
     if noise.observed is None or mechanism.kind != "invertible" or not own or x.requires_grad:
         return x
     changed = [
-        (value != noise.observed[parent]).reshape(len(value), -1).any(1)
-        for parent, value in pa.items()
-        if value is not noise.observed[parent]
+        _differs(value, noise.observed[parent]) for parent, value in pa.items() if value is not noise.observed[parent]
     ]
-    moved = torch.stack(changed).any(0) if changed else torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    if not changed:
+        return noise.observed[node]
+    moved = reduce(torch.logical_or, changed)
     return torch.where(column(moved, x), x, noise.observed[node])
+
+
+def _differs(value: Tensor, other: Tensor) -> Tensor:
+    """Which rows are not equal, shape (N,), bool."""
+    differs = value != other
+    return differs if differs.ndim == 1 else differs.flatten(1).any(1)
 
 
 def _acted_noise(

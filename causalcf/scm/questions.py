@@ -27,6 +27,7 @@ from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.gaps import Reader, read_gaps, read_off
+from causalcf.scm.hidden import warn_of_answer
 from causalcf.scm.inference import Posterior, infer
 from causalcf.scm.residual import Residual
 from causalcf.scm.rows import fill_noiseless, read_rows, unneeded
@@ -139,8 +140,8 @@ class Questions(nn.Module):
             n: How many rows.
             do: Actions; none for the observational distribution.
             residual: Scale of the residual noise of amortised mechanisms; 0 gives an image's mean.
-            out_of_support: What to do with generated actions that leave the support.
-            seed: What the noise is drawn with.
+            out_of_support: How to treat generated actions that leave the support.
+            seed: Seed of the noise.
         """
         mechanisms = self.require_fitted()
         rules = Rules(residual=residual, out_of_support=out_of_support)
@@ -170,7 +171,7 @@ class Questions(nn.Module):
             x: Observed rows of every node, in data units; noiseless nodes may be missing.
             abduction: "mean" or "sample" of amortised posteriors; discrete noise is always drawn from
                 its exact posterior.
-            seed: What random noise is drawn with.
+            seed: Seed of random noise.
 
         Returns:
             Site -> tensor, with the observation as `.factual`.
@@ -201,9 +202,9 @@ class Questions(nn.Module):
             recompute: "descendants" of the acted nodes, the rest from the factual bit for bit; or
                 "all" mechanisms.
             residual: Scale of the residual noise of amortised mechanisms: a number, or `Fading`.
-            out_of_support: What to do with generated actions that leave the support.
-            project: Project what mechanisms give onto the support; turn off to differentiate.
-            seed: What actions that are distributions are drawn with.
+            out_of_support: How to treat generated actions that leave the support.
+            project: Project outputs of mechanisms onto the support; turn off to differentiate.
+            seed: Seed of actions that are distributions.
         """
         worlds = read_worlds(do)
         answer = predict_worlds(
@@ -251,7 +252,7 @@ class Questions(nn.Module):
             missing: "refuse" rows with gaps, or "infer" the missing values: `num_samples` draws of them, by `infer`,
                 each with a counterfactual of its own. Nodes may be absent from x altogether.
             predictors: As for `infer`.
-            seed: What the random part is drawn with; recorded in the result.
+            seed: Seed of the random part; recorded in the result.
 
         Returns:
             node -> tensor of shape (W, S, N, *event_shape), the axes W and S only when asked for.
@@ -266,6 +267,7 @@ class Questions(nn.Module):
         if missing not in get_args(Missing):
             raise InterventionError(f"missing={missing!r}: choose one of {list(get_args(Missing))}.")
         rules = Rules(recompute, residual, out_of_support)
+        warn_of_answer(self.graph, mechanisms, worlds.each)
         if missing == "infer":
             answer = self._inferred(x, worlds, num_samples, abduction, rules, predictors, seed)
             return replace(answer, origin=Origin(self.mechanisms, self.seen))
@@ -326,7 +328,7 @@ class Questions(nn.Module):
             num_samples: Draws of every row.
             predictors: node -> anti-causal predictor (`ccf.predictors.pretrained(...)`) that reads it off an observed
                 image. Its reading then stands for the posterior: an approximation.
-            seed: What the draws follow from.
+            seed: Seed of the draws.
 
         Raises:
             DataError: Nothing was observed; the evidence has probability zero; a node below a missing value has no
@@ -358,7 +360,7 @@ class Questions(nn.Module):
         Args:
             x: Observed rows of every node, in data units.
             particles: Latent draws per row of the bound.
-            seed: What they are drawn with.
+            seed: Seed of the draws.
 
         Raises:
             DensityError: A node has no density.

@@ -27,7 +27,7 @@ class Rules:
         residual: Scale of the residual noise of amortised mechanisms; 1 is abduction, another number is not,
             `Fading` lets go of it as the parents move.
         out_of_support: "raise" or "clip" where a generated action leaves the support.
-        project: Project what mechanisms give onto the support; turn off to differentiate.
+        project: Project outputs of mechanisms onto the support; turn off to differentiate.
 
     Raises:
         InterventionError: A rule has a value that is not among its choices.

@@ -16,8 +16,8 @@ class Finding:
 
     Args:
         name: The node or noise site.
-        what: What was compared, in words.
-        typical: What is usual, in words.
+        what: The quantity compared, in words.
+        typical: Its usual values, in words.
         found: The number of each row, (N,).
         unusual: Whether it counts as extrapolation, (N,), bool.
     """
@@ -34,7 +34,7 @@ class Check:
     """The scorecard of a question; printing it gives a table.
 
     Args:
-        findings: What was looked at.
+        findings: The checks made.
         rows: Number of rows.
     """
 
@@ -43,13 +43,18 @@ class Check:
 
     @property
     def extrapolates(self) -> Tensor:
-        """Whether anything about a row's question is outside what the data support, (N,), bool."""
+        """Whether any part of a row's question lies outside the data's support, (N,), bool."""
         flags = [finding.unusual for finding in self.findings]
         return torch.stack(flags).any(0) if flags else torch.zeros(self.rows, dtype=torch.bool)
 
     def of(self, name: str) -> tuple[Finding, ...]:
         """The findings about a node or noise site."""
         return tuple(finding for finding in self.findings if finding.name == name)
+
+    def _repr_html_(self) -> str:
+        from causalcf.plots.cards import check_html
+
+        return check_html(self.findings, self.extrapolates)
 
     def __repr__(self) -> str:
         lines = [("", "compared", "typical", "here (median, extremes)", "unusual rows")]

@@ -31,7 +31,7 @@ class Fit:
         parents: node -> names of its parents, for each of them.
         stages: node -> its stages, each with its recipe, as `plan` gives them.
         graph: The graph's JSON document: a run goes on only under the graph that it began with.
-        seed: What initial weights, row order and objective noise follow from.
+        seed: Seed of initial weights, row order and objective noise.
         precision: "32-true", "bf16-mixed" or "64-true".
         checkpoint: File to write after every epoch.
         compile: Whether steps are captured as CUDA graphs; where they cannot be, `torch.compile` works on objectives.

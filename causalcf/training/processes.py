@@ -18,7 +18,7 @@ from torch import Tensor, distributed
 
 from causalcf.core.devices import as_device
 
-__all__ = ["add_up", "agree", "first", "join", "number", "share", "wait"]
+__all__ = ["add_up", "agree", "first", "join", "number", "own", "share", "wait"]
 
 LINGER = 0.2
 """Seconds between leaving the others and the end of the process."""
@@ -33,14 +33,29 @@ def join(device: torch.device | str) -> torch.device:
     Raises:
         DataError: This machine has no such device.
     """
-    device = as_device(device)
+    device = own(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if device.type == "cuda":
             torch.cuda.set_device(device)
         if not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(_leave)
+    return device
+
+
+def own(device: torch.device | str) -> torch.device:
+    """The device of this process, of those that torchrun has started: "cuda" becomes its own GPU.
+
+    Raises:
+        DataError: This machine has no such device.
+
+    Example:
+        >>> own("cpu")
+        device(type='cpu')
+    """
+    device = as_device(device)
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
 
 

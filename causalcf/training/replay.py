@@ -26,12 +26,12 @@ def replays(device: torch.device) -> bool:
 class Replay:
     """A step that is captured after its first calls, and replayed from then on.
 
-    What a replay leaves behind (weights, moments, losses) lies where it lay in the capture. Batches of another size, as
-    the last of an epoch may be, take the step as it is.
+    A replay writes weights, moments and losses where the capture did. Batches of another size, as the last of an
+    epoch may be, take the step as it is.
 
     Args:
-        step: What to capture. It must not wait for the device, nor do anything on the host that changes from call to
-            call; numbers that change, such as a learning rate, it reads from tensors.
+        step: The function to capture. It must not wait for the device, nor do anything on the host that changes from
+            call to call; numbers that change, such as a learning rate, it reads from tensors.
         size: Rows of a full batch.
     """
 

@@ -122,7 +122,7 @@ def check(job: Fit, train: Batch, validation: Batch, *, resume: bool) -> None:
     """Refuse a checkpoint that is not this run's, before anything is touched.
 
     Args:
-        job: What will be fitted.
+        job: The fit to come.
         train: Training rows.
         validation: Validation rows.
         resume: Whether the run is to go on from the checkpoint.

@@ -28,7 +28,7 @@ def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
     Args:
         data: All rows.
         share: Part of the rows to validate on, in (0, 1).
-        seed: What the split follows from.
+        seed: Seed of the split.
 
     Raises:
         DataError: The share is not in (0, 1), or leaves one side empty.
@@ -50,7 +50,7 @@ def plan(mechanism: Trainable, recipes: Recipes | None = None, epochs: int | Non
     """A mechanism's stages, each with the recipe it will be trained by.
 
     Args:
-        mechanism: What will be trained.
+        mechanism: The mechanism to train.
         recipes: Settings for the stages that have none of their own, or for stages by name; taken as they are.
         epochs: Passes over the data of the first stage, if `recipes` does not set them; those of the others
             change in proportion.
@@ -86,7 +86,7 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
     """Fit every mechanism that is given, in their order, in place.
 
     Args:
-        job: What to fit.
+        job: The mechanisms, their parents and settings.
         train: Training rows, on the device to train on; in a run of several processes, all rows in each of them.
         validation: Rows that decide about early stopping and which weights are kept.
         resume: Go on from `job.checkpoint` if it is there.

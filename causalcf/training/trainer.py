@@ -51,9 +51,11 @@ class Trainer:
         self.num_epochs = max(self.recipe.epochs, ceil(self.recipe.min_steps / self.steps_per_epoch))
         replay = job.compile and replays(self.mechanism.device)
         compiled = job.compile and not replay
-        self.players = {turn: Player(turn, self.mechanism, self.recipe, compiled, replay) for turn in self.stage.turns}
+        self.optimizers = {
+            turn: TurnOptimizer(turn, self.mechanism, self.recipe, compiled, replay) for turn in self.stage.turns
+        }
         self.turns = Replay(self._turns, self.recipe.batch_size) if replay else self._turns
-        self.moved = {parameter for player in self.players.values() for parameter in player.parameters}
+        self.moved = {parameter for optimizer in self.optimizers.values() for parameter in optimizer.parameters}
         self.mechanism.requires_grad_(False)
         for parameter in self.moved:
             parameter.requires_grad_(True)
@@ -84,7 +86,7 @@ class Trainer:
                 "train": sum(losses.values()),
                 "losses": losses,
                 "validation": self._judge(),
-                "lr": next(iter(self.players.values())).rate,
+                "lr": next(iter(self.optimizers.values())).rate,
                 "skipped": int(self.skipped),
                 "seconds": time.perf_counter() - started,
                 **self.mechanism.facts(),
@@ -161,42 +163,42 @@ class Trainer:
             rows: Numbers of the rows to learn from, (B,), on the device.
         """
         share = schedule(step, self.recipe.warmup, self.num_epochs * self.steps_per_epoch)
-        for player in self.players.values():
-            player.slow_to(share)
+        for optimizer in self.optimizers.values():
+            optimizer.slow_to(share)
         losses = self.turns(rows)
         self.average.update()
         return losses
 
     def _turns(self, rows: Tensor) -> list[Tensor]:
-        return [self._turn(self.players[turn], rows) for turn in self.stage.turns]
+        return [self._turn(self.optimizers[turn], rows) for turn in self.stage.turns]
 
-    def _turn(self, player: Player, rows: Tensor) -> Tensor:
-        """Move one player's weights along the gradient of its loss on these rows."""
-        if len(self.players) > 1:
+    def _turn(self, optimizer: TurnOptimizer, rows: Tensor) -> Tensor:
+        """Move the weights of one turn along the gradient of its loss on these rows."""
+        if len(self.optimizers) > 1:
             for parameter in self.moved:
-                parameter.requires_grad_(parameter in player.own)
-        player.optimizer.zero_grad()
-        loss = self._gradients(player, rows)
-        finite = player.move(loss, self.recipe.clip)
+                parameter.requires_grad_(parameter in optimizer.own)
+        optimizer.adamw.zero_grad()
+        loss = self._gradients(optimizer, rows)
+        finite = optimizer.move(loss, self.recipe.clip)
         self.skipped += ~finite
         return torch.where(finite, loss, 0.0)
 
-    def _gradients(self, player: Player, rows: Tensor) -> Tensor:
+    def _gradients(self, optimizer: TurnOptimizer, rows: Tensor) -> Tensor:
         """The loss of a batch; its gradients, over all parts and processes, are left in the parameters."""
         mine = processes.share(rows)
-        loss = torch.zeros((), device=rows.device, dtype=player.parameters[0].dtype)
+        loss = torch.zeros((), device=rows.device, dtype=optimizer.parameters[0].dtype)
         for part in mine.chunk(self.recipe.accumulate) if len(mine) else ():
             with self._autocast():
-                value = player.objective(*rows_of(self.train, self.node, self.parents, part))
+                value = optimizer.objective(*rows_of(self.train, self.node, self.parents, part))
             if len(part) < len(rows):
                 value = value * (len(part) / len(rows))
             value.backward()
             loss += value.detach()
         if processes.number() > 1:
-            for parameter in player.parameters:
+            for parameter in optimizer.parameters:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-            processes.add_up([*(parameter.grad for parameter in player.parameters), loss])  # type: ignore[list-item]
+            processes.add_up([*(parameter.grad for parameter in optimizer.parameters), loss])  # type: ignore[list-item]
         return loss
 
     def _autocast(self) -> torch.autocast:
@@ -261,8 +263,8 @@ class Trainer:
             **prefixed("average", self.average.module.state_dict()),
             **prefixed("best", self.best_weights),
         }
-        for k, player in enumerate(self.players.values()):
-            state |= prefixed(f"optimizer.{k}", player.state())
+        for k, optimizer in enumerate(self.optimizers.values()):
+            state |= prefixed(f"optimizer.{k}", optimizer.state())
         return state
 
     def load(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -273,11 +275,11 @@ class Trainer:
         self.average.module.load_state_dict(stripped("average", tensors))
         self.mechanism.load_state_dict(stripped("weights", tensors))
         self.best_weights = stripped("best", tensors)
-        for k, player in enumerate(self.players.values()):
-            player.load(stripped(f"optimizer.{k}", tensors))
+        for k, optimizer in enumerate(self.optimizers.values()):
+            optimizer.load(stripped(f"optimizer.{k}", tensors))
 
 
-class Player:
+class TurnOptimizer:
     """A turn's objective, the weights it moves, and their optimiser."""
 
     def __init__(self, turn: Turn, mechanism: Trainable, recipe: Recipe, compiled: bool, replayed: bool) -> None:
@@ -287,7 +289,7 @@ class Player:
         self.objective = getattr(mechanism, turn.loss)
         if compiled:
             self.objective = compiled_objective(self.objective)
-        self.optimizer = torch.optim.AdamW(
+        self.adamw = torch.optim.AdamW(
             self.parameters,
             # A captured step reads its rate from where it is written before each replay.
             lr=torch.tensor(self.lr, device=mechanism.device) if replayed else self.lr,
@@ -300,11 +302,11 @@ class Player:
     @property
     def rate(self) -> float:
         """The learning rate of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return float(self.adamw.param_groups[0]["lr"])
 
     def slow_to(self, share: float) -> None:
         """Go on at a share of the peak rate."""
-        for group in self.optimizer.param_groups:
+        for group in self.adamw.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr * share)
             else:
@@ -315,13 +317,13 @@ class Player:
         norm = nn.utils.clip_grad_norm_(self.parameters, clip)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
         # What torch's gradient scaler tells a fused optimiser, so that the step is skipped on the device.
-        self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
+        self.adamw.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        self.adamw.step()
         return finite
 
     def state(self) -> dict[str, Tensor]:
         """The optimiser's moments and step counts: number of the parameter, dot, name -> tensor."""
-        states = self.optimizer.state_dict()["state"]
+        states = self.adamw.state_dict()["state"]
         return {f"{i}.{name}": value for i, state in states.items() for name, value in state.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -338,7 +340,7 @@ class Player:
             state.setdefault(int(index), {})[key] = own
         if any(len(moments) != 3 for moments in state.values()):
             raise CheckpointError("Moments of the optimiser are missing. Fit again.")
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        self.adamw.load_state_dict(self.adamw.state_dict() | {"state": state})
 
 
 def compiled_objective(objective: Callable[..., Tensor], backend: str = "inductor") -> Callable[..., Tensor]:

@@ -76,7 +76,7 @@ class Variable(ABC):
 
     def features(self, x: Tensor) -> Tensor:
         """The value as network input, (*batch, num_features), not yet standardised."""
-        return x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
+        return x.flatten(x.ndim - len(self.event_shape)) if self.event_shape else x.unsqueeze(-1)
 
     def outside(self, x: Tensor) -> Tensor:
         """Which rows lie outside the support, shape (N,), bool."""
@@ -138,7 +138,7 @@ class Variable(ABC):
 
         Args:
             name: The node, for error messages.
-            raw: What it is given.
+            raw: The values given.
 
         Raises:
             DataError: They are of a kind that this variable cannot take.

@@ -15,7 +15,7 @@ __all__ = ["Count"]
 
 @dataclass(frozen=True)
 class Count(Variable):
-    """A count: 0, 1, 2, ..., in the unit of what is counted. Held as a number, so that it may be shifted.
+    """A count: 0, 1, 2, ..., in the unit of the things counted. Held as a number, so that it may be shifted.
 
     As a cause it enters as the number it is. Its counterfactuals are whole, and none is below zero.
 

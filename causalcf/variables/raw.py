@@ -35,7 +35,7 @@ class Raw:
     """Values of one kind.
 
     Args:
-        kind: What they are; "mixed" for several kinds, "objects" for none that can be read.
+        kind: Of the values; "mixed" for several kinds, "objects" for none that can be read.
         values: Numbers and truths as a tensor or array, NaN or None where there is none; text, and whatever else, as
             an array of text or of objects.
         dtype: Their type as it came.
@@ -90,8 +90,8 @@ class Raw:
 
         Args:
             name: Of the column, for errors.
-            article: What it should be, such as "a Real".
-            remedy: What to do instead; by default how these values are made numbers.
+            article: The variable expected, such as "a Real".
+            remedy: Advice; by default how these values are made numbers.
 
         Raises:
             DataError: They are no numbers.
@@ -166,7 +166,7 @@ def read_raw(name: str, values: Any) -> Raw:
     """Read raw values and find their kind.
 
     Args:
-        name: What to call them in errors.
+        name: Of the values, in errors.
         values: A tensor, an array (masked, of objects, of bytes), a column of pandas, polars or pyarrow, a list, or a
             single value. Tensors and arrays of numbers are passed on, not copied.
 
@@ -282,7 +282,7 @@ def _of_extension(name: str, column: Any) -> Raw:
 
 
 def _of_polars(name: str, column: Any) -> Raw:
-    """A polars Series; what has no value there is None."""
+    """A polars Series; its missing values are None."""
     dtype = column.dtype
     plain = dtype.is_float() or dtype.is_integer() or str(dtype) == "Boolean"
     if plain and not (str(dtype) == "Boolean" and column.null_count()):

@@ -14,8 +14,8 @@ import torch
 from starlette.testclient import TestClient
 
 from causalcf.app import Session, Source, State, server
-from causalcf.app.pictures import difference_url, doubt_url, image_url
 from causalcf.core.errors import CausalCFError
+from causalcf.core.pictures import difference_url, doubt_url, image_url
 
 THICK = "unit=3&do.0.thickness=4.0"
 

@@ -99,7 +99,7 @@ def test_a_tuned_model_is_fitted_and_tuned_again(
 @pytest.mark.usefixtures("made")
 def test_what_was_made_again_can_be_made_again(tmp_path: Path, tuned: Path, record: dict[str, Any]) -> None:
     made_again = ccf.SCM.load(benchmark_tables.refit(record, tmp_path / "models" / "again.safetensors")).provenance
-    for old, new in ((record, made_again), (record["pretrained"], made_again["pretrained"])):
+    for old, new in ((record, made_again), (record["made_from"], made_again["made_from"])):
         assert (new["seed"], new["rows"], new["precision"]) == (old["seed"], old["rows"], old["precision"])
     assert made_again["tuned"]["level"] == record["tuned"]["level"]
     third = benchmark_tables.refit(made_again, tmp_path / "third" / "again.safetensors")
@@ -152,11 +152,11 @@ def test_what_is_not_recorded_is_not_made_again(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(DataError, match="not made by `causalcf fit` or `finetune` but by"):
             benchmark_tables.refit({"command": command}, out)
         with pytest.raises(DataError, match="not made by `causalcf fit` or `finetune` but by"):
-            benchmark_tables.refit({"command": tune, "pretrained": {"command": command}}, out)
-    for record in ({}, {"pretrained": {"command": fit}}):
+            benchmark_tables.refit({"command": tune, "made_from": {"command": command}}, out)
+    for record in ({}, {"made_from": {"command": fit}}):
         with pytest.raises(DataError, match="but by an unrecorded command"):
             benchmark_tables.refit(record, out)
-    for record in ({"command": tune}, {"command": tune, "pretrained": {}}):
+    for record in ({"command": tune}, {"command": tune, "made_from": {}}):
         with pytest.raises(DataError, match=r"made by `causalcf finetune a\.safetensors.*how the model that it"):
             benchmark_tables.refit(record, out)
 

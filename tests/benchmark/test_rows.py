@@ -66,7 +66,7 @@ def test_the_costs_of_a_model_are_those_of_all_its_training_and_of_every_abducti
 
     scm = ccf.SCM(bench.train.graph, mechanisms={"image": Slow(latent=2, widths=(8, 8, 8))})
     scm.fit(bench.train, epochs=1, seed=0, progress=False)
-    scm.provenance = {"seconds": 5.0, "tuned": {}, "pretrained": {"seconds": 60.0}}
+    scm.provenance = {"seconds": 5.0, "tuned": {}, "made_from": {"seconds": 60.0}}
     benchmark_tables.run(replace(bench, models={"slow": lambda: scm}), tmp_path, n=20)
     facts = json.loads((tmp_path / "rows" / "slow.json").read_text())["facts"]
     assert facts["training_seconds"] == 65

@@ -25,7 +25,7 @@ from causalcf.datasets import DATASETS, Dataset, load
 from causalcf.datasets.digits import enlarge
 from causalcf.datasets.idx import idx_bytes, write_atomically
 from causalcf.graph import CausalGraph, load_graph
-from causalcf.predictors import planned
+from causalcf.predictors import planned, pretrained
 from causalcf.scm.residual import Fading, read_residual
 
 TEN = slice(0, 10)
@@ -205,6 +205,27 @@ def test_its_judges_can_be_made(name: str, data: Callable[..., Any]) -> None:
         assert set(made[node].given) == set(options.get("given", ()))
         for setting, value in options.get("recipe", {}).items():
             assert getattr(made[node].recipe, setting) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "epochs", "batch_size", "ema"),
+    [
+        ("morphomnist", "digit", 14, 128, 0.998),
+        ("morphomnist", "thickness", 14, 128, 0.998),
+        ("morphomnist", "intensity", 14, 64, 0.999),
+        ("mnist", "digit", 16, 128, 0.998),
+    ],
+)
+def test_judges_are_set_up_as_those_that_come_along(
+    name: str, target: str, epochs: int, batch_size: int, ema: float
+) -> None:
+    """The training that reached the accuracies of the cards in `pretrained/predictors/`, and the same layers."""
+    (judge,) = planned(name, load_graph(name), [target])
+    recipe = judge.recipe or judge.default_recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.ema) == (epochs, batch_size, ema)
+    shipped = pretrained(name)[target]
+    assert (judge.name, judge.jitter) == (shipped.name, shipped.jitter)
+    assert {k: v.shape for k, v in judge.state_dict().items()} == {k: v.shape for k, v in shipped.state_dict().items()}
 
 
 @every_dataset

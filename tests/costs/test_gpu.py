@@ -35,8 +35,8 @@ def _rehearsed(out: Path, run: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("morphomnist")
-def test_a_look_takes_all_of_its_steps(tmp_path: Path) -> None:
-    results = _rehearsed(tmp_path, "look")
+def test_a_check_takes_all_of_its_steps(tmp_path: Path) -> None:
+    results = _rehearsed(tmp_path, "check")
     assert results["agreement"]["found"]["passed"] >= 1
     assert not results["agreement"]["found"]["failed"]
     measured = ("steps", "answers", "tables", "searches", "compiled")
@@ -77,7 +77,7 @@ def test_what_is_done_is_not_done_again_and_what_fails_stops_nothing(
         job.found["before"] = 1
         raise RuntimeError("no kernel image")
 
-    monkeypatch.setattr(gpu, "STEPS", {"bad": Step(bad, 9, "look"), "good": Step(good, 9, "train")})
+    monkeypatch.setattr(gpu, "STEPS", {"bad": Step(bad, 9, "check"), "good": Step(good, 9, "train")})
     main(tmp_path, device="cpu", run="all")
     main(tmp_path, device="cpu", run="all")
     results = json.loads((tmp_path / "results.json").read_text())
@@ -91,7 +91,7 @@ def test_what_is_done_is_not_done_again_and_what_fails_stops_nothing(
 
 
 def test_a_step_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STEPS, "long", Step(lambda _: time.sleep(60) or {}, 0.1, "look"))  # type: ignore[func-returns-value]
+    monkeypatch.setitem(STEPS, "long", Step(lambda _: time.sleep(60) or {}, 0.1, "check"))  # type: ignore[func-returns-value]
     record = perform("long", Job(tmp_path, "cpu", seconds=0.1))
     assert "TimeoutError" in record["error"]
     assert record["seconds"] < 5

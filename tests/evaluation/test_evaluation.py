@@ -255,7 +255,7 @@ def test_every_score_carries_what_it_needs(results: dict[str, Records], judges: 
             assert record.interval[0] <= record.value + 1e-9
             assert record.value <= record.interval[1] + 1e-9
         if record.metric == "effectiveness":
-            assert record.judge == judges[record.node].identity
+            assert record.judge == judges[record.node].signature
     fid = results["perfect"].select(do="one at random")
     assert {r.metric.split("[")[0] for r in fid} == {"fid", "kid"}
     assert all(r.judge.startswith("q(side | image)#") for r in fid)

@@ -276,7 +276,9 @@ def changed(**parts):
         (changed(nodes=["a"]), '"nodes" and "edges" lists of objects'),
         (changed(edges={"a": "b"}), '"nodes" and "edges" lists of objects'),
         (changed(graph=[]), '"graph" must be an object'),
-        (changed(graph={"schema": 2}), "schema 2 is not supported; expected 1"),
+        (changed(graph={"schema": 3}), "schema 3 is not supported; expected 1, or 2 with hidden causes"),
+        (changed(confounded=["a", "b"]), r"list of pairs .* got 'a' among them"),
+        (changed(confounded=[["a", "c"]]), r"confounded names \('a', 'c'\), but the graph has no node 'c'"),
         (changed(graph={}), "schema None is not supported"),
         (changed(directed=False), '"directed": true'),
         (changed(multigraph=True), '"multigraph": false'),
@@ -498,3 +500,46 @@ def test_a_graph_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
         CausalGraph([("a", "c")]).save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["g.json"]
+
+
+def test_hidden_causes_are_kept_by_every_operation(tmp_path):
+    graph = CausalGraph([("x", "m"), ("m", "y")], {"x": Real()}, name="front", confounded=[("y", "x"), ("x", "y")])
+    assert graph.confounded == (("x", "y"),), "each pair once, causes first"
+    assert CausalGraph(graph).confounded == graph.confounded
+    assert CausalGraph(graph, confounded=[("m", "y")]).confounded == (("x", "y"), ("m", "y"))
+    assert graph.with_variables({"m": Real()}).confounded == graph.confounded
+    assert graph.with_node("label", Real(), ["y"]).confounded == graph.confounded
+    assert graph.mutilate(["m"]).confounded == graph.confounded
+    assert graph.mutilate(["y"]).confounded == (), "an action cuts the hidden cause, too"
+    for again in (CausalGraph.from_json(graph.to_json()), pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph)):
+        assert again == graph
+        assert again.confounded == graph.confounded
+    assert graph != CausalGraph([("x", "m"), ("m", "y")], {"x": Real()})
+    graph.save(tmp_path / "front.json")
+    assert load_graph(tmp_path / "front.json") == graph
+    assert repr(graph) == "CausalGraph(front: x -> m, m -> y, x <-> y)"
+    assert str(graph.describe()).endswith("\nx and y share a hidden cause")
+
+
+def test_files_with_hidden_causes_say_that_they_are_newer():
+    """A program that knows nothing of hidden causes must refuse the file, not read it as if there were none."""
+    assert CausalGraph([("x", "y")], confounded=[("x", "y")]).to_json()["graph"]["schema"] == 2
+    old = CausalGraph([("x", "y")]).to_json()
+    assert old["graph"]["schema"] == 1
+    assert "confounded" not in old
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "message"),
+    [
+        ([("x", "z")], UnknownNodeError, r"confounded names \('x', 'z'\), but the graph has no node 'z'"),
+        ([("x", "x")], GraphError, "got 'x' twice in one pair"),
+        ([("x", "y", "m")], GraphError, r"list of pairs .* got \"\('x', 'y', 'm'\)\" among them"),
+        (["xy"], GraphError, "got 'xy' among them"),
+        ("xy", GraphError, "got str 'xy'"),
+        ({"x": "y"}, GraphError, "got dict"),
+    ],
+)
+def test_what_is_no_hidden_cause_is_refused(pairs, error, message):
+    with pytest.raises(error, match=message):
+        CausalGraph([("x", "m"), ("m", "y")], confounded=pairs)

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from PIL import Image as PILImage
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import isotonic_regression
 from torch.distributions import Normal, Uniform
 
 from causalcf import SCM, Batch, given_factual, load_graph, scale, shift
@@ -24,7 +26,8 @@ from causalcf.core.errors import CausalCFError, DataError, UnknownNodeError
 from causalcf.graph import CausalGraph, graph_names
 from causalcf.mechanisms import Deterministic, LinearGaussian
 from causalcf.plots import describe_actions, draw_graph, layout, plot_history, save_figure
-from causalcf.plots.layout import Extent, layered, layers_of, ordered
+from causalcf.plots.graphs import monotone
+from causalcf.plots.layout import Extent, isotonic, layered, layers_of, ordered
 from causalcf.plots.style import text_width
 from causalcf.plots.words import three_digits
 from causalcf.scm.abduction import Noise, sample_noise
@@ -190,7 +193,7 @@ def test_clipped_rows_are_counted():
     values = {"a": torch.ones(3)}
     cf = by_hand({"a": Positive()}, values, values)
     cf = replace(cf, worlds=(World(values, clipped={"a": 1}),))
-    assert "Clipped to the support: a in 1 of 3 rows." in texts(cf.plot())
+    assert "Clipped to the support: a in 1 of 3 rows.\nNothing random." in texts(cf.plot())
 
 
 def test_colour_images_show_the_mean_difference_of_their_channels():
@@ -365,6 +368,18 @@ def test_causes_lie_above_effects_and_nothing_overlaps(dag):
         if ya == yb:
             a, b, xa, xb = (a, b, xa, xb) if xa < xb else (b, a, xb, xa)
             assert xa + extents[a].right + 0.2 <= xb - extents[b].left + 1e-9
+
+
+def test_rising_and_monotone_fits_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 40):
+        values, weights = rng.normal(size=n), rng.uniform(0.1, 3, n)
+        np.testing.assert_allclose(isotonic(values, weights), isotonic_regression(values, weights=weights).x)
+        x, y = np.sort(rng.uniform(size=n + 3)), rng.normal(size=n + 3).round(1)
+        at = np.linspace(x[1], x[-2], 50)  # inside: at the ends, scipy looks at three points
+        np.testing.assert_allclose(monotone(x, y, at), PchipInterpolator(x, y)(at), atol=1e-12)
+    ends = monotone(x, y, np.linspace(x[0], x[1], 50))
+    assert (np.diff(ends) * (y[1] - y[0]) >= 0).all()
 
 
 def test_a_layout_without_crossings_is_found():

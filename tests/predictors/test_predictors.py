@@ -60,7 +60,7 @@ def test_they_learn(judges: Predictors) -> None:
 def test_training_repeats(bars: ccf.datasets.Bars) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1)
     twice = [
-        predictors.fit(_predictor("width"), bars[:200], recipe=recipe, seed=3, progress=False).identity
+        predictors.fit(_predictor("width"), bars[:200], recipe=recipe, seed=3, progress=False).signature
         for _ in range(2)
     ]
     assert twice[0] == twice[1]
@@ -69,11 +69,11 @@ def test_training_repeats(bars: ccf.datasets.Bars) -> None:
 def test_a_checkpoint_that_is_refused_costs_no_weights(bars: ccf.datasets.Bars, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1)
     judge = predictors.fit(_predictor("side"), bars[:100], recipe=recipe, progress=False)
-    before, path = judge.identity, tmp_path / "a.checkpoint"
+    before, path = judge.signature, tmp_path / "a.checkpoint"
     path.write_bytes(b"of another run")
     with pytest.raises(CheckpointError, match="exists already"):
         predictors.fit(judge, bars[:100], recipe=recipe, seed=1, checkpoint=path, progress=False)
-    assert judge.identity == before
+    assert judge.signature == before
 
 
 def test_arrays_serve_as_tensors_do(bars: ccf.datasets.Bars) -> None:
@@ -84,7 +84,7 @@ def test_arrays_serve_as_tensors_do(bars: ccf.datasets.Bars) -> None:
         predictors.fit(_predictor("side", given=given), rows, test=rows, recipe=recipe, progress=False)
         for rows in (bars[:100], arrays)
     ]
-    assert fitted[0].identity == fitted[1].identity
+    assert fitted[0].signature == fitted[1].signature
     assert fitted[0].score == fitted[1].score
     both = Ensemble(fitted)
     assert torch.equal(both.read(arrays), both.read(bars[:100]))
@@ -110,19 +110,19 @@ def test_a_killed_run_resumes(bars: ccf.datasets.Bars, tmp_path: Path, monkeypat
         predictors.fit(_predictor("side"), bars[:200], **options)  # type: ignore[arg-type]
     monkeypatch.setattr(ccf.training.resume, "write_file", write)
     resumed = predictors.fit(_predictor("side"), bars[:200], resume=True, **options)  # type: ignore[arg-type]
-    assert resumed.identity == whole.identity
+    assert resumed.signature == whole.signature
 
 
 def test_a_file_gives_the_same_predictor(judges: Predictors, tmp_path: Path) -> None:
     width, test = judges["width"], ccf.datasets.Bars(50, seed=3)
     width.save(tmp_path / "width.safetensors", half=False)
     again = Predictor.load(tmp_path / "width.safetensors")
-    assert again.identity == width.identity
+    assert again.signature == width.signature
     assert again.score == width.score
     torch.testing.assert_close(again.read(test), width.read(test), rtol=0, atol=0)
     width.save(tmp_path / "half.safetensors")
     half = Predictor.load(tmp_path / "half.safetensors")
-    assert half.identity == width.identity, "storing in half precision keeps the identity"
+    assert half.signature == width.signature, "storing in half precision keeps the signature"
     torch.testing.assert_close(half.read(test), width.read(test), rtol=0, atol=0.02)
 
 
@@ -181,7 +181,7 @@ def test_an_ensemble_judges_together(judges: Predictors, bars: ccf.datasets.Bars
     together, test = Ensemble([judges["side"], *others]), ccf.datasets.Bars(100, seed=5)
     assert float((together.read(test) == test["side"]).double().mean()) > 0.9
     assert together.spread(test).shape == (100,)
-    assert together.identity.count("+") == 2
+    assert together.signature.count("+") == 2
     assert dict(Predictors([together]))["side"] is together
     with pytest.raises(DataError, match="one law"):
         Ensemble([judges["side"], judges["width"]])

@@ -1,4 +1,4 @@
-// The causal graph: acted nodes filled, the edges into them cut, each node with its value.
+// The causal graph: acted nodes filled, what leads into them cut, each node with its value; hidden causes are dashed.
 
 import { shown, svg } from "/static/dom.js";
 
@@ -20,8 +20,15 @@ function path(edge, nodes) {
   return line;
 }
 
+// A hidden cause, as a bow beside the two nodes that share it.
+function bow([a, b], nodes) {
+  const [from, to] = [nodes[a], nodes[b]];
+  const aside = 60 * (from.x + to.x > 2 * from.x ? -1 : 1);
+  return `M ${from.x} ${from.y} Q ${(from.x + to.x) / 2 + aside} ${(from.y + to.y) / 2}, ${to.x} ${to.y}`;
+}
+
 export function drawGraph(target, facts, answer, world) {
-  const { width, height, nodes, edges } = facts.graph;
+  const { width, height, nodes, edges, arcs } = facts.graph;
   target.setAttribute("viewBox", `0 0 ${width} ${height}`);
   target.setAttribute("width", width);
   const head = svg("marker", { id: "head", viewBox: "0 0 8 8", refX: 1, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" },
@@ -29,6 +36,9 @@ export function drawGraph(target, facts, answer, world) {
   const isCut = (edge) => answer.cut[world].some(([a, b]) => a === edge.from && b === edge.to);
   const lines = edges.map((edge) => svg("path", {
     d: path(edge, nodes), class: isCut(edge) ? "edge cut" : "edge", ...(isCut(edge) ? {} : { "marker-end": "url(#head)" }),
+  }));
+  const bows = arcs.map((pair) => svg("path", {
+    d: bow(pair, nodes), class: pair.some((node) => answer.acted[world].includes(node)) ? "edge hidden cut" : "edge hidden",
   }));
   const boxes = Object.entries(nodes).map(([name, at]) => {
     const row = answer.values.find((one) => one.node === name);
@@ -38,5 +48,5 @@ export function drawGraph(target, facts, answer, world) {
     return svg("g", { class: `node ${state}` },
       svg("rect", { x: at.x - at.half, y: at.y - HALF, width: 2 * at.half, height: 2 * HALF, rx: 9 }), ...text);
   });
-  target.replaceChildren(svg("defs", {}, head), ...lines, ...boxes);
+  target.replaceChildren(svg("defs", {}, head), ...lines, ...bows, ...boxes);
 }

@@ -106,6 +106,6 @@ def inside(x: Tensor, y: Tensor, profile: Curve) -> Tensor:
 
 
 def above(x: Tensor, y: Tensor, curve: Curve) -> Tensor:
-    """Distance to the border of {y < curve(x)}: what lies above a line drawn from left to right."""
+    """Distance to the border of {y < curve(x)}, the area above a line drawn from left to right."""
     slope = (curve(x + _STEP) - curve(x - _STEP)) / (2 * _STEP)
     return (y - curve(x)) * (1 + slope * slope).rsqrt()

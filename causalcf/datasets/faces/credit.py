@@ -1,4 +1,4 @@
-"""The truth of an explanation: what in a change of a picture is the doing of the attribute asked for."""
+"""The truth of an explanation: the part of a change of a picture that the attribute asked for causes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Credit:
 
     .. math:: \|e\|^2 = \|P_T e\|^2 + \big(\|P_{T + O} e\|^2 - \|P_T e\|^2\big) + \|e - P_{T + O} e\|^2.
 
-    What could be either is credited to the target. A row that did not change at all has NaN.
+    A change that could be either is credited to the target. A row that did not change at all has NaN.
 
     Args:
         target: Share of the target's own doing, (N,).

@@ -57,7 +57,7 @@ class Faces(Dataset):
         split: `"train"`, `"valid"` or `"test"`, each with faces of its own.
         rows: How many.
         size: Height and width of the pictures, px.
-        seed: What they are drawn with.
+        seed: Seed of the draws.
         confounding: Correlation of the noise of age and of eyeglasses, -1 to 1; 0 makes them independent.
 
     Attributes:

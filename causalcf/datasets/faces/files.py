@@ -46,7 +46,7 @@ def write(
     """Write faces as files: 80 % of them are `Faces("train")`, 10 % `"valid"` and 10 % `"test"`, from row 0 on.
 
     The layout `"folder"` is a PNG for each face in `train/`, `valid/` and `test/`, and `metadata.csv` with the
-    columns `file_name`, `split`, `row` and the attributes. The layout `"celeba"` is what CelebA is distributed as:
+    columns `file_name`, `split`, `row` and the attributes. The layout `"celeba"` is that of the distributed CelebA:
     `img_align_celeba/000001.jpg` (178 x 218), `list_attr_celeba.txt` with its 40 columns and
     `list_eval_partition.txt`; `CelebA(folder)` reads them. There, young is under 40 and smiling a smile above 0.5.
 
@@ -57,7 +57,7 @@ def write(
         layout: `"folder"` or `"celeba"`.
         rows: How many faces.
         size: Height and width of the pictures in px, for the layout `"folder"`.
-        seed: What they are drawn with.
+        seed: Seed of the draws.
         progress: Show a progress bar.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Hair: what falls behind the head, what lies on it, and the shadow it throws on the forehead."""
+"""Hair: behind the head, on the head, and its shadow on the forehead."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ def _strands(t: Traits, x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
     s = (x - part * smoothstep((0.5 - y) * 2)) * spread + swing
     straight = torch.zeros_like(s)
     for rate, weight in ((7.0, 0.40), (16.0, 0.36), (33.0, 0.30), (71.0, 0.30)):
-        seen = torch.exp(-((rate * spread * pixel) ** 2) / 14)
-        straight = straight + (weight * seen) * torch.sin(rate * s + phase * rate)
+        visible = torch.exp(-((rate * spread * pixel) ** 2) / 14)
+        straight = straight + (weight * visible) * torch.sin(rate * s + phase * rate)
     blur = torch.exp(-((28 * pixel) ** 2) / 14)
     across, along = 21 * x + 2.3 * torch.sin(24 * y + phase), 27 * y + 2.3 * torch.sin(19 * x + 2 * phase)
     knots = 0.42 * blur * (torch.sin(across) + torch.sin(along))

@@ -85,10 +85,10 @@ def _relief(part: Canvas, t: Traits) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _freckles(part: Canvas, t: Traits) -> Tensor:
     """Dots on cheeks and nose, where two patterns of waves meet; finer than a pixel, they are only a tan."""
     x, y = t.x(part, DEPTH), t.y(part, DEPTH)
-    seen = torch.exp(-((70 * t.pixel(part)) ** 2) / 14)
+    visible = torch.exp(-((70 * t.pixel(part)) ** 2) / 14)
     waves = torch.sin(71 * x + 3) * torch.sin(63 * y + 1) + torch.sin(53 * x) * torch.sin(83 * y + 2)
     place = torch.exp(-0.5 * (x / 0.22) ** 2) * torch.exp(-0.5 * ((y - 0.14) / 0.075) ** 2)
-    return place * t.freckles * (0.07 + 0.5 * seen * (waves - 0.55).clamp_min(0))
+    return place * t.freckles * (0.07 + 0.5 * visible * (waves - 0.55).clamp_min(0))
 
 
 def _bumps(t: Traits) -> Tensor:

@@ -26,7 +26,7 @@ CELEBA_COLUMNS = (
 
 
 def celeba_attributes(faces: Faces) -> list[list[int]]:
-    """1 or -1 for each face and column; what no drawing shows (attractive, blurry, neckties ...) is -1 throughout."""
+    """1 or -1 for each face and column; attributes that no drawing shows (attractive, blurry, neckties ...) are -1."""
     noise = faces.noise
     t = traits_of({name: faces[name] for name in ATTRIBUTES}, noise)
     bald, hair = faces["bald"], faces["hair"]

@@ -62,7 +62,7 @@ def draw_noise(rows: int, stream: tuple[int, int], confounding: float) -> dict[s
 
     Args:
         rows: How many.
-        stream: What is drawn: the seed and the split.
+        stream: Seed and split of the draws.
         confounding: Correlation of the noise of eyeglasses with that of age, from a cause that is not recorded.
     """
     names = (*ATTRIBUTES, "greying", *IMAGE_NOISE)

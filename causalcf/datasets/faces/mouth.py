@@ -119,7 +119,7 @@ def _paint_inside(
 
 
 def paint_beard(canvas: Canvas, t: Traits) -> None:
-    """Full beards, chin beards and stubble: it hides the chin, the jaw and what is red there."""
+    """Full beards, chin beards and stubble: it hides the chin, the jaw and the red parts there."""
     part = canvas.window(-0.68, 0.68, -0.05, 1.02)
     y, pixel = t.y(part), t.pixel(part)
     across, rows = t.x(part, DEPTH), t.y(part, DEPTH)

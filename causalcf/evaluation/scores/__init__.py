@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from causalcf.evaluation.inquiry import NEEDS, Inquiry, Score
+from causalcf.evaluation.inquiry import NEEDS, Inquiry, Measurement
 from causalcf.evaluation.scores.composition import composition, reversibility
 from causalcf.evaluation.scores.effectiveness import effectiveness
 from causalcf.evaluation.scores.minimality import cld
@@ -29,7 +29,7 @@ class Entry:
         acts: Whether it looks at counterfactuals.
     """
 
-    function: Callable[[Inquiry], Iterator[Score]]
+    function: Callable[[Inquiry], Iterator[Measurement]]
     measure: Metric
     image: bool = True
     default: bool = True

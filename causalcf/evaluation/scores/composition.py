@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf import metrics
-from causalcf.evaluation.inquiry import Inquiry, Kind, Score, pooled
+from causalcf.evaluation.inquiry import Inquiry, Kind, Measurement, pooled
 from causalcf.metrics import METRICS
 from causalcf.predictors import Predictor
 from causalcf.scm.residual import Residual
@@ -19,7 +19,7 @@ CYCLES = (1, 10)
 """Numbers of null interventions after which composition is measured."""
 
 
-def composition(inquiry: Inquiry) -> Iterator[Score]:
+def composition(inquiry: Inquiry) -> Iterator[Measurement]:
     """How far images drift under null interventions: grey levels, the judges' features, LPIPS."""
     image = inquiry.image
     for residual in inquiry.residuals:
@@ -31,9 +31,9 @@ def composition(inquiry: Inquiry) -> Iterator[Score]:
         yield from _drift(inquiry, f"composition({cycle})", "noise", None, inquiry.noise[image])
 
 
-def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, images: Tensor) -> Iterator[Score]:
+def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, images: Tensor) -> Iterator[Measurement]:
     image, x = inquiry.image, inquiry.x[inquiry.image]
-    yield Score(name, METRICS["composition"], image, kind, metrics.composition(x, images), residual=residual)
+    yield Measurement(name, METRICS["composition"], image, kind, metrics.composition(x, images), residual=residual)
     if inquiry.predictors:
         judges = inquiry.predictors.values()
         read = inquiry.pooled if kind != "model" else pooled  # a cycle's images are asked about once
@@ -41,22 +41,22 @@ def _drift(inquiry: Inquiry, name: str, kind: Kind, residual: Residual | None, i
             _embedded(judge, inquiry.x, read(judge, images)) - _embedded(judge, inquiry.x, inquiry.pooled(judge, x))
             for judge in judges
         ]
-        identity = " + ".join(judge.identity for judge in judges)
+        named = " + ".join(judge.signature for judge in judges)
         distance = torch.cat(parts, 1).abs().mean(1)
         measure = METRICS["embedding distance"]
-        yield Score(f"{name} embedding", measure, image, kind, distance, residual=residual, judge=identity)
+        yield Measurement(f"{name} embedding", measure, image, kind, distance, residual=residual, judge=named)
     if inquiry.perception is not None:
         distance = metrics.lpips(images, x, inquiry.perception)
         named = inquiry.perception.name
-        yield Score(f"{name} lpips", METRICS["lpips"], image, kind, distance, residual=residual, judge=named)
+        yield Measurement(f"{name} lpips", METRICS["lpips"], image, kind, distance, residual=residual, judge=named)
 
 
-def _embedded(judge: Predictor, given: Mapping[str, Tensor], seen: Tensor) -> Tensor:
+def _embedded(judge: Predictor, given: Mapping[str, Tensor], images: Tensor) -> Tensor:
     told = {name: given[name].to(judge.device) for name in judge.given}
-    return judge.features(seen.to(judge.device), told).cpu()
+    return judge.features(images.to(judge.device), told).cpu()
 
 
-def reversibility(inquiry: Inquiry) -> Iterator[Score]:
+def reversibility(inquiry: Inquiry) -> Iterator[Measurement]:
     """Distance to the factual image after acting, and acting back."""
     x = inquiry.x[inquiry.image]
     for node in inquiry.nodes:
@@ -64,4 +64,4 @@ def reversibility(inquiry: Inquiry) -> Iterator[Score]:
         images = {**back, ("identity", None): x, ("noise", None): inquiry.noise[inquiry.image]}
         for (kind, residual), image in images.items():
             error, measure = metrics.reversibility(x, image), METRICS["reversibility"]
-            yield Score("reversibility", measure, inquiry.image, kind, error, do=node, residual=residual)  # type: ignore[arg-type]
+            yield Measurement("reversibility", measure, inquiry.image, kind, error, do=node, residual=residual)  # type: ignore[arg-type]

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from causalcf import metrics
-from causalcf.evaluation.inquiry import Inquiry, Score
+from causalcf.evaluation.inquiry import Inquiry, Measurement
 from causalcf.metrics import METRICS
 
 __all__ = ["cld"]
 
 
-def cld(inquiry: Inquiry) -> Iterator[Score]:
+def cld(inquiry: Inquiry) -> Iterator[Measurement]:
     """Counterfactual latent divergence and its two probabilities: changed enough, and not too much."""
     real = inquiry.given("reference")
-    judge = inquiry.given("latents").provenance.get("identity", "latents")
     factual, reference = inquiry.gaussians(inquiry.x[inquiry.image]), inquiry.real_gaussians
     for node in inquiry.nodes:
         labels: dict[str, Any] = {
@@ -35,7 +34,7 @@ def cld(inquiry: Inquiry) -> Iterator[Score]:
                 "cld: farther than images of the old value": found.p_factual,
             }
             for name, value in scores.items():
-                yield Score(
+                yield Measurement(
                     name,
                     METRICS["cld"],
                     inquiry.image,
@@ -43,5 +42,5 @@ def cld(inquiry: Inquiry) -> Iterator[Score]:
                     value,
                     do=node,
                     residual=candidate.residual,
-                    judge=judge,
+                    judge="latents",
                 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from causalcf import metrics
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
-from causalcf.evaluation.inquiry import Inquiry, Kind, Score, blocks
+from causalcf.evaluation.inquiry import Inquiry, Kind, Measurement, blocks
 from causalcf.metrics import METRICS
 from causalcf.scm.residual import Residual
 
@@ -21,12 +21,12 @@ LEAST = 50
 """Fewest images for a distance between sets of images."""
 
 
-def fid(inquiry: Inquiry) -> Iterator[Score]:
+def fid(inquiry: Inquiry) -> Iterator[Measurement]:
     """Fréchet distance of counterfactual images to real ones, per action and with an action drawn per row."""
     yield from _set_distances(inquiry, "fid", lambda real, found: float(metrics.fid(real, found)))
 
 
-def kid(inquiry: Inquiry) -> Iterator[Score]:
+def kid(inquiry: Inquiry) -> Iterator[Measurement]:
     """Kernel distance of counterfactual images to real ones, per action and with an action drawn per row."""
 
     own = inquiry.features is None  # a judge's hidden layer, which is on no scale that the kernel was made for
@@ -38,7 +38,7 @@ def kid(inquiry: Inquiry) -> Iterator[Score]:
     yield from _set_distances(inquiry, "kid", distance)
 
 
-def _set_distances(inquiry: Inquiry, metric: str, distance: Callable[[Tensor, Tensor], float]) -> Iterator[Score]:
+def _set_distances(inquiry: Inquiry, metric: str, distance: Callable[[Tensor, Tensor], float]) -> Iterator[Measurement]:
     if not inquiry.nodes:
         return
     _check_images(inquiry, metric)
@@ -52,15 +52,15 @@ def _set_distances(inquiry: Inquiry, metric: str, distance: Callable[[Tensor, Te
             mixed.setdefault((candidate.kind, candidate.residual), []).append(found)
             value = distance(inquiry.real, found)
             options = {"do": node, "residual": candidate.residual, "judge": inquiry.extractor.name}
-            yield Score(name, measure, image, candidate.kind, value, **options)  # type: ignore[arg-type]
+            yield Measurement(name, measure, image, candidate.kind, value, **options)  # type: ignore[arg-type]
     for (kind, residual), found in mixed.items():
         if len(found) == len(inquiry.nodes) > 1:
             rows = torch.stack(found)[chosen, torch.arange(inquiry.x.rows)]
             do, value = "one at random", distance(inquiry.real, rows)
-            yield Score(name, measure, image, kind, value, do=do, residual=residual, judge=inquiry.extractor.name)
+            yield Measurement(name, measure, image, kind, value, do=do, residual=residual, judge=inquiry.extractor.name)
 
 
-def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
+def sample_fid(inquiry: Inquiry) -> Iterator[Measurement]:
     """Fréchet distance of samples of the model to real images."""
     _check_images(inquiry, "sample fid")
     name, image = metrics.metric_name("sample fid", inquiry.extractor), inquiry.image
@@ -78,7 +78,7 @@ def sample_fid(inquiry: Inquiry) -> Iterator[Score]:
         sets["model", residual] = torch.cat([metrics.extract(part, inquiry.extractor) for part in parts])
     for (kind, residual), found in sets.items():
         value = float(metrics.fid(inquiry.real, found))
-        yield Score(name, METRICS["fid"], image, kind, value, residual=residual, judge=judge)
+        yield Measurement(name, METRICS["fid"], image, kind, value, residual=residual, judge=judge)
 
 
 def _check_images(inquiry: Inquiry, metric: str) -> None:
@@ -91,10 +91,10 @@ def _check_images(inquiry: Inquiry, metric: str) -> None:
         )
 
 
-def sharpness(inquiry: Inquiry) -> Iterator[Score]:
+def sharpness(inquiry: Inquiry) -> Iterator[Measurement]:
     """Fine detail in counterfactual images; compare with the truth."""
     for node in inquiry.nodes:
         for candidate in inquiry.candidates(node):
             value = metrics.sharpness(candidate.values[inquiry.image])
             options: dict[str, Any] = {"do": node, "residual": candidate.residual}
-            yield Score("sharpness", METRICS["sharpness"], inquiry.image, candidate.kind, value, **options)
+            yield Measurement("sharpness", METRICS["sharpness"], inquiry.image, candidate.kind, value, **options)

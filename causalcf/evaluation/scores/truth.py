@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from causalcf import metrics
-from causalcf.evaluation.inquiry import Inquiry, Score, error_of
+from causalcf.evaluation.inquiry import Inquiry, Measurement, error_of
 from causalcf.metrics import METRICS
 
 __all__ = ["truth_error", "unchanged"]
 
 
-def truth_error(inquiry: Inquiry) -> Iterator[Score]:
+def truth_error(inquiry: Inquiry) -> Iterator[Measurement]:
     """Distance to the true counterfactual, of the image and of every other node the action changes."""
     for node in inquiry.nodes:
         truth = inquiry.truths[node]
@@ -22,7 +22,7 @@ def truth_error(inquiry: Inquiry) -> Iterator[Score]:
             for name in inquiry.scm.graph.descendants([node]):
                 if name in truth:
                     measure = error_of(inquiry.variables[name])
-                    yield Score(
+                    yield Measurement(
                         "truth error",
                         measure,
                         name,
@@ -33,7 +33,7 @@ def truth_error(inquiry: Inquiry) -> Iterator[Score]:
                     )
 
 
-def unchanged(inquiry: Inquiry) -> Iterator[Score]:
+def unchanged(inquiry: Inquiry) -> Iterator[Measurement]:
     """Share of rows in which a node that the action cannot reach keeps its value, bit for bit."""
     for node in inquiry.nodes:
         reached = {node, *inquiry.scm.graph.descendants([node])}
@@ -43,4 +43,4 @@ def unchanged(inquiry: Inquiry) -> Iterator[Score]:
                     if name not in reached:
                         same = metrics.unchanged(inquiry.x[name], candidate.values[name])
                         options: dict[str, Any] = {"do": node, "residual": candidate.residual}
-                        yield Score("unchanged", METRICS["unchanged"], name, "model", same, **options)
+                        yield Measurement("unchanged", METRICS["unchanged"], name, "model", same, **options)

@@ -10,7 +10,7 @@ import torch
 from causalcf import metrics
 from causalcf.core import seeding
 from causalcf.data import Batch
-from causalcf.evaluation.inquiry import Inquiry, Score, blocks
+from causalcf.evaluation.inquiry import Inquiry, Measurement, blocks
 from causalcf.metrics import METRICS, Metric
 from causalcf.scm.model import StructuralCausalModel
 
@@ -23,7 +23,7 @@ LOG_DENSITY = Metric(StructuralCausalModel.log_prob, "nats", (-inf, inf), True, 
 """The one score that the model itself computes; all others are functions of tensors."""
 
 
-def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
+def uncertainty(inquiry: Inquiry) -> Iterator[Measurement]:
     """Standard deviation of an image over four abductions of its latents, beside its error; 0 for point abduction."""
     x, image, draws = inquiry.x, inquiry.image, 4
     for node in inquiry.nodes:
@@ -39,10 +39,10 @@ def uncertainty(inquiry: Inquiry) -> Iterator[Score]:
                 parts.append(metrics.abduction_std(torch.stack(samples)).cpu())
             found = torch.cat(parts)
             measure = METRICS["abduction std"]
-            yield Score("abduction std", measure, image, "model", found, do=node, residual=residual)
+            yield Measurement("abduction std", measure, image, "model", found, do=node, residual=residual)
 
 
-def log_density(inquiry: Inquiry) -> Iterator[Score]:
+def log_density(inquiry: Inquiry) -> Iterator[Measurement]:
     """Log density of images given their parents, exact or a bound; of rows evenly spread over those asked about."""
     x, image = inquiry.x[:: ceil(inquiry.x.rows / DENSITY_ROWS)], inquiry.image
     noise = Batch({**x, image: inquiry.noise[image][: x.rows]}, x.index)
@@ -53,4 +53,4 @@ def log_density(inquiry: Inquiry) -> Iterator[Score]:
             density = inquiry.scm.log_prob(block, particles=PARTICLES, seed=seed)
             parts.append(density[image].cpu())
         judge = f"bound of {PARTICLES} draws" if image in density.lower_bounds else "exact"
-        yield Score("log density", LOG_DENSITY, image, kind, torch.cat(parts), judge=judge)  # type: ignore[arg-type]
+        yield Measurement("log density", LOG_DENSITY, image, kind, torch.cat(parts), judge=judge)  # type: ignore[arg-type]

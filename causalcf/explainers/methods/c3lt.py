@@ -107,7 +107,7 @@ class C3LT(Explainer):
 
         Args:
             data: Rows of the model; None for draws from its prior.
-            seed: What the maps' first weights and the order of rows follow from.
+            seed: Seed of the maps' first weights and the order of rows.
             rows: How many codes to draw without data, 20,000 by default.
         """
         if data is not None and rows is not None:

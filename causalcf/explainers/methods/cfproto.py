@@ -28,8 +28,8 @@ class CFProto(ElasticSearch):
 
     The prototype of a class is the mean code of the training rows that the classifier puts into it. With
     `target=None`, as published, it is that of the nearest other class. The model itself is the autoencoder. The
-    hinge is on logits, and only what the classifier puts into the target counts as found, so that no row ends on the
-    boundary. It acts by do(image = x').
+    hinge is on logits, and a row counts as found only if the classifier puts it into the target, so that none ends on
+    the boundary. It acts by do(image = x').
 
     References:
         Van Looveren and Klaise, "Interpretable Counterfactual Explanations Guided by Prototypes", 2021, eq. 2 and

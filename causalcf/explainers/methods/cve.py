@@ -32,7 +32,7 @@ class CVE(Explainer):
     which the rest of f gives the target the highest probability is kept; each cell of the query is swapped once at
     most. It ends when f's decision on the edited *features* flips. The image that is given back has the corresponding
     patches pasted in, and acts by do(image = x'): whether f accepts that as the target is another question, mostly
-    answered no (23 % in Khorram and Fuxin 2022), and is what `reached` says.
+    answered no (23 % in Khorram and Fuxin 2022), and `reached` records the answer.
 
     References:
         Goyal, Wu, Ernst, Batra, Parikh, Lee, "Counterfactual Visual Explanations", 2019, algorithm 1.

@@ -1,4 +1,4 @@
-"""ExplainGAN: a generator paints what the target class needs, and a mask where."""
+"""ExplainGAN: a generator paints the evidence of the target class, and a mask says where."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ExplainGAN(Explainer):
     Args:
         pairs: Pairs of classes to learn, in both directions; None for all.
         kappa: Share of the image that the mask may have for free: .05 for MNIST, .1 for Fashion-MNIST.
-        count_weight: Of what it has beyond.
+        count_weight: Of the pixels it has beyond.
         latent: Dimensions of z.
         width: Channels of the networks.
         epochs: Passes over the rows of the classes concerned.

@@ -19,7 +19,7 @@ __all__ = ["ImageGradient"]
 class ImageGradient(GradientSearch):
     r"""Descends :math:`CE(f(x'), y') + \lambda\, |x - x'|_1` in the pixels, by Adam, within [0, 1].
 
-    What it finds is mostly an adversarial example, less so of an adversarially trained f. It acts by
+    The result is mostly an adversarial example, less so of an adversarially trained f. It acts by
     do(image = x'), which cuts the image from all of its causes.
 
     References:

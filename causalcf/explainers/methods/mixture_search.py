@@ -20,10 +20,10 @@ __all__ = ["MixtureSearch"]
 class MixtureSearch(Explainer):
     r"""Follows :math:`z_\alpha = (1 - \alpha)\, z + \alpha\, \mu_{y'}` to the first crossing of the target's threshold.
 
-    z is the code of what the classifier sees, in which each class is a Gaussian with mean :math:`\mu_c`; the code u of
-    all else stays as abducted. The model's mechanism is a `MixtureAE`, which has both. Algorithm 2 as printed looks
-    at points of a grid, and takes one by chance within its tolerance on either side of the boundary; here a coarse
-    grid brackets the first crossing and halving finds it, so that what is found is inside the target.
+    z is the code of the features that the classifier uses: each class is a Gaussian in it, with mean :math:`\mu_c`. The
+    code u of all else stays as abducted. The model's mechanism is a `MixtureAE`, which has both. Algorithm 2 as printed
+    looks at points of a grid, and takes one by chance within its tolerance on either side of the boundary; here a
+    coarse grid brackets the first crossing and halving finds it, so that the result lies inside the target.
 
     References:
         Zhao, Broelemann, Kasneci, "Counterfactual Explanation via Search in Gaussian Mixture Distributed Latent

@@ -19,7 +19,7 @@ __all__ = ["Schut"]
 class Schut(GradientSearch):
     r"""Lowers :math:`\frac1M \sum_m CE(f_m(x'), y')` by moving, in each step, the single pixel of largest gradient.
 
-    The mean cross-entropy of an ensemble bounds its predictive entropy, so that what is found is neither unlike the
+    The mean cross-entropy of an ensemble bounds its predictive entropy, so that the result is neither unlike the
     data nor ambiguous. Unlike its authors' code, a row ends by its own probability of the target, not when all rows
     of the batch have changed class. It acts by do(image = x').
 
