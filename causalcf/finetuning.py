@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.digests import weights_digest
-from causalcf.core.errors import DataError, GraphError, InterventionError, MechanismError, NotFittedError, UnknownNodeError
+from causalcf.core.errors import (
+    DataError,
+    GraphError,
+    InterventionError,
+    MechanismError,
+    NotFittedError,
+    UnknownNodeError,
+)
 from causalcf.core.nn import column
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import POSITIVE, WEIGHT
@@ -139,10 +146,6 @@ class Tuning(Trainable):
             "ascent": self.settings.ascent,
             "residual": str(self.settings.residual),
         }
-
-    @property
-    def balances(self) -> Mapping[str, Variable]:
-        return self.mechanism.balances
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -85,9 +85,9 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
 
     The gain of the parents (see `Gain`) multiplies :math:`\mu` and :math:`\sigma` alike. A subclass has the fields
     `beta`, the weight of the KL terms; `sigma`, the standard deviation of pixels before the gain, or None to learn
-    one per channel; `average`, whether the parents' average effect is added in closed form (see `Average`); and
-    `sparsity`, the weight in training of how much an action on one parent changes (see `changed`); and `focus`, the share
-    of the pixels' weight in training that goes where parents act on average (see `reach`).
+    one per channel; `average`, whether the parents' average effect is added in closed form (see `Average`);
+    `sparsity`, the weight in training of how much an action on one parent changes (see `changed`); and `focus`, the
+    share of the pixels' weight in training that goes where parents act on average (see `reach`).
     """
 
     beta: float
@@ -112,11 +112,22 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
 
     def calibrate(self, x: Tensor, pa: Parents) -> None:
         super().calibrate(x, pa)
-        c = self.features(pa, len(x))
+        c, gain = self.features(pa, len(x)), self.gain(pa) if self.parents else None
         if self.typical is not None:
-            self.typical.calibrate(x, c)
+            self.typical.calibrate(x, c, gain)
         if self.weights is not None:
-            self.weights.copy_(1 - self.focus + self.focus * reach(x, c))
+            self.weights.copy_(1 - self.focus + self.focus * reach(x, c, gain))
+
+    @property
+    def drawn_channels(self) -> int:
+        """Channels that the networks draw: the image's, and with `average` those of each feature's effect."""
+        return self.variable.event_shape[0] * (1 + self.context * self.average)
+
+    def still(self, head: nn.Conv2d) -> None:
+        """Begin with the average effects alone: nothing comes out of the channels of the last layer that add to them."""
+        own = head.out_channels // (1 + self.context * self.average)
+        with torch.no_grad():
+            head.weight[own:] = 0.0
 
     def drawn(self, image: Tensor, c: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean (N, C, H, W) and standard deviation of p(x | u, pa), by what a network made of them.
@@ -127,7 +138,7 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
             pa: Parents.
         """
         gain, image = self.gain(pa), framed(image, self.frame(1))
-        return gain * (image if self.typical is None else image + self.typical(c)), gain * self.std()
+        return gain * (image if self.typical is None else self.typical(c, image)), gain * self.std()
 
     def std(self) -> Tensor:
         """Standard deviation of pixels before the gain, (C, 1, 1)."""
@@ -154,7 +165,8 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
         mean, std = self.location_scale(u, star)
         change = mean / std - (x / (self.gain(pa) * self.std()) - u["eps"])
         if self.typical is not None:
-            change = change - (self.typical(self.features(star, len(x))) - self.typical(self.features(pa, len(x)))) / self.std()
+            moved = self.features(star, len(x)) - self.features(pa, len(x))
+            change = change - (moved @ self.typical.weight[1:]).unflatten(1, self.variable.event_shape) / self.std()
         return change.abs().mean()
 
     def finetune_loss(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from causalcf.mechanisms.average import garrote, least_squares
+from causalcf.mechanisms.average import certain, least_squares
 from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.variables import Variable
 
@@ -59,7 +59,7 @@ class ByParents(nn.Module):
         c = self.encoder(pa)
         if c is None:
             return
-        effects = garrote(*least_squares(mean, c))[1:]
+        effects = certain(*least_squares(mean, c))[1:]
         left = mean.double() - c.double() @ effects
         centred = left - left.mean(0)
         covariance = centred.T @ centred / len(left) + variance.double().mean(0).diag()

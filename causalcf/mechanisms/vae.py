@@ -103,7 +103,9 @@ class VAE(AmortisedImage):
         super().validate()
         self.require(latent=COUNT, widths=COUNT.each(3), beta=WEIGHT)
         if self.by_category and self.by_parents:
-            raise MechanismError(f"VAE of '{self.node}': by_category and by_parents are two laws of one code. Give one.")
+            raise MechanismError(
+                f"VAE of '{self.node}': by_category and by_parents are two laws of one code. Give one."
+            )
 
     def build(self) -> None:
         super().build()
@@ -111,7 +113,8 @@ class VAE(AmortisedImage):
         height, width = self.frame(CELL)
         grid = (height // CELL, width // CELL)
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
-        self.generator = Decoder(channels, self.context, self.widths, self.latent, grid)
+        self.generator = Decoder(self.drawn_channels, self.context, self.widths, self.latent, grid)
+        self.still(self.generator.head)
         self.categories: ByCategory | ByParents | None = None
         if self.by_category or self.by_parents:
             self.categories = (ByParents if self.by_parents else ByCategory)(self.parents, self.latent)
@@ -127,7 +130,7 @@ class VAE(AmortisedImage):
     def decode(self, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean (N, C, H, W) of p(x | z, pa), and its standard deviation, broadcastable to that."""
         c = self.features(pa, z.shape[0])
-        return self.drawn(self.generator(z, c), c, pa)
+        return self.drawn(self.generator(z, torch.zeros_like(c) if self.average else c), c, pa)
 
     def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
         return self.decode(self._code(u["z"], pa), pa)
@@ -185,6 +188,6 @@ class VAE(AmortisedImage):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "colour": {"widths": (16, 32, 64), "average": True, "sparsity": 0.2, "by_parents": True},
+    "colour": {"widths": (16, 32, 64), "average": True, "sparsity": 1.0, "by_parents": True},
 }
 """Fields of the settings for kinds of images."""

@@ -20,7 +20,7 @@ __all__ = ["Jitter"]
 _CHANGED = {
     "flip": "left right side yaw gaze digit letter character parting",
     "crop": "thickness width height size scale length area zoom shift",
-    "colour": "colour color hue tint tone skin hair warmth black brown blond blonde red grey gray green blue white yellow",
+    "colour": "colour color hue tint tone skin hair warmth black brown blond blonde red grey gray green blue white",
     "brightness": "brightness intensity exposure light contrast dark",
 }
 """Change -> words in the name of what is predicted, or of its classes, that say that it changes with it."""

@@ -21,7 +21,7 @@ ROWS, FITTED, BATCH = 200, 4000, 50
 """Rows that are acted on, rows that the average effect is taken from, and rows a call."""
 
 SURE = 4.0
-"""How far the average effect must stand above chance, in standard errors over rows, to ask for it."""
+"""Standard errors from 0 that the effect on some pixel must have, in both halves of the rows, to ask for it."""
 
 ENOUGH = 0.5
 """The least share of the average effect that an image which obeys shows."""
@@ -78,18 +78,20 @@ def _shares(mechanism: Mechanism, data: Batch, node: str, parents: tuple[str, ..
     fitted = {parent: data[parent][:FITTED] for parent in parents}
     encoder.calibrate(fitted)
     x, c = data[node][:FITTED], encoder(fitted)
-    halves = [least_squares(x[half::2], c[half::2])[0][1:] for half in (0, 1)]  # type: ignore[index]
+    halves = [least_squares(x[half::2], c[half::2]) for half in (0, 1)]  # type: ignore[index]
+    effects = [weight[1:] for weight, _ in halves]
+    certain = [torch.where(weight.abs() > SURE * error, weight.sign(), 0.0)[1:] for weight, error in halves]
+    acts = (certain[0] * certain[1] > 0).any(1).split([v.num_features for v in mechanism.parents.values()])
     x, pa = x[:ROWS], {parent: fitted[parent][:ROWS] for parent in parents}
     other = torch.randperm(len(x), device=x.device)
     shares = {}
-    for parent in parents:
-        star = {**pa, parent: pa[parent][other]}
-        moved = (encoder(star) - encoder(pa)).double()  # type: ignore[operator]
-        first, second = (moved @ effect for effect in halves)
-        agreed = (first * second).sum(1)
-        if agreed.sum() > SURE * agreed.std() * len(agreed) ** 0.5:
+    for parent, acting in zip(mechanism.parents, acts, strict=True):
+        if bool(acting.any()):
+            star = {**pa, parent: pa[parent][other]}
+            moved = (encoder(star) - encoder(pa)).double()  # type: ignore[operator]
+            first, second = (moved @ effect for effect in effects)
             change = (_acted(mechanism, x, pa, star) - x).flatten(1)
-            shares[parent] = float((change * (first + second) / 2).sum() / agreed.sum())
+            shares[parent] = float((change * (first + second) / 2).sum() / (first * second).sum())
     return shares
 
 
