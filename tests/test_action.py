@@ -103,6 +103,14 @@ def test_a_category_may_be_a_name_a_code_or_one_of_these_a_row(mixed: ccf.SCM, r
         ({"y": lambda pa: pa["x"] * torch.nan}, DataError, "'y' has NaN"),
         ({"y.u": lambda pa: pa["x"] * torch.nan}, DataError, "'y.u' has NaN"),
         (
+            {"y": lambda pa: pa["z"]},
+            InterventionError,
+            r"function of do\(y\) raises KeyError: 'z'. It gets",
+        ),
+        ({0: 1.0}, InterventionError, "do names 0: nodes and sites are named by text"),
+        ({"x": torch.ones(5, device="meta")}, InterventionError, r"do\(x\) got a Tensor .* without values"),
+        ({"x": torch.ones(5).to_sparse()}, InterventionError, r"do\(x\) got a Tensor .* sparse tensor"),
+        (
             {"x": Normal(torch.zeros(3), 1.0)},
             InterventionError,
             r"The distribution for 'x' gives values of shape \(3,\)",

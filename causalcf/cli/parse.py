@@ -113,6 +113,7 @@ def _unquoted(text: str) -> str:
 
 def _value(part: str, value: str, variable: Variable | None) -> Any:
     from causalcf.variables.codes import WORDS, Boolean, Categorical
+    from causalcf.variables.days import ISO, is_of_days
 
     if isinstance(variable, Categorical):
         return value
@@ -120,6 +121,8 @@ def _value(part: str, value: str, variable: Variable | None) -> Any:
         if value.lower() not in WORDS:
             raise InterventionError(f"Cannot read the action '{part}': expected true or false, yes or no.")
         return WORDS[value.lower()]
+    if variable is not None and is_of_days(variable.unit) and ISO.fullmatch(value):
+        return value  # a date, which the model reads as it reads the dates of data
     return _number(part, value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.variables import Variable
-from causalcf.variables.codes import Boolean, Categorical
+from causalcf.variables.codes import WORDS, Boolean, Categorical
 from causalcf.variables.raw import MARKS
 
 __all__ = ["read_csv"]
@@ -21,6 +21,26 @@ __all__ = ["read_csv"]
 SEPARATORS = (",", ";", "\t", "|")
 BEGINNINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """Bytes that say in which encoding a file is written."""
+
+OTHERS = {
+    b"PK\x03\x04": "a workbook or another zip archive. Read it with pandas.read_excel(path)",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook. Read it with pandas.read_excel(path)",
+    b"\x1f\x8b": "compressed by gzip. Unpack it first",
+    b"PAR1": "a Parquet file. Read it with pandas.read_parquet(path)",
+}
+"""Bytes that other kinds of files begin with -> the kind, and the remedy."""
+
+TOLD = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+"""A first line in which Excel is told the separator."""
+
+MARKS_OF_DECIMALS = (
+    (",", ".", re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")),
+    (".", ",", re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+")),
+)
+"""A mark that begins decimals, the other one, and the numbers in which it may group thousands just as well."""
+
+CODE = re.compile(r"0\d+")
+"""Digits that a number would lose: 00501 is a code."""
 
 
 def read_csv(
@@ -33,9 +53,10 @@ def read_csv(
 ) -> dict[str, np.ndarray]:
     """The columns of a CSV file with a header line: numbers, booleans (true/false, yes/no) or text.
 
-    The separator is told from the header: a comma, semicolon, tab or bar. Blank lines are skipped. In a column of
-    numbers a blank, and what spreadsheets write for nothing (NA, null, #N/A, ?, -), is missing. A column that holds
-    anything else stays text, for `infer_variable` to judge.
+    The separator is told from the header: a comma, semicolon, tab or bar; so is, where commas do not separate, whether
+    they begin the decimals. Blank lines are skipped. In a column of numbers a blank, and what spreadsheets write for
+    nothing (NA, null, #N/A, ?, -), is missing. A column that holds anything else stays text, for `infer_variable` to
+    judge; so does one of codes (00501), and one whose points or commas may group thousands.
 
     Args:
         path: The file.
@@ -47,7 +68,7 @@ def read_csv(
 
     Raises:
         MissingFileError: There is no such file.
-        DataError: An empty file, lines of different length, a column name twice, or another encoding.
+        DataError: An empty file, lines of different length, a header or a column name twice, or another encoding.
 
     Example:
         >>> read_csv("people.csv")["age"]  # doctest: +SKIP
@@ -60,21 +81,28 @@ def read_csv(
     first = next((line for line in text.splitlines() if line.strip()), None)
     if first is None:
         raise DataError(f"{path} is empty: expected a line of column names.")
-    separator = max(SEPARATORS, key=re.sub(r'"[^"]*"', "", first).count)
+    told = TOLD.fullmatch(first)
+    text = text[text.index(first) + len(first) :] if told else text
+    separator = told[1] if told else max(SEPARATORS, key=re.sub(r'"[^"]*"', "", first).count)
     header, columns = _parsed(path, text, separator)
-    decimal = "," if separator in (";", "\t") else "."
     marks = {mark.strip() for mark in missing}
-    return {
-        name: _column(column, variables.get(name), marks, decimal)
-        if values is None or name in values
-        else np.array([cell.strip() for cell in column])
+    texts = {
+        name: ["" if cell.strip() in marks and (values is None or name in values) else cell.strip() for cell in column]
         for name, column in zip(header, columns, strict=True)
+    }
+    decimal = _decimal_mark(texts.values()) if separator != "," else "."
+    return {
+        name: _column(column, variables.get(name), decimal) if values is None or name in values else np.array(column)
+        for name, column in texts.items()
     }
 
 
 def _decoded(path: Path, encoding: str | None) -> str:
     """The file's text."""
     content = path.read_bytes()
+    other = next((kind for start, kind in OTHERS.items() if content.startswith(start)), None)
+    if other:
+        raise DataError(f"{path} is no CSV file but {other}.")
     told = next((name for start, name in BEGINNINGS.items() if content.startswith(start)), None)
     try:
         text = content.decode(encoding or told or "utf-8")
@@ -100,7 +128,12 @@ def _parsed(path: Path, text: str, separator: str) -> tuple[list[str], list[tupl
         raise DataError(f"{path}: line {lines.line_num} cannot be read: {error}. Check its quotes.") from None
     finally:
         csv.field_size_limit(before)
+    if not rows:
+        raise DataError(f"{path} is empty: expected a line of column names.")
     header = [name.strip() for name in rows[0][1]]
+    again = [number for number, row in rows[1:] if [name.strip() for name in row] == header]
+    if again:
+        raise DataError(f"{path}: line {again[0]} is the header again, as where files were joined. Delete it.")
     header[0] = header[0] or "Unnamed: 0"  # as pandas calls the row labels that it wrote itself
     ragged = [number for number, row in rows if len(row) != len(header)]
     if ragged:
@@ -124,23 +157,36 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise DataError(f"{path} has the column '{twice[0]}' twice (columns {' and '.join(where)}). Rename one.")
 
 
-def _column(cells: Sequence[str], variable: Variable | None, missing: Collection[str], decimal: str) -> np.ndarray:
+def _decimal_mark(columns: Iterable[Sequence[str]]) -> str:
+    """What begins the decimals in a file whose commas do not separate: "," or "."; "" where nothing tells.
+
+    A column tells if its numbers have one mark only, and this one cannot group thousands.
+    """
+    found = set()
+    for column in columns:
+        for mark, other, grouped in MARKS_OF_DECIMALS:
+            cells = [text for text in column if mark in text]
+            numbers = bool(cells) and all(_number(text.replace(mark, ".")) is not None for text in column)
+            if numbers and not any(other in text for text in column) and not all(map(grouped.fullmatch, cells)):
+                found.add(mark)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _column(texts: Sequence[str], variable: Variable | None, decimal: str) -> np.ndarray:
     """Numbers if all cells are, or are missing; booleans if all are true/false or yes/no; else text.
 
     Of a column that is declared to hold numbers, the cells that do are numbers, and the others stay text.
     """
-    texts = ["" if cell.strip() in missing else cell.strip() for cell in cells]
     if isinstance(variable, Categorical):
         return np.array(texts)
     words = {text.lower() for text in set(texts)}
-    if words <= {"true", "false"} or words <= {"yes", "no"}:
-        return np.array([text.lower() in ("true", "yes") for text in texts])
+    if words <= WORDS.keys() and not words <= {"0", "1"}:
+        return np.array([WORDS[text.lower()] for text in texts])
     if isinstance(variable, Boolean) and not words <= {"0", "1"}:
         return np.array(texts)
-    plain = texts
-    if decimal == "," and not any("." in text for text in texts):
-        plain = [text.replace(",", ".") for text in texts]
-    numbers = [_number(text) for text in plain]
+    if variable is None and any(map(CODE.fullmatch, words)):
+        return np.array(texts)
+    numbers = _numbers(texts, decimal)
     strange = [i for i, number in enumerate(numbers) if number is None]
     if strange and variable is None:
         return np.array(texts)
@@ -149,6 +195,17 @@ def _column(cells: Sequence[str], variable: Variable | None, missing: Collection
     found = np.array(numbers, dtype=np.float64)
     # Marks alone, such as none and missing, are categories rather than numbers of which all are gone.
     return np.array(texts) if variable is None and np.isnan(found).all() and any(texts) else found
+
+
+def _numbers(texts: Sequence[str], decimal: str) -> list[float | None]:
+    """Cells as numbers, NaN where they are missing; None for what is none, or may be two different ones."""
+    for mark, other, grouped in MARKS_OF_DECIMALS:
+        cells = [text for text in texts if mark in text]
+        if cells and not any(other in text for text in texts):
+            mixed = mark == "," or any(text.isdigit() for text in texts)  # no fixed number of decimals
+            either = decimal == other or (not decimal and mixed and all(map(grouped.fullmatch, cells)))
+            return [None if either and mark in text else _number(text.replace(mark, ".")) for text in texts]
+    return [_number(text) for text in texts]
 
 
 def _number(text: str) -> float | None:

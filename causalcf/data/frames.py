@@ -46,7 +46,7 @@ def open_table(data: Any) -> RawTable:
     if library == "polars" and hasattr(data, "collect"):
         data = data.collect()
     if isinstance(data, Batch):
-        return RawTable(dict(data), data.index, data.labels)
+        return RawTable(dict(data.held), data.index, data.labels)
     if isinstance(data, Mapping):
         return _aligned(dict(data))
     names = _names(data)
@@ -122,7 +122,7 @@ def align(name: str, values: Any, labels: pd.Index | None, whose: str = "those o
     Args:
         name: Of the values, for the error.
         values: Anything; a Series or a data frame has labels.
-        labels: The rows' own; None if they have none.
+        labels: The rows' own; None if they have none: values labelled by row numbers are put in their order then.
         whose: Owner of the labels, for the error.
 
     Raises:
@@ -134,9 +134,14 @@ def align(name: str, values: Any, labels: pd.Index | None, whose: str = "those o
         >>> align("dose", dose, pd.Index(["anna", "bo"])).tolist()
         [2.0, 1.0]
     """
-    if labels is None or not _is_labelled(values) or values.index.equals(labels):
+    if not _is_labelled(values):
         return values
     own = values.index
+    if labels is None:  # rows without labels have numbers
+        numbers = type(own)(range(len(own))) if own.dtype.kind in "iu" and own.is_unique else own
+        return values if set(own) != set(numbers) or own.equals(numbers) else values.iloc[own.get_indexer(numbers)]
+    if own.equals(labels):
+        return values
     at = own.get_indexer(labels) if own.is_unique else np.full(1, -1)
     if len(at) and (at < 0).any():
         raise DataError(

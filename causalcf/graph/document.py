@@ -8,7 +8,7 @@ from typing import Any
 
 from causalcf.core.errors import GraphError
 
-__all__ = ["SCHEMA", "SCHEMA_HIDDEN", "check_document", "named"]
+__all__ = ["SCHEMA", "SCHEMA_HIDDEN", "check_document", "named", "reader_of"]
 
 SCHEMA = 1
 """Version of the graph file format."""
@@ -19,12 +19,12 @@ SCHEMA_HIDDEN = 2
 SHOWN = 10
 """Names that an error lists."""
 
-_OTHERS = {
-    "links": 'nx.node_link_graph(document, edges="links")',
-    "adjacency": "nx.adjacency_graph(document)",
-    "elements": "nx.cytoscape_graph(document)",
-    "children": "nx.tree_graph(document)",
-}
+_OTHERS = (
+    ({"nodes", "links"}, 'nx.node_link_graph(document, edges="links")'),
+    ({"nodes", "adjacency"}, "nx.adjacency_graph(document)"),
+    ({"elements", "directed"}, "nx.cytoscape_graph(document)"),
+    ({"id", "children"}, "nx.tree_graph(document)"),
+)
 """Keys of networkx's other JSON documents -> the function that reads them."""
 
 
@@ -40,10 +40,17 @@ def named(names: Any) -> str:
     return f"{names[:SHOWN]}{more}"
 
 
+def reader_of(document: Any) -> str | None:
+    """The call that reads another JSON document of networkx; None for any other object."""
+    if not isinstance(document, Mapping) or "edges" in document:
+        return None
+    return next((call for keys, call in _OTHERS if keys <= document.keys()), None)
+
+
 def check_document(document: Any) -> None:
     """Raise `GraphError` unless a JSON document is a node-link DAG of this schema."""
-    other = next((call for key, call in _OTHERS.items() if isinstance(document, Mapping) and key in document), None)
-    if isinstance(document, Mapping) and "edges" not in document and other:
+    other = reader_of(document)
+    if other:
         raise GraphError(
             f"This is a JSON document of networkx, which says nothing of variables: make a graph of it,"
             f" causalcf.CausalGraph(nx.DiGraph({other}), variables)."

@@ -98,6 +98,8 @@ def _refuse_text(text: str) -> None:
 def _refuse_other_files(path: Path) -> None:
     """Raise if there is a file, but in another format than causalcf's."""
     reader = _READERS.get(path.suffix.lower())
+    if _is_file(path) and path.suffix.lower() == ".safetensors":
+        raise GraphError(f"{path} is a model, not a graph. Give its graph: causalcf.SCM.load({str(path)!r}).graph.")
     if _is_file(path):
         graph = f"nx.DiGraph({(reader or 'nx.read_...({!r})').format(str(path))})"
         raise GraphError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import networkx as nx
 
 from causalcf.core.errors import GraphError
-from causalcf.graph.document import named
+from causalcf.graph.document import named, reader_of
 
 __all__ = ["as_digraph", "as_pairs"]
 
@@ -44,7 +44,7 @@ def _pairs(graph: Any) -> list[tuple[Any, Any]]:
         raise GraphError(f"{EXPECTED}, got {type(graph).__name__}: {remedy}.")
     pairs = list(graph)
     for pair in pairs:
-        if isinstance(pair, str | bytes) or not isinstance(pair, Iterable):
+        if isinstance(pair, str | bytes | Set | Mapping) or not isinstance(pair, Iterable):
             raise GraphError(
                 f"{EXPECTED}, got {type(pair).__name__} {str(pair)[:40]!r} among them: write ('cause', 'effect')."
                 " Nodes without edges are declared by variables={'node': ...}."
@@ -95,6 +95,8 @@ def _remedy(graph: Any) -> str:
     """The code that makes a graph of this object, or "" if the object may hold pairs."""
     if isinstance(graph, Mapping):
         return _remedy_of_mapping(graph)
+    if hasattr(graph, "columns") and hasattr(graph, "to_pandas"):  # of polars, pyarrow
+        return "nx.from_pandas_edgelist(frame.to_pandas(), 'cause', 'effect', create_using=nx.DiGraph)"
     if isinstance(graph, str | bytes) or hasattr(graph, "__fspath__"):
         return "causalcf.load_graph(...) reads a name or a file"
     if hasattr(graph, "columns") and hasattr(graph, "index"):
@@ -122,6 +124,11 @@ def _remedy_of_mapping(graph: Mapping[Any, Any]) -> str:
         return (
             f'CausalGraph.from_json(document) reads a graph file, nx.node_link_graph(document, edges="{edges}") others'
         )
+    other = reader_of(graph)
+    if other:
+        return f"nx.DiGraph({other}) reads this document of networkx"
+    if any(isinstance(effects, str) for effects in graph.values()):
+        return "write {'cause': ['effect', ...]} in nx.DiGraph({...}), since it reads text letter by letter"
     return "nx.DiGraph({...}) reads node -> its effects; if yours lists causes, nx.DiGraph({...}).reverse()"
 
 

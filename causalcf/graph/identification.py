@@ -242,8 +242,8 @@ def _obstacle(graph: Mixed, larger: Nodes, smaller: Nodes) -> str:
     shared = "; ".join(" and ".join(order[i] for i in arc) for arc in arcs)
     return (
         f"Hidden causes tie {{{_named(graph, larger)}}} together, and {{{_named(graph, smaller)}}} within (a hedge):"
-        f" two models can agree on all that is observed and differ here. Hidden causes are shared by {shared}. Observe one"
-        " of them, or a node on the way; or ask how far it matters: ccf.queries.sensitivity."
+        f" two models can agree on all that is observed and differ here. Hidden causes are shared by {shared}. Observe"
+        " one of them, or a node on the way; or ask how far it matters: ccf.queries.sensitivity."
     )
 
 

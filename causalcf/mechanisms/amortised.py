@@ -11,6 +11,7 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor, nn
 
+from causalcf.core.columns import Column
 from causalcf.core.nn import column
 from causalcf.core.settings import POSITIVE, WEIGHT, Range
 from causalcf.mechanisms.average import Average, reach
@@ -110,7 +111,7 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
         self.weights: Tensor | None
         self.register_buffer("weights", torch.ones(self.variable.event_shape) if self.focus else None)
 
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         super().calibrate(x, pa)
         c, gain = self.features(pa, len(x)), self.gain(pa) if self.parents else None
         if self.typical is not None:
@@ -124,7 +125,7 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
         return self.variable.event_shape[0] * (1 + self.context * self.average)
 
     def still(self, head: nn.Conv2d) -> None:
-        """Begin with the average effects alone: nothing comes out of the channels of the last layer that add to them."""
+        """Begin with the average effects alone: a last layer's channels that add to them give 0."""
         own = head.out_channels // (1 + self.context * self.average)
         with torch.no_grad():
             head.weight[own:] = 0.0

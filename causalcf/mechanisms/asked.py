@@ -56,6 +56,8 @@ def as_rows(y: Any, inputs: Sequence[Tensor], what: str = "The classifier") -> T
         raise MechanismError(
             f"{what} gives {_article(y)}, where logits are needed, a tensor (N, K) or (N,): {_remedy(y)}."
         )
+    if y.layout != torch.strided or y.is_quantized:
+        raise MechanismError(f"{what} gives a tensor that is not plain ({y.layout}): lambda x: f(x).to_dense().")
     if y.is_inference() and not torch.is_inference_mode_enabled():
         y = y.clone()
     if rows == 1 and y.ndim < 2 and tuple(y.shape) != (1,):
@@ -65,6 +67,7 @@ def as_rows(y: Any, inputs: Sequence[Tensor], what: str = "The classifier") -> T
 
 def _article(y: Any) -> str:
     name = "nothing" if y is None else type(y).__name__
+    name = f"NumPy array of {y.dtype}" if isinstance(y, np.ndarray) else name
     return name if y is None else f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
@@ -79,6 +82,8 @@ def _remedy(y: Any) -> str:
         return f"lambda x: f(x)[{next(i for i, part in enumerate(y) if isinstance(part, Tensor))}]"
     if isinstance(y, tuple | list | float | int):
         return "lambda x: torch.as_tensor(f(x))"
+    if isinstance(y, np.ndarray):
+        return "give numbers, lambda x: f(x).astype(float), logits rather than the classes' names"
     if hasattr(y, "to_numpy"):
         return "lambda x: torch.as_tensor(f(x).to_numpy())"
     return "let it return them"
@@ -125,7 +130,10 @@ def check_answers(
             raise error(_labels(y.dtype, classes))
         y = y.to(torch.get_default_dtype())
     if not torch.isfinite(y).all():
-        raise error(f"The classifier gives NaN or infinite values for factual rows of '{of}'. Check its weights.")
+        remedy = "Check its weights."
+        if not y.isnan().any():
+            remedy = "Where these are logarithms of probabilities, or masks: lambda x: f(x).clamp(-1e4, 1e4)."
+        raise error(f"The classifier gives NaN or infinite values for factual rows of '{of}'. {remedy}")
     expected = variable.k if isinstance(variable, Categorical) else 1
     if classes != expected:
         raise MechanismError(f"The classifier must give {expected} values a row ({variable}), got {classes}.")
@@ -137,9 +145,19 @@ def check_answers(
 
 
 def _asked(ask: Callable[..., Tensor], of: str, batch_size: int, inputs: Sequence[Tensor]) -> Tensor:
-    """Answers to all rows, batch by batch; whatever the classifier raises, in one sentence."""
+    """Answers to all rows, batch by batch; whatever the classifier raises, in one sentence.
+
+    It is asked about copies, so that one that writes into its inputs shows, and spoils nobody's data.
+    """
     try:
-        parts = [ask(*part) for part in zip(*(x.split(batch_size) for x in inputs), strict=True)]
+        parts = []
+        for part in zip(*(x.split(batch_size) for x in inputs), strict=True):
+            copies = [x.clone() for x in part]
+            parts.append(ask(*copies))
+            if not all(map(torch.equal, copies, part)):
+                raise MechanismError(
+                    f"The classifier changes its input, '{of}', in place. Give it a copy: lambda x: f(x.clone())."
+                )
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     except CausalCFError:
         raise

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.columns import Column
+
 __all__ = ["Average", "certain", "least_squares", "reach"]
 
 ROWS = 1000
@@ -73,7 +75,7 @@ class Average(nn.Module):
         return own + added + (_beside_one(c) @ self.weight).unflatten(1, self.shape)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, c: Tensor, gain: Tensor | None = None) -> None:
+    def calibrate(self, x: Tensor | Column, c: Tensor, gain: Tensor | None = None) -> None:
         """Least squares of images (N, C, H, W), over their gain, on encoded parents (N, context)."""
         self.weight.copy_(certain(*least_squares(x, c, gain)))
         effects = self.weight[1:].unflatten(1, self.shape).abs().amax(1)
@@ -81,7 +83,7 @@ class Average(nn.Module):
         self.mask.copy_(near > 0)
 
 
-def least_squares(x: Tensor, c: Tensor, gain: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def least_squares(x: Tensor | Column, c: Tensor, gain: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Weights of a one and of features (N, F) on every pixel of images (N, C, H, W), and their standard errors.
 
     With a gain, (N, 1, 1, 1), on the images over it. Both have the shape (1 + F, C H W), in double precision. A
@@ -112,7 +114,7 @@ def certain(weight: Tensor, error: Tensor) -> Tensor:
     return nearer
 
 
-def reach(x: Tensor, c: Tensor, gain: Tensor | None = None) -> Tensor:
+def reach(x: Tensor | Column, c: Tensor, gain: Tensor | None = None) -> Tensor:
     """Where parents act on average: a weight a pixel, (C, H, W), 1 on average.
 
     Every feature of the parents has the same share of the weight, however few pixels it acts on; in each it goes by

@@ -28,11 +28,13 @@ class Estimator:
         names: The inputs' names, held against those of the columns that the model was fitted on.
 
     Raises:
-        MechanismError: It is not fitted, or was fitted on other columns.
+        MechanismError: It is not fitted, was fitted on other columns, or is neither classifier nor regressor.
     """
 
     def __init__(self, model: Any, names: Sequence[str] = ()) -> None:
+        _require_fitted(model)
         self.model, self.names = model, tuple(names)
+        self._agrees = False
         self.columns = [str(name) for name in getattr(model, "feature_names_in_", [])]
         if self.columns and self.names and sorted(self.columns) != sorted(self.names):
             raise MechanismError(
@@ -62,7 +64,22 @@ class Estimator:
             logits = p[:, 1] - p[:, 0] if p.shape[1] == 2 else p
         if logits.ndim == 1 and not isinstance(self.variable, Boolean):
             logits = np.stack([-logits / 2, logits / 2], 1)
+        if not self._agrees:
+            self._require_agreement(np.asarray(self.model.predict(table)), logits)
         return logits
+
+    def _require_agreement(self, predicted: np.ndarray, logits: np.ndarray) -> None:
+        """Raise if the largest logit is not the class that the estimator predicts, as where classes vote in pairs."""
+        codes = logits.argmax(1) if logits.ndim == 2 else (logits > 0).astype(int)
+        codes = np.minimum(codes, len(self.model.classes_) - 1)
+        agreed = int((np.asarray(self.model.classes_)[codes] == predicted).sum())
+        if 4 * agreed < 3 * len(predicted):
+            raise MechanismError(
+                f"The largest value that the {type(self.model).__name__} gives is the class that it predicts in only"
+                f" {agreed} of {len(predicted)} rows. Where it decides between pairs of classes, fit it with"
+                " decision_function_shape='ovr'."
+            )
+        self._agrees = True
 
     def _table(self, x: np.ndarray) -> Any:
         """The features; with their names, and in the order that the model knows, where it knows names."""
@@ -71,6 +88,27 @@ class Estimator:
         import pandas as pd
 
         return pd.DataFrame(x, columns=list(self.names))[self.columns]
+
+
+def _require_fitted(model: Any) -> None:
+    """Raise unless an estimator of scikit-learn can be asked: fitted, and one that predicts a class or a number."""
+    from sklearn.base import BaseEstimator, is_regressor
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    kind = type(model).__name__
+    if isinstance(model, BaseEstimator):
+        try:
+            check_is_fitted(model)
+        except NotFittedError:
+            raise MechanismError(f"The {kind} is not fitted. Fit it first: model.fit(x, y).") from None
+        if not hasattr(model, "classes_") and not is_regressor(model):
+            raise MechanismError(
+                f"The {kind} is neither a classifier nor a regressor. Give what it decides by as a function, such as"
+                " lambda *x: model.decision_function(np.stack(x, 1))."
+            )
+    if any(np.ndim(name) for name in getattr(model, "classes_", [])):
+        raise MechanismError(f"The {kind} gives several outputs. Attach each of them by itself: model.estimators_[0].")
 
 
 def as_function(f: Any, names: Sequence[str] = ()) -> Any:
@@ -105,6 +143,8 @@ def frozen(f: nn.Module, device: torch.device | str, dtype: torch.dtype | None) 
     Raises:
         MechanismError: It cannot be copied.
     """
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in f.parameters()):
+        raise MechanismError("The classifier has layers without weights yet (lazy ones). Ask it once first: f(x).")
     try:
         with torch.no_grad():  # copies of scripted weights would hang on the weights' own gradients
             copied = deepcopy(f)

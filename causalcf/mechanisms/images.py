@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causalcf.core import draws
+from causalcf.core.columns import Column, by_blocks
 from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism, Parents
 from causalcf.mechanisms.parents import ParentEncoder
@@ -74,7 +75,7 @@ class ImageMechanism(Mechanism):
         self.encoder = ParentEncoder({name: v for name, v in self.parents.items() if name not in self.gain_only})
         self.gain = Gain(self.parents, known=bool(self.gain_only))
 
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         self.encoder.calibrate(pa)
         self.gain.calibrate(x, pa)
 
@@ -134,13 +135,11 @@ class Gain(nn.Module):
         return torch.cat(columns, -1)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         """Least squares of log brightness on the parents."""
         if not self.parents:
             return
-        # Weighted by itself, the mean grey level does not depend on how much of the image is empty.
-        flat = x.flatten(1).double()
-        brightness = (flat.square().sum(1) + 1e-6).log() - (flat.sum(1) + 1e-6).log()
+        brightness = by_blocks(x, lambda part, _: _brightness(part))
         regressors = self.regressors(pa).double()
         centred = regressors - regressors.mean(0)
         # One-hot columns are collinear once centred: the pseudo-inverse takes the smallest solution.
@@ -156,6 +155,12 @@ class Gain(nn.Module):
         if not self.parents:
             return self.offset.exp()
         return (self.regressors(pa) @ self.weight + self.offset).exp()[:, None, None, None]
+
+
+def _brightness(x: Tensor) -> Tensor:
+    """Log of the mean grey level weighted by itself, (N,): it does not depend on how much of the image is empty."""
+    flat = x.flatten(1).double()
+    return (flat.square().sum(1) + 1e-6).log() - (flat.sum(1) + 1e-6).log()
 
 
 # ---------------------------------------------------------------------- blocks

@@ -122,6 +122,9 @@ class Trainable(nn.Module):
     default_recipe: ClassVar[Recipe] = Recipe()
     mixed_precision: ClassVar[bool] = False
     """Whether training may run in half precision where `fit` is asked to; a spline needs all its digits."""
+    takes_columns: ClassVar[bool] = False
+    """Whether `calibrate` and `settle` read rows of x and pa alone, as `x[rows]`: then they are given columns that are
+    yet to be read (`core.columns`), and tensors otherwise."""
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """A state dict says of its weights whether they are fitted, beside them, where torch keeps versions."""

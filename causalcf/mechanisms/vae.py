@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import MechanismError
 from causalcf.core.settings import COUNT, WEIGHT
 from causalcf.mechanisms.amortised import AmortisedImage, divergence
@@ -72,6 +73,7 @@ class VAE(AmortisedImage):
     by_category: bool = False
     by_parents: bool = False
 
+    takes_columns: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z",)
     default_recipe: ClassVar[Recipe] = Recipe(
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
@@ -114,7 +116,7 @@ class VAE(AmortisedImage):
         grid = (height // CELL, width // CELL)
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
         self.generator = Decoder(self.drawn_channels, self.context, self.widths, self.latent, grid)
-        self.still(self.generator.head)
+        self.still(self.generator.head)  # type: ignore[arg-type]
         self.categories: ByCategory | ByParents | None = None
         if self.by_category or self.by_parents:
             self.categories = (ByParents if self.by_parents else ByCategory)(self.parents, self.latent)
@@ -159,14 +161,14 @@ class VAE(AmortisedImage):
         loss = self.negative_bound(x, mu, sigma, divergence(mean, log_std))
         return loss, {"z": self._noise(z, pa), "eps": (x - mu) / sigma}
 
-    def prepare_finetuning(self, x: Tensor, pa: Parents) -> None:
+    def prepare_finetuning(self, x: Tensor | Column, pa: Parents) -> None:
         if self.categories is None:
             self.by_category = True
             self.categories = ByCategory(self.parents, self.latent).to(self.device, self.dtype)
         self.settle(x, pa)
 
     @torch.no_grad()
-    def settle(self, x: Tensor, pa: Parents) -> None:
+    def settle(self, x: Tensor | Column, pa: Parents) -> None:
         if self.categories is None:
             return
         rows = torch.arange(min(len(x), SETTLED_ROWS), device=x.device)

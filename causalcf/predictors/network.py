@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from causalcf.core import seeding
 from causalcf.core.checkpoint import load_tensors, read_file, write_file
+from causalcf.core.columns import by_blocks
 from causalcf.core.devices import as_device
 from causalcf.core.digests import weights_digest
 from causalcf.core.errors import CheckpointError, DataError, MechanismError, NotFittedError
 from causalcf.core.nn import Standardiser
 from causalcf.core.untrusted import Budget, doubting, require_sizes
-from causalcf.data import Batch
+from causalcf.data import Batch, numbers
 from causalcf.mechanisms import Recipe, Trainable
 from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
@@ -28,7 +29,6 @@ from causalcf.predictors.score import ClassScore, Score, class_scores
 from causalcf.variables import Variable, variable_from_json
 from causalcf.variables.codes import Categorical
 from causalcf.variables.image import Image
-from causalcf.variables.raw import read_raw
 
 __all__ = ["Predictor"]
 
@@ -82,6 +82,7 @@ class Predictor(Trainable):
         epochs=14, batch_size=128, lr=2e-3, warmup=200, weight_decay=0.01, clip=5.0, ema=0.998, patience=99
     )
     mixed_precision: ClassVar[bool] = True
+    takes_columns: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -254,14 +255,14 @@ class Predictor(Trainable):
 
     def _walk(self, data: Mapping[str, Any], ask: Callable[[Tensor, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """Answers of `ask` for a data set, in batches, in evaluation mode; they lie where the data are."""
-        rows = Batch({name: read_raw(name, data[name]).numbers(name, "a column") for name in self.parents})
+        rows = Batch(numbers(data, self.parents))
 
         def answer(part: Batch) -> Tensor:
             given = {name: part[name].to(self.device) for name in self.given}
             return ask(part[self.node].to(self.device), given)
 
         with evaluating(self):
-            return rows.walk(BATCH, answer).to(rows[self.node].device)
+            return rows.walk(BATCH, answer).to(rows.held[self.node].device)
 
     @torch.no_grad()
     def measure(self, data: Mapping[str, Any], name: str = "") -> Score:
@@ -271,7 +272,7 @@ class Predictor(Trainable):
             data: Rows with the image, the target and the given nodes.
             name: Of the rows, for the record.
         """
-        data = {name: read_raw(name, data[name]).numbers(name, "a column") for name in (self.target, *self.parents)}
+        data = Batch(numbers(data, (self.target, *self.parents)))
         read, true = self.read(data), data[self.target]
         if not self.classes:
             error = (read - true).double()
@@ -310,7 +311,7 @@ class Predictor(Trainable):
         if not self.classes:
             if bool((x == x[0]).all()):
                 raise DataError(f"'{self.target}' is {float(x[0]):g} in every row: there is nothing to predict.")
-            ratio = x / _peak(pa[self.node]) if self.proportional else x
+            ratio = x / by_blocks(pa[self.node], lambda part, _: _peak(part)) if self.proportional else x
             self.standardise.calibrate(ratio[:, None])
             return
         counts = torch.bincount(x.long(), minlength=self.classes)
@@ -324,8 +325,7 @@ class Predictor(Trainable):
 
     def loss(self, x: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """Weighted cross-entropy, or a smooth absolute error in standard deviations."""
-        columns = {self.target: x, **{name: pa[name] for name in self.given}}
-        image = pa[self.node]
+        columns, image = {self.target: x, **{name: pa[name] for name in self.given}}, pa[self.node]
         if self.training:
             image, columns = self.jitter(image, columns)
         x = columns[self.target]
@@ -381,7 +381,7 @@ class Predictor(Trainable):
                 hidden=config["hidden"],
                 pool=config["pool"],
                 proportional=config["proportional"],
-                jitter=Jitter(**{**jitter, "scales": tuple(jitter["scales"])}),
+                jitter=_jitter(jitter),
             )
             own = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
             load_tensors(predictor, own, path, predictor.name)
@@ -396,11 +396,18 @@ class Predictor(Trainable):
         return predictor.requires_grad_(False).eval().to(as_device(device))
 
 
+def _jitter(record: Mapping[str, Any]) -> Jitter:
+    """A jitter from a file."""
+    fields: dict[str, Any] = {**record, "scales": tuple(record["scales"])}
+    return Jitter(**fields)
+
+
 def _score(record: Mapping[str, Any] | None) -> Score | None:
     """A score from a file."""
     if record is None:
         return None
-    return Score(**{**record, "classes": tuple(ClassScore(**c) for c in record.get("classes", ()))})
+    fields: dict[str, Any] = {**record, "classes": tuple(ClassScore(**c) for c in record.get("classes", ()))}
+    return Score(**fields)
 
 
 def _class_names(variable: Variable, classes: int) -> list[str]:

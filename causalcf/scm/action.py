@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from causalcf.core import draws, laws, seeding
-from causalcf.core.errors import DataError, InterventionError, UnknownNodeError
+from causalcf.core.errors import CausalCFError, DataError, InterventionError, UnknownNodeError
 from causalcf.data import Batch, align
 from causalcf.data.batch import Index
 from causalcf.do import Do, GivenFactual, Scale, Shift, is_stochastic
@@ -26,6 +26,7 @@ from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Variable
 from causalcf.variables.codes import Categorical
+from causalcf.variables.days import DAYS, is_of_days
 from causalcf.variables.raw import read_raw
 from causalcf.variables.scalar import Real
 
@@ -100,9 +101,21 @@ class Function(Action):
                 f"do({self.target}) uses given_factual, which needs an observed row."
                 " Use counterfactual, or a function of the parents alone."
             )
-        value = self.fn(parents, factual) if self.needs_factual else self.fn(parents)
+        value = self._asked(parents, factual)
         value = align(f"do({self.target})", value, self.labels)
         return _per_row(self.target, self.variable, value, self.rows, self.samples, self.like)
+
+    def _asked(self, parents: Mapping[str, Tensor], factual: Batch | None) -> Any:
+        """What the function gives; whatever it raises, in one sentence."""
+        try:
+            return self.fn(parents, factual) if self.needs_factual else self.fn(parents)
+        except CausalCFError:
+            raise
+        except Exception as error:  # it is the caller's: what it raises is unknown
+            raise InterventionError(
+                f"The function of do({self.target}) raises {type(error).__name__}: {str(error).strip()[:200]}. It gets"
+                f" a mapping of the parents {list(parents)} to tensors."
+            ) from error
 
 
 Dos = Do | Sequence[Do] | None
@@ -145,7 +158,10 @@ def read_worlds(do: Dos) -> Worlds:
     worlds: Sequence[Any] = do if listed else [do]  # type: ignore[assignment]
     for world in worlds:
         if not isinstance(world, Mapping | None):
-            raise InterventionError(f"do must map nodes to actions, as in do={{'x': 1.0}}; got {world!r}.")
+            raise InterventionError(f"do must map nodes to actions, as in do={{'x': 1.0}}; got {world!r:.80}.")
+        for target in world or ():
+            if not isinstance(target, str):
+                raise InterventionError(f"do names {target!r:.40}: nodes and sites are named by text, do={{'x': 1.0}}.")
     return Worlds(do, tuple(world or {} for world in worlds), listed)
 
 
@@ -325,7 +341,8 @@ def _number(target: str, variable: Variable, value: Any, rows: int, samples: int
         raise InterventionError(
             f"'{target}' is {variable.article}: it cannot be shifted or scaled. Set it to a value instead."
         )
-    amount = _tensor(target, variable, value).to(like)
+    counted = Real(unit=DAYS) if is_of_days(variable.unit) else variable  # what a date is moved by is a duration
+    amount = _tensor(target, counted, value).to(like)
     if not torch.isfinite(amount).all():
         raise DataError(f"The shift or scale of '{target}' has NaN or infinite values.")
     units, event = rows // samples, variable.event_shape
@@ -391,8 +408,6 @@ def _per_row(target: str, variable: Variable, value: Any, rows: int, samples: in
 
 def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
     """Numbers, or names as codes, as a tensor of the shape given: read as a column of data is."""
-    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex():
-        return value
     if isinstance(value, float) and not variable.discrete:  # what most actions are: there is nothing to read
         return torch.tensor(value, dtype=torch.float64)
     name = target if isinstance(variable, Categorical) else f"do({target})"
@@ -400,7 +415,8 @@ def _tensor(target: str, variable: Variable, value: Any) -> Tensor:
         raw = read_raw(name, value)
     except DataError as error:
         raise InterventionError(f"do({target}) got a {type(value).__name__} that cannot be read: {error}") from None
-    if raw.kind in ("numbers", "truths") or (raw.kind in ("text", "mixed") and variable.discrete):
+    days = raw.kind in ("dates", "durations", "text") and is_of_days(variable.unit)
+    if raw.kind in ("numbers", "truths") or (raw.kind in ("text", "mixed") and variable.discrete) or days:
         return variable.encode(target, raw)
     what = "text" if raw.kind == "text" else f"a {type(value).__name__}"
     raise InterventionError(

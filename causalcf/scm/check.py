@@ -92,11 +92,13 @@ def summarise(
     """node -> quantiles or counts of the training data, and the size of held-out rows' noise; JSON-able."""
     seen: dict[str, dict[str, Any]] = {}
     for node, variable in graph.variables.items():
+        if isinstance(variable, Image):
+            continue
         values = train[node]
         if variable.discrete:
             k = variable.k if isinstance(variable, Categorical) else 2
             seen[node] = {"counts": torch.bincount(values.long(), minlength=k).tolist()}
-        elif not isinstance(variable, Image):
+        else:
             ranked = values.double().reshape(train.rows, -1).sort(0).values
             at = [round(level * (train.rows - 1)) for level in LEVELS]
             seen[node] = {"quantiles": ranked[at].T.tolist()}

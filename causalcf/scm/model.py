@@ -204,21 +204,25 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype).requires_grad_(False).eval()
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
-        self.history = [record for record in self.history if record["node"] not in chosen] + job.history
-        self.seen = summarise(self.graph, self.mechanisms, train, held_out)
-        # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
-        self.provenance = provenance(
-            seed=seed,
-            device=self.device,
-            precision=precision,
-            rows=train.rows,
-            seconds=round(time.perf_counter() - started, 1),
-            **before,
-        )
+        self._record(job, train, held_out, time.perf_counter() - started)
         if progress:
             training.tell(ignored(obedience(self.graph, self.mechanisms, train)))
         return self
+
+    def _record(self, job: training.Fit, train: Batch, held_out: Batch, seconds: float) -> None:
+        """Note how the mechanisms of a fit were made: history, a summary of their data, provenance."""
+        self.history = [record for record in self.history if record["node"] not in job.mechanisms] + job.history
+        self.seen = summarise(self.graph, self.mechanisms, train, held_out)
+        # The record of how the other mechanisms were made, and tuned, still counts.
+        before = {"made_from": self.provenance} if self.provenance and len(job.mechanisms) < len(self._order) else {}
+        self.provenance = provenance(
+            seed=job.seed,
+            device=self.device,
+            precision=job.precision,
+            rows=train.rows,
+            seconds=round(seconds, 1),
+            **before,
+        )
 
     def finetune(self, data: Any, predictors: Any, **settings: Any) -> Self:
         """Teach an image's fitted mechanism to obey actions that it ignores: `causalcf.finetune(self, ...)`."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from causalcf import training
 from causalcf.core import seeding
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
@@ -51,7 +52,7 @@ def obedience(
         parents = graph.parents(node)
         unfit = ParentEncoder.unfit({parent: graph.variables[parent] for parent in parents})
         if isinstance(graph.variables[node], Image) and parents and not unfit and data.rows >= 2 * len(parents):
-            with seeding.seeded(seeding.derive(seed, node, "obedience"), data[node].device):
+            with seeding.seeded(seeding.derive(seed, node, "obedience"), mechanisms[node].device):
                 found[node] = _shares(mechanisms[node], data, node, parents)
     return found
 
@@ -75,9 +76,9 @@ def ignored(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 def _shares(mechanism: Mechanism, data: Batch, node: str, parents: tuple[str, ...]) -> dict[str, float]:
     encoder = ParentEncoder(mechanism.parents).to(mechanism.device, mechanism.dtype)
-    fitted = {parent: data[parent][:FITTED] for parent in parents}
+    x, fitted = training.rows_of(data, node, parents, slice(FITTED))
     encoder.calibrate(fitted)
-    x, c = data[node][:FITTED], encoder(fitted)
+    c = encoder(fitted)
     halves = [least_squares(x[half::2], c[half::2]) for half in (0, 1)]  # type: ignore[index]
     effects = [weight[1:] for weight, _ in halves]
     certain = [torch.where(weight.abs() > SURE * error, weight.sign(), 0.0)[1:] for weight, error in halves]

@@ -177,7 +177,7 @@ class Questions(nn.Module):
             Site -> tensor, with the observation as `.factual`.
         """
         mechanisms = self.require_fitted()
-        batch = self.read(x)
+        batch = self.read(x).loaded()
         sample = is_sampled(abduction)
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
@@ -274,7 +274,7 @@ class Questions(nn.Module):
         answer = counterfactual(
             self.graph,
             mechanisms,
-            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()),
+            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()).loaded(),
             do,
             rules=rules,
             num_samples=num_samples,
@@ -369,7 +369,7 @@ class Questions(nn.Module):
 
     @_exactly
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
-        mechanisms, batch = self.require_fitted(), self.read(x)
+        mechanisms, batch = self.require_fitted(), self.read(x).loaded()
         random = is_stochastic(do) or any(mechanism.latents for mechanism in mechanisms.values())
         return log_density(self.graph, mechanisms, batch, do, particles, seeding.resolve(seed) if random else 0)
 

@@ -4,6 +4,7 @@ The order of the rows, and the noise of stochastic objectives, follow from (seed
 alone, so a run that is killed and resumed gives the same bits as one that is not.
 """
 
+from causalcf.training.feeding import all_rows, rows_of
 from causalcf.training.job import Fit, Recipes, dtype_of
 from causalcf.training.processes import agree, join
 from causalcf.training.progress import tell
@@ -17,12 +18,14 @@ __all__ = [
     "Recipes",
     "Trainer",
     "agree",
+    "all_rows",
     "check",
     "dtype_of",
     "fit",
     "join",
     "plan",
     "recipe_of",
+    "rows_of",
     "schedule",
     "split",
     "tell",

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import identity_transform
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, GraphError, SupportError
 from causalcf.core.settings import plain
+from causalcf.variables.days import is_of_days, origin, read_days
 from causalcf.variables.raw import Raw, read_raw
 
 __all__ = ["Variable"]
@@ -112,6 +114,12 @@ class Variable(ABC):
         # What inference mode has made takes part in no gradient.
         return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
 
+    def hold(
+        self, name: str, values: Any, dtype: torch.dtype, device: torch.device, *, gaps: bool = False
+    ) -> Tensor | Column:
+        """As `read`, but what is read when it is asked for stays so, where the variable can tell that it is right."""
+        return self.read(name, values, dtype, device, gaps=gaps)
+
     def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:
         """Raise if any row is not finite or lies outside the support."""
         if x.is_floating_point() and not torch.isfinite(x).all():
@@ -136,6 +144,8 @@ class Variable(ABC):
     def encode(self, name: str, raw: Raw) -> Tensor:
         """Raw values as numbers or codes, in any shape and in their own type; not yet checked against the support.
 
+        Dates and durations are numbers in a unit of days.
+
         Args:
             name: The node, for error messages.
             raw: The values given.
@@ -143,6 +153,9 @@ class Variable(ABC):
         Raises:
             DataError: They are of a kind that this variable cannot take.
         """
+        days = raw.kind in ("dates", "durations") or (raw.kind == "text" and origin(self.unit) is not None)
+        if days and is_of_days(self.unit):
+            return read_days(name, raw, self.unit)
         return raw.numbers(name, self.article)
 
     def _cast(self, name: str, x: Tensor, dtype: torch.dtype) -> Tensor:

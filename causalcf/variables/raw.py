@@ -19,14 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError
 
 __all__ = ["MARKS", "Kind", "Raw", "as_array", "as_number", "as_tensor", "label", "read_raw"]
 
 Kind = Literal["numbers", "truths", "text", "dates", "durations", "mixed", "objects"]
 
-WORDS = ("na", "n/a", "nan", "null", "none", "nil", "missing", "-", "--", "---", "?", ".")
-MARKS = frozenset([*WORDS, "#n/a", "#n/a n/a", "#na", "#null!", "#value!", "#div/0!", "#ref!", "#num!", "#name?"])
+WORDS = ("na", "n/a", "n.a.", "n/d", "nan", "-nan", "nat", "null", "(null)", "none", "nil", "missing", "(blank)")
+SIGNS = ("-", "--", "---", "?", ".", "<na>", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")
+EXCEL = ("#n/a", "#n/a n/a", "#na", "#null!", "#value!", "#div/0!", "#ref!", "#num!", "#name?")
+MARKS = frozenset([*WORDS, *SIGNS, *EXCEL])
 """The marks for a missing value in spreadsheets and data bases, in small letters."""
 
 
@@ -146,14 +149,9 @@ class Raw:
         """The line of code that makes the values numbers."""
         match self.kind:
             case "dates":
-                period = self.dtype.startswith("period")
-                read = f"df['{name}'].dt.to_timestamp()" if period else f"pd.to_datetime(df['{name}'])"
-                return (
-                    f"Give days since the first: (df['{name}'] - df['{name}'].min()) / pd.Timedelta('1D'), where"
-                    f" df['{name}'] = {read}."
-                )
+                return "Say from which day they are counted: ccf.Real(unit='days since 2020-01-31')."
             case "durations":
-                return f"Give days: df['{name}'] / pd.Timedelta('1D')."
+                return f"Say that they are days, ccf.Real(unit='days'), or divide: df['{name}'] / pd.Timedelta('1h')."
             case "text" | "mixed":
                 return f"Convert them, pd.to_numeric(df['{name}'], errors='coerce'), and drop or impute missing ones."
         return "Convert them, and drop or impute missing ones first."
@@ -181,12 +179,14 @@ def read_raw(name: str, values: Any) -> Raw:
     """
     if isinstance(values, Raw):
         return values
+    if isinstance(values, Column):
+        return _of_tensor(name, values[:])
     if isinstance(values, Tensor):
         return _of_tensor(name, values)
     library = type(values).__module__.partition(".")[0]
     if library == "pyarrow":
         return read_raw(name, values.to_pandas() if hasattr(values, "to_pandas") else values.as_py())
-    if library == "polars":
+    if library == "polars" and hasattr(values, "to_list"):  # an expression has no values
         return _of_polars(name, values)
     if np.ma.isMaskedArray(values):
         return _of_masked(name, values)
@@ -198,8 +198,13 @@ def read_raw(name: str, values: Any) -> Raw:
 def _of_tensor(name: str, x: Tensor) -> Raw:
     if x.is_complex():
         raise DataError(f"'{name}' holds complex numbers. Give a real one of them: x.real, x.imag or x.abs().")
-    if x.layout != torch.strided:
-        raise DataError(f"'{name}' is a sparse tensor. Give a plain one: x.to_dense().")
+    if x.is_quantized:
+        raise DataError(f"'{name}' is a quantized tensor. Give a plain one: x.dequantize().")
+    if x.is_nested or x.layout != torch.strided:
+        layout, remedy = ("nested", "x.to_padded_tensor(0.0)") if x.is_nested else ("sparse", "x.to_dense()")
+        raise DataError(f"'{name}' is a {layout} tensor. Give a plain one: {remedy}.")
+    if x.is_meta:
+        raise DataError(f"'{name}' is a tensor without values (device 'meta'). Give one with values.")
     kind: Kind = "truths" if x.dtype == torch.bool else "numbers"
     return Raw(kind, x, str(x.dtype).removeprefix("torch."))
 

@@ -9,7 +9,7 @@ import torch
 
 import causalcf as ccf
 from causalcf.core.errors import DataError
-from causalcf.data import read_csv
+from causalcf.data import infer_variable, read_csv
 
 
 @pytest.fixture
@@ -101,6 +101,35 @@ def test_numbers_with_decimal_commas_are_read_where_commas_do_not_separate(write
     assert read_csv(write('x,y\n"1,234.5",2\n"2,000",3\n'))["x"].tolist() == ["1,234.5", "2,000"]
 
 
+@pytest.mark.parametrize(
+    ("text", "column", "expected"),
+    [
+        ("x;z\n1.234;0,5\n999;1,5\n", "x", ["1.234", "999"]),  # commas begin decimals, so points do not
+        ("x\tz\n1,234\t0.5\n999\t1.5\n", "x", ["1,234", "999"]),
+        ("x;z\n1,234;1\n2,345;2\n", "x", ["1,234", "2,345"]),  # either
+        ("x;z\n1.234;1\n999;2\n", "x", ["1.234", "999"]),
+        ("x;z\n1.234;1\n0.999;2\n", "x", [1.234, 0.999]),
+        ("x\tz\n1.234\t1\n2.345\t2\n", "x", [1.234, 2.345]),
+        ("x;z\n1,234;1\n2,5;2\n", "x", [1.234, 2.5]),
+        ("x,z\n1.234,1\n2,2\n", "x", [1.234, 2.0]),
+        ("x,z\n00501,1\n10115,2\n", "x", ["00501", "10115"]),
+        ("x,z\ntrue,1\n0,2\nYes,3\n", "x", [True, False, True]),
+        ("x,z\n0,1\n1,2\n", "x", [0.0, 1.0]),
+        ("x,z\n1.#QNAN,1\n2,2\n", "z", [1.0, 2.0]),
+        ("sep=|\nx|z, y\n1|2\n", "z, y", [2.0]),
+    ],
+)
+def test_a_cell_that_may_be_two_numbers_stays_text(write, text: str, column: str, expected: list) -> None:
+    assert read_csv(write(text))[column].tolist() == expected
+
+
+def test_points_that_may_group_thousands_are_said(write) -> None:
+    cells = [f"{1 + i // 500}.{i % 1000:03d}" if i >= 400 else str(i) for i in range(380, 460)]
+    column = read_csv(write("x;y\n" + "".join(f"{cell};1\n" for cell in cells)))["x"]
+    with pytest.raises(DataError, match=r"points may begin decimals or group thousands \(row 20: '1\.400'\)"):
+        infer_variable("x", column)
+
+
 def test_fields_may_be_long(write) -> None:
     assert len(read_csv(write(f'x,y\n1,"{"a" * 200_000}"\n'))["y"][0]) == 200_000
 
@@ -126,9 +155,13 @@ def test_columns_that_are_no_values_stay_as_they_are_written(write) -> None:
         ("a,,b\n1,2,3\n", "column 2 has no name"),
         ("a,b\n", "has a header and no rows"),
         ("\n\n", "is empty"),
+        ("sep=;\n\n", "is empty"),
+        ("a,b\n1,2\na,b\n3,4\n", "line 3 is the header again, as where files were joined"),
+        (b"PK\x03\x04" + bytes(range(99)), "is no CSV file but a workbook.*pandas.read_excel"),
+        (b"\x1f\x8b" + bytes(range(99)), "is no CSV file but compressed by gzip"),
         ('a,b\n1,"2\n', "line 2 cannot be read: unexpected end of data. Check its quotes"),
     ],
 )
-def test_files_that_would_lose_data_are_refused(write, content: str, message: str) -> None:
+def test_files_that_would_lose_data_are_refused(write, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_csv(write(content))

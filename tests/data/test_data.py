@@ -120,7 +120,7 @@ def test_values_suggest_their_variable(values, variable):
     ("values", "message"),
     [
         (np.zeros((3, 1, 4, 4)), r"'x' has shape \(3, 1, 4, 4\).*Declare it.*ccf\.Image"),
-        (np.array(["2020-01-01"], dtype="M8[D]"), "'x' holds datetime64"),
+        (np.array([{}, {}]), r"'x' holds object values \(dict\)"),
         (pd.Series(["a", None, "b"]), "'x' has no value in 1 of 3 rows"),
         (np.array(["a", None, np.nan], dtype=object), "no value in 2 of 3 rows"),
         (["a", "", "b"], "no value in 1 of 3 rows"),

@@ -54,6 +54,14 @@ def test_rows_without_labels_take_values_as_they_stand(scm: ccf.SCM, frame: pd.D
     assert scm.counterfactual(x, do={"x": dose})["x"].tolist() == [1.0, 2.0, 3.0]
 
 
+def test_rows_without_labels_have_numbers(scm: ccf.SCM) -> None:
+    rows = {"x": [0.0, 0.1, 0.2], "y": [1.0, 2.0, 3.0]}
+    dose = pd.Series([3.0, 1.0, 2.0], index=[2, 0, 1])
+    assert scm.counterfactual(rows, do={"x": dose})["x"].tolist() == [1.0, 2.0, 3.0]
+    others = dose.set_axis([17, 4, 9])  # a part of another table
+    assert scm.counterfactual(rows, do={"x": others})["x"].tolist() == [3.0, 1.0, 2.0]
+
+
 def test_columns_of_a_mapping_are_put_in_one_order(frame: pd.DataFrame) -> None:
     mixed = {"x": frame["x"], "y": frame["y"].sample(frac=1, random_state=0)}
     batch = read(mixed, {"x": ccf.Real(), "y": ccf.Real()}, dtype=torch.float64)

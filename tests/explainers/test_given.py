@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from explainers.models import images, linear_classifier, linear_scm, mixture_scm, targets
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.cluster import KMeans
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 import causalcf as ccf
@@ -66,6 +69,10 @@ WRONG = {
     "fewer rows": (lambda x: f(x)[:-1], r"must give logits \(N, K\) or \(N,\)"),
     "an error of its own": (lambda _: {}["weights"], r"cannot take 'image'.*KeyError"),
     "complex numbers": (lambda x: f(x) + 1j, "gives labels"),
+    "minus infinity": (lambda x: f(x) + torch.tensor([0.0, -torch.inf, 0.0]), r"f\(x\)\.clamp\(-1e4, 1e4\)"),
+    "a sparse tensor": (lambda x: f(x).to_sparse(), r"lambda x: f\(x\)\.to_dense\(\)"),
+    "names": (lambda x: np.array(["a"] * len(x)), r"gives a NumPy array of <U1.*logits rather than the classes' names"),
+    "lazy layers": (nn.LazyLinear(3), "has layers without weights yet"),
 }
 
 
@@ -208,9 +215,34 @@ def test_what_cannot_be_asked_is_refused(table, wrong, message) -> None:
         table[0].attach("label", wrong, parents=["x"])
 
 
-def test_an_unfitted_estimator_is_refused(table) -> None:
-    with pytest.raises(MechanismError, match="say of which kind"):
-        table[0].attach("label", LogisticRegression(), parents=["x"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (LogisticRegression, "The LogisticRegression is not fitted. Fit it first"),
+        (
+            lambda: IsolationForest(n_estimators=2).fit(np.eye(2)),
+            "The IsolationForest is neither",
+        ),
+        (lambda: KMeans(2, n_init=1).fit(np.eye(2)), "The KMeans is neither a classifier nor a regressor"),
+        (lambda: DecisionTreeClassifier().fit(np.eye(2), np.eye(2)), "gives several outputs"),
+    ],
+)
+def test_estimators_that_say_no_class_are_refused(table, make, message: str) -> None:
+    with pytest.raises(MechanismError, match=message):
+        table[0].attach("label", make(), parents=["x", "y"])
+
+
+def test_an_estimator_whose_largest_value_is_not_its_class_is_refused(table) -> None:
+    scm, rows = table
+    columns = np.stack([rows["x"], rows["y"]], 1)
+    pairs = SVC(decision_function_shape="ovo").fit(columns, np.digitize(rows["x"], [-0.5, 0.5]))
+    with pytest.raises(MechanismError, match=r"only \d+ of 16 rows.*decision_function_shape='ovr'"):
+        scm.attach("label", pairs, parents=["x", "y"])
+
+
+def test_a_classifier_that_writes_into_its_input_is_refused(table) -> None:
+    with pytest.raises(MechanismError, match=r"changes its input, 'x', in place.*f\(x\.clone\(\)\)"):
+        table[0].attach("label", lambda x: x.mul_(2.0), parents=["x"])
 
 
 def test_nan_in_a_query_is_an_error(table) -> None:

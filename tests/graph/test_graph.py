@@ -335,6 +335,13 @@ MATRIX = np.array([[0, 1], [0, 0]])
     [
         ({"smoking": ["cancer"]}, r"got dict: nx\.DiGraph\(\{\.\.\.\}\) reads node -> its effects; .*reverse"),
         ({"bp": ["hr"], "hr": []}, r"got dict: nx\.DiGraph"),
+        ({"bp": "hr"}, r"got dict: write \{'cause': \['effect', \.\.\.\]\}"),
+        ({"children": ["income"], "id": ["children"]}, r"nx\.tree_graph\(document\)"),
+        ({"children": ["income"]}, r"nx\.DiGraph\(\{\.\.\.\}\) reads node -> its effects"),
+        (nx.adjacency_data(nx.DiGraph([("a", "b")])), r"nx\.adjacency_graph\(document\)"),
+        (nx.cytoscape_data(nx.DiGraph([("a", "b")])), r"nx\.cytoscape_graph\(document\)"),
+        ([{"a", "b"}], "got set .* among them"),
+        ([{"source": "a", "target": "b"}], "got dict .* among them"),
         ({"nodes": [], "links": []}, r'nx\.node_link_graph\(document, edges="links"\)'),
         (["ab", "bc"], r"got str 'ab' among them: write \('cause', 'effect'\)"),
         (["a"], "Nodes without edges are declared by variables"),

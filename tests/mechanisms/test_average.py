@@ -114,7 +114,9 @@ def test_codes_hear_of_parents_and_noise_does_not() -> None:
     law = ByParents(GLASSES, 3)
     law.settle(z, torch.full((4000, 3), 0.01), pa)
     u = law.noise(z, pa)
-    assert float(torch.corrcoef(torch.stack([u[:, 1], pa["age"]]))[0, 1]) == pytest.approx(0, abs=0.06), "three standard errors"
+    assert float(torch.corrcoef(torch.stack([u[:, 1], pa["age"]]))[0, 1]) == pytest.approx(0, abs=0.06), (
+        "three standard errors"
+    )
     assert u.T.cov().allclose(torch.eye(3), atol=0.02)
     moved = law.code(u, {**pa, "glasses": ~pa["glasses"]}) - z
     assert moved[:, 0].abs().mean().item() == pytest.approx(2.0, abs=0.15)

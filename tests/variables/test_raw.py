@@ -66,19 +66,19 @@ def test_values_keep_their_meaning(values: Any, kind: str, expected: list[Any]) 
 
 
 @pytest.mark.parametrize(
-    ("values", "kind"),
+    ("values", "kind", "unit"),
     [
-        (pd.to_datetime(pd.Series(["2020-01-01", None])), "dates"),
-        (pd.to_datetime(pd.Series(["2020-01-01"])).dt.tz_localize("UTC"), "dates"),
-        (pd.Series(pd.period_range("2020", "2021", freq="Y")), "dates"),
-        (pd.to_timedelta(pd.Series([1, 2]), unit="D"), "durations"),
-        ([datetime.timedelta(days=1)], "durations"),
+        (pd.to_datetime(pd.Series(["2020-01-01", None])), "dates", "days since"),
+        (pd.to_datetime(pd.Series(["2020-01-01"])).dt.tz_localize("UTC"), "dates", "days since"),
+        (pd.Series(pd.period_range("2020", "2021", freq="Y")), "dates", "days since"),
+        (pd.to_timedelta(pd.Series([1, 2]), unit="D"), "durations", "days'"),
+        ([datetime.timedelta(days=1)], "durations", "days'"),
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_dates_and_durations_are_refused_by_name_with_the_line_that_helps(values: Any, kind: str) -> None:
+def test_dates_need_a_unit_of_days_and_the_error_says_so(values: Any, kind: str, unit: str) -> None:
     assert read_raw("seen", values).kind == kind
-    with pytest.raises(DataError, match=rf"'seen' is a Real: expected numbers, got .*{kind}.*pd\.Timedelta\('1D'\)"):
+    with pytest.raises(DataError, match=rf"'seen' is a Real: expected numbers, got .*{kind}.*ccf\.Real\(unit='{unit}"):
         ccf.Real().read("seen", values, torch.float32, torch.device("cpu"))
 
 
