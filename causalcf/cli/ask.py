@@ -7,8 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from causalcf.cli.load import acted_values, load_classifier, load_data, load_model, load_split, of_sheet, truth_of
-from causalcf.cli.options import DataName, Device, Encoding, Key, Missing, Out, Quiet, Root, Seed, Split
+from causalcf.cli.load import (
+    acted_values,
+    fit_of,
+    load_classifier,
+    load_data,
+    load_model,
+    load_split,
+    of_sheet,
+    truth_of,
+)
+from causalcf.cli.options import DataName, Device, Encoding, Fit, Key, Missing, Out, Quiet, Root, Seed, Split
 from causalcf.cli.parse import parse_do, parse_explainer, parse_residual, parse_target, slice_rows
 from causalcf.core.errors import DataError
 
@@ -161,6 +170,7 @@ def counterfactual(
     as_bytes: Annotated[
         bool, typer.Option("--bytes", help="With --rows all: images as bytes, a quarter of the space.")
     ] = False,
+    fit: Fit = None,
     encoding: Encoding = None,
     missing: Missing = None,
     key: Key = None,
@@ -177,7 +187,7 @@ def counterfactual(
             raise DataError(f"{option} does not go with --rows {rows}. Leave one of them out.")
     scm = load_model(model, str(own(device)))
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
-    table, source = load_split(data, root, split, scm.variables, **sheet)
+    table, source = load_split(data, root, split, scm.variables, fit=fit_of(fit, scm, data), **sheet)
     worlds = [parse_do(text, scm.variables) for text in do]
     asked: dict[str, Any] = {
         "residual": parse_residual(residual),
@@ -228,6 +238,7 @@ def explain(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Keep and show every step.")] = False,
     out: Out = Path("explanation"),
+    fit: Fit = None,
     encoding: Encoding = None,
     missing: Missing = None,
     key: Key = None,
@@ -256,10 +267,11 @@ def explain(
     explainer = parse_explainer(method, scm, node=node or "image", classifier=asked, variable=variable)
     wanted = parse_target(target, variable)
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
-    table, source = load_split(data, root, split, scm.variables, **sheet)
+    fit = fit_of(fit, scm, data)
+    table, source = load_split(data, root, split, scm.variables, fit=fit, **sheet)
     x = slice_rows(table, rows)
     if not explainer.fitted:
-        explainer.fit(load_data(data, root, "train", scm.variables, **sheet)[:train_rows], seed=seed)
+        explainer.fit(load_data(data, root, "train", scm.variables, fit=fit, **sheet)[:train_rows], seed=seed)
     if save is not None:
         explainer.save(save)
     away = torch.nonzero(explainer.predict(x) != wanted)[:, 0].cpu()

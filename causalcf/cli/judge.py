@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from causalcf.catalogue import DATASETS
-from causalcf.cli.load import all_scores, knowing_truth, load_data, load_model, load_split, of_sheet
+from causalcf.cli.load import all_scores, fit_of, knowing_truth, load_data, load_model, load_split, of_sheet
 from causalcf.cli.options import (
     Again,
     DataName,
     Device,
     Encoding,
+    Fit,
     Judges,
     Latents,
     Missing,
@@ -59,6 +60,7 @@ def evaluate(
     ] = None,
     residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
+    fit: Fit = None,
     encoding: Encoding = None,
     missing: Missing = None,
     seed: Seed = 0,
@@ -74,14 +76,17 @@ def evaluate(
     from causalcf.report import print_records
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables, **of_sheet(encoding=encoding, missing=missing))
+    fit = fit_of(fit, scm, data)
+    sheet = of_sheet(encoding=encoding, missing=missing)
+    table, source = load_split(data, root, split, scm.variables, fit=fit, **sheet)
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(
             f"'{data}' has no known truth. Data sets that have one: {', '.join(knowing_truth())}. Name scores that"
             " need none: --metric composition."
         )
-    records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
+    asked: dict[str, Any] = {"residuals": residual, "fit": fit, "do": do, "n": n, "seed": seed}
+    records = all_scores(scm, table, data, root, names, predictors, vgg, **asked)
     print_records(records, title=f"{model} on {source}")
     if out is not None:
         facts = provenance(seed=seed, device=device, model=model, data=source)

@@ -18,6 +18,7 @@ __all__ = [
     "Encoding",
     "Epochs",
     "FirstRows",
+    "Fit",
     "Half",
     "Judges",
     "Key",
@@ -105,6 +106,15 @@ Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")]
 
 
 Validation = Annotated[float, typer.Option(help="Share of the rows to validate on.")]
+
+
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        help="How the pictures of a folder that have another size are made to fit: pad (the rest is black), crop,"
+        " stretch, or exact, which refuses them; by default as the model was fitted, or pad."
+    ),
+]
 
 
 FirstRows = Annotated[int | None, typer.Option(help="Use only the first rows.", min=1)]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from causalcf.cli.load import is_sheet, load_classifier, load_model, load_split
-from causalcf.cli.options import DataName, Device, Root, Seed, Split
+from causalcf.cli.load import fit_of, is_sheet, load_classifier, load_model, load_split
+from causalcf.cli.options import DataName, Device, Fit, Root, Seed, Split
 
 if TYPE_CHECKING:
     from causalcf.app.explain import Classified
@@ -24,6 +24,7 @@ def page(
     data: DataName = "digits",
     root: Root = None,
     split: Split = None,
+    fit: Fit = None,
     classifier: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +49,7 @@ def page(
 
     listening = listen(host, port)
     scm = load_model(model, device)
-    table, name = load_split(data, root, split, scm.variables)
+    table, name = load_split(data, root, split, scm.variables, fit=fit_of(fit, scm, data))
     source = Source(model, name, _model_code(model, device), _data_code(data, root, split))
     session = Session(scm, table, source, State(seed=seed))
     served = build(session, _classified(session, classifier, data, model, device))

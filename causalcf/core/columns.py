@@ -40,8 +40,13 @@ class Store:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how its rows are read.")
 
-    def prepare(self, *, progress: bool = False) -> None:
-        """Called before all rows are read, perhaps several times: the chance to copy what is slow to read."""
+    def prepare(self, rows: Tensor | None = None, *, progress: bool = False) -> None:
+        """Called before rows are read, perhaps again and again: the chance to copy what is slow to read.
+
+        Args:
+            rows: Their numbers; all rows by default.
+            progress: Whether it may show a progress bar.
+        """
 
 
 class Held(Store):

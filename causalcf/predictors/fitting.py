@@ -96,7 +96,7 @@ def fit(
     variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
     table = read({node: data[node] for node in wanted}, variables, device=device)
     index = part(table.rows, which)
-    train, held_out = training.split(table.select(index), validation, seed)
+    train, held_out = training.split(table.select(index).prepare(progress=progress), validation, seed)
     job = training.Fit(
         {predictor.target: predictor},
         {predictor.target: tuple(predictor.parents)},

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
+from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, read_outcome
@@ -63,6 +64,7 @@ def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -
     return shares
 
 
+@kept_out()
 def attribute_change(
     old: StructuralCausalModel,
     new: StructuralCausalModel,
@@ -132,6 +134,7 @@ def _share(name: str, each: Tensor, seed: int, unit: str) -> Estimate:
     return from_draws(name, each, seed, unit, ASSUMPTIONS)
 
 
+@kept_out()
 def attribute_outlier(
     scm: StructuralCausalModel,
     y: str,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
+from causalcf.core.surroundings import kept_out
 from causalcf.do import Do
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
@@ -20,6 +21,7 @@ from causalcf.scm.hidden import warn_of_effect
 __all__ = ["density", "quantiles"]
 
 
+@kept_out()
 def quantiles(
     scm: StructuralCausalModel,
     y: Outcome,
@@ -77,6 +79,7 @@ def quantiles(
     return Estimates(f"quantiles of {outcome.name}{f' under do({_words(do)})' if do else ''}", parts)
 
 
+@kept_out()
 def density(
     scm: StructuralCausalModel,
     y: Outcome,

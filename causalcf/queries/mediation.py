@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import InterventionError
+from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimates, from_draws
 from causalcf.queries.refits import with_refits
@@ -19,6 +20,7 @@ from causalcf.scm import StructuralCausalModel
 __all__ = ["mediation"]
 
 
+@kept_out()
 def mediation(
     scm: StructuralCausalModel,
     x: str,

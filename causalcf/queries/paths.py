@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import GraphError
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, from_draws
@@ -22,6 +23,7 @@ __all__ = ["counterfactual_fairness", "path_effect"]
 Edge = tuple[str, str]
 
 
+@kept_out()
 def path_effect(
     scm: StructuralCausalModel,
     x: str,
@@ -108,6 +110,7 @@ def _carried(
     return Batch({**rows, **moved}, rows.index)
 
 
+@kept_out()
 def counterfactual_fairness(
     scm: StructuralCausalModel,
     decide: Callable[[Batch], Tensor],

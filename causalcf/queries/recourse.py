@@ -13,6 +13,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, InterventionError
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch, to_frame
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Variable
@@ -93,6 +94,7 @@ class Recourse:
 Decide = Callable[[Batch], Tensor]
 
 
+@kept_out()
 def recourse(
     scm: StructuralCausalModel,
     classifier: str | Decide,

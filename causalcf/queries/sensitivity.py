@@ -11,6 +11,7 @@ from torch import nn
 
 from causalcf.core.draws import by_row, row_keys
 from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import LinearGaussian, Mechanism
@@ -89,6 +90,7 @@ class Sensitivity:
         )
 
 
+@kept_out()
 def sensitivity(
     scm: StructuralCausalModel,
     query: Callable[[StructuralCausalModel], Estimate],

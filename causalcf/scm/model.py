@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import networkx as nx
@@ -14,9 +16,12 @@ from torch import nn
 
 from causalcf import training
 from causalcf.core import seeding
+from causalcf.core.atomic import write_atomically
 from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
+from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
@@ -102,6 +107,7 @@ class StructuralCausalModel(Questions):
             self._bind()
 
     @torch.inference_mode(False)
+    @kept_out()
     def _bind(self) -> None:
         """Give every node a mechanism of its own; every variable is known by now."""
         with seeding.seeded(0):  # initial weights are drawn again, from its own seed, by fit
@@ -183,7 +189,7 @@ class StructuralCausalModel(Questions):
         dtype = training.dtype_of(precision)
         chosen = choose(self.graph, self.mechanisms, nodes)
         stages = plan_stages(self.graph, self.mechanisms, epochs, recipes or {})
-        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
+        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device, progress=progress)
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
@@ -270,6 +276,7 @@ class StructuralCausalModel(Questions):
     # ------------------------------------------------------------------ larger models
 
     @torch.inference_mode(False)
+    @kept_out()
     def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
         """A new model in which a classifier or regressor is a deterministic child.
 
@@ -319,8 +326,54 @@ class StructuralCausalModel(Questions):
         facts = {"history": self.history, "provenance": self.provenance, "seen": self.seen}
         write_model(path, self.graph, self.require_fitted(), self.dtype, facts, half)
 
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        scores: Iterable[Any] = (),
+        about: str = "",
+        license: str = "",
+        private: bool = False,
+        half: Collection[str] = (),
+    ) -> str:
+        """Share the model on the Hugging Face Hub; `causalcf.pretrained(repo)` loads it.
+
+        Uploads `model.safetensors`, `graph.json`, the scores as `scores.json` and a card, which says what the model is,
+        how it was made and how it scored.
+
+        Args:
+            repo: user/name; made if it does not exist.
+            scores: Records of `causalcf.evaluate`.
+            about: What the model is for and what it does not do: a paragraph of the card.
+            license: Its identifier, such as "apache-2.0".
+            private: Make a new repository private.
+            half: Nodes whose weights are stored in half precision.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            FileError: The Hub cannot be reached, or refuses.
+            MissingFileError: huggingface_hub is not installed.
+
+        Example:
+            >>> scm.push_to_hub("ada/digits", scores=ccf.evaluate(scm, data))  # doctest: +SKIP
+        """
+        from causalcf.scm import hub
+
+        records = list(scores)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save(folder / hub.MODEL, half=half)
+            self.graph.save(folder / "graph.json")
+            write_json(folder / "scores.json", {"records": [asdict(record) for record in records]})
+            text = hub.card(repo, self.graph, self.mechanisms, self.provenance, records, about, license)
+            write_atomically(folder / "README.md", text.encode())
+            return hub.push(folder, repo, private=private)
+
     @classmethod
     @torch.inference_mode(False)
+    @kept_out()
     def load(
         cls,
         path: str | Path,

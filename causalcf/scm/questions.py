@@ -15,6 +15,7 @@ from causalcf.core.draws import label_keys
 from causalcf.core.errors import DataError, InterventionError, NotFittedError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
+from causalcf.core.surroundings import kept_out, reach_in
 from causalcf.data import Batch
 from causalcf.do import Do, is_stochastic
 from causalcf.graph import CausalGraph
@@ -42,13 +43,13 @@ R = TypeVar("R")
 
 
 def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Concatenate[Questions, P], R]:
-    """A question that is answered in the model's own type, whatever the caller's autocast says."""
+    """A question that is answered in the model's own type, whatever autocast and default device the caller has."""
 
     @wraps(question)
     def asked(self: Questions, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not torch.is_autocast_enabled(self.device.type):
+        if not reach_in():
             return question(self, *args, **kwargs)
-        with torch.autocast(self.device.type, enabled=False):
+        with kept_out():
             return question(self, *args, **kwargs)
 
     return asked
@@ -375,6 +376,7 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ the Pyro program
 
+    @_exactly
     def model(self, n: int = 1) -> dict[str, Tensor]:
         """The model as a Pyro program of n rows in one plate.
 
@@ -393,6 +395,7 @@ class Questions(nn.Module):
         """
         return program.model(self.graph, self.mechanisms, n)
 
+    @_exactly
     def guide(self, x: Mapping[str, Tensor]) -> None:
         """The guide of `model` given observed rows: the amortised posteriors of the latents.
 

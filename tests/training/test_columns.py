@@ -10,7 +10,7 @@ from data.test_columns import Watched
 import causalcf as ccf
 from causalcf import predictors
 from causalcf.core.columns import BLOCK, Column
-from causalcf.costs.measure import python
+from causalcf.costs.pictures import fit_memory
 from causalcf.mechanisms import GAN, VAE, LinearGaussian, Recipe
 from causalcf.predictors import Predictor
 
@@ -125,43 +125,7 @@ def test_questions_scores_and_explanations_read_what_they_ask_about(models: dict
     assert torch.equal(*answers)
 
 
-MEMORY = """
-import sys
-import torch
-import causalcf as ccf
-from causalcf.core.columns import Column, Store
-from causalcf.mechanisms import VAE, LinearGaussian, Recipe
-
-class Drawn(Store):
-    def take(self, rows):
-        pixels = (rows[:, None] * 7 + torch.arange(self.shape[1:].numel())) % 251
-        return pixels.to(torch.uint8).view(-1, *self.shape[1:])
-
-class Flat(VAE):  # one grey level for all pictures: cheap to train
-    def build(self):
-        super().build()
-        self.level = torch.nn.Parameter(torch.zeros(()))
-
-    def loss(self, x, pa):
-        return (x - self.gain(pa) * self.level).square().mean()
-
-def peak():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-
-def data(rows):
-    return {"x": torch.rand(rows), "image": Column(Drawn((rows, 3, 64, 64)))}
-
-for rows in map(int, sys.argv[1:]):
-    image = Flat(latent=2, widths=(4, 4, 4), recipe=Recipe(batch_size=32))
-    variables = {"x": ccf.Real(), "image": ccf.Image(3, 64, 64)}
-    scm = ccf.SCM([("x", "image")], variables, {"x": LinearGaussian(), "image": image})
-    scm.fit(data(rows), validation=data(64), epochs=1, seed=0, progress=False)
-    print(peak())
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_memory_of_fit_does_not_grow_with_the_rows() -> None:
-    _, small, large = map(int, python(MEMORY, 700, 700, 5000).split())  # the first fit also pays for the start
-    grown, as_bytes = (large - small) / 1024, (5000 - 700) * 3 * 64 * 64 / 2**20
-    assert grown < as_bytes / 4, f"{grown:.0f} MB; the rows have {as_bytes:.0f} MB as bytes, four times that as floats"
+    cost = fit_memory(700, 5000)
+    assert cost.ratio < 0.25, f"{cost.ours:.0f} MiB; the rows have {cost.reference:.0f} as bytes, four times as floats"
