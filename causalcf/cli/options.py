@@ -24,6 +24,7 @@ __all__ = [
     "Key",
     "Latents",
     "Missing",
+    "Model",
     "Models",
     "Out",
     "OwnFiles",
@@ -136,6 +137,9 @@ Balance = Annotated[
 
 
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]
+
+
+Model = Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")]
 
 
 Models = Annotated[
