@@ -115,7 +115,7 @@ class Tuning(Trainable):
         settings: Settings,
     ) -> None:
         super().__init__()
-        self.mechanism = mechanism
+        self.mechanism, self.takes_columns = mechanism, mechanism.takes_columns  # type: ignore[misc]
         # As they are now: preparing the mechanism may change it, and a run goes on only from where it began.
         self._as_given = [type(mechanism).__name__, mechanism.config]
         known = {mechanism.node: mechanism, **{node: of for node, (of, _) in ancestors.items()}}
@@ -162,8 +162,8 @@ class Tuning(Trainable):
             for i, data in enumerate((train, validation)):
                 rows = min(data.rows, LEVEL_ROWS)
                 for part in torch.arange(rows, device=self.device).split(4 * self.default_recipe.batch_size):
-                    pa = {name: data[name][part] for name in self.mechanism.parents}
-                    self.level[i] += self.mechanism.loss(data[node][part], pa) * (len(part) / rows)
+                    loss = self.mechanism.loss(*training.rows_of(data, node, self.mechanism.parents, part))
+                    self.level[i] += loss * (len(part) / rows)
 
     @torch.no_grad()
     def imagine(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -326,7 +326,7 @@ def finetune(
     dtype = training.dtype_of(precision)
     # A copy is tuned and takes the place of this model's mechanisms in the end: all of it happens, or nothing.
     twin = copy.deepcopy(scm).to(device=device, dtype=dtype)
-    parts = read_split(twin.graph, twin.mechanisms, data, validation, seed, dtype, device)
+    parts = read_split(twin.graph, twin.mechanisms, data, validation, seed, dtype, device, progress=progress)
     train, held_out = (fill_noiseless(twin.graph, twin.mechanisms, part) for part in parts)
     _check(scm.graph, twin.mechanisms[node], members, node, settings)
     started = time.perf_counter()
@@ -376,7 +376,7 @@ def _run(
     """Tune in place; gives its record for the model's provenance, JSON-able."""
     mechanism = tuning.mechanism
     training.check(job, train, validation, resume=resume)
-    mechanism.prepare_finetuning(train[node], {name: train[name] for name in mechanism.parents})
+    mechanism.prepare_finetuning(*training.all_rows(train, node, mechanism.parents, mechanism))
     tuning.measure(train, validation, node, job.seed)
     started = time.perf_counter()
     training.fit(job, train, validation, resume=resume)

@@ -8,6 +8,7 @@ import torch
 
 from causalcf.core.errors import UnknownNodeError
 from causalcf.core.signatures import checked
+from causalcf.scm.hub import fetch
 from causalcf.scm.model import StructuralCausalModel
 
 __all__ = ["latent_space", "pretrained", "pretrained_names"]
@@ -22,21 +23,27 @@ def pretrained_names() -> tuple[str, ...]:
 
 
 @checked
-def pretrained(name: str, *, device: torch.device | str = "cpu") -> StructuralCausalModel:
-    """A fitted reference model; its card, `pretrained/<name>.md`, says how it was made and scored.
+def pretrained(name: str, *, device: torch.device | str = "cpu", revision: str | None = None) -> StructuralCausalModel:
+    """A fitted reference model, whose card, `pretrained/<name>.md`, says how it was made and scored; or a shared one.
 
     Args:
-        name: For example "morphomnist-vae".
+        name: For example "morphomnist-vae"; or "user/name", which is downloaded from the Hugging Face Hub, once.
+            Nothing in a download is run: see `SCM.load`.
         device: Where the model goes.
+        revision: Of a shared model: a branch, tag or commit.
 
     Raises:
-        UnknownNodeError: There is no such model.
+        UnknownNodeError: There is no such reference model.
+        MissingFileError: There is no such shared model, the Hub cannot be reached, or huggingface_hub is not installed.
+        CheckpointError: What was downloaded is no model of causalcf.
 
     Example:
         >>> scm = pretrained("morphomnist-vae")
         >>> scm.sample(2, do={"thickness": 4.0}, seed=0)["image"].shape
         torch.Size([2, 1, 32, 32])
     """
+    if "/" in name:
+        return StructuralCausalModel.load(fetch(name, revision), device=device)
     path = FOLDER / f"{name}.safetensors"
     if name not in pretrained_names():
         raise UnknownNodeError(f"There is no reference model '{name}'. There are: {list(pretrained_names())}.")

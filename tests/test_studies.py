@@ -3,6 +3,7 @@
 import csv
 import json
 
+import augmentation
 import c3lt
 import clarity
 import losocs
@@ -97,6 +98,25 @@ def test_networks_of_other_settings_are_not_taken(tmp_path):
     assert not torch.equal(bias(2, 0), first)
     assert not torch.equal(bias(1, 7), first)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_augmentation_turns_the_shortcut_round(tmp_path):
+    train = ccf.datasets.Digits("train")
+    rows, turned = augmentation.confounded(train, 20), augmentation.confounded(train, 20, turned=True)
+    for chosen, sign in ((rows, 1), (turned, -1)):
+        x = train[chosen]
+        assert torch.corrcoef(torch.stack([x["thickness"], x["digit"].float()]))[0, 1] * sign > 0.8
+    app = typer.Typer(add_completion=False)
+    app.command()(augmentation.main)
+    options = ["--data", "digits", "--model", "morphomnist-vae", "--rows", "5", "--epochs", "2", "--seeds", "1"]
+    result = CliRunner().invoke(app, [*options, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.exception
+    lines = _table(tmp_path / "augmentation.csv")
+    assert list(lines) == ["nothing", "noise of the same size", "counterfactuals of the model", "true counterfactuals"]
+    assert all(0 <= line["turned round"] <= 1 for line in lines.values())
+    again = ccf.datasets.from_shards(tmp_path / "counterfactuals")
+    moved = train[again.index]["thickness"] != again["thickness"]
+    assert moved.float().mean() > 0.8, "every row takes the thickness of another"
 
 
 @pytest.mark.slow  # half a minute: six methods are trained

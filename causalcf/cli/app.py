@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
-from causalcf.cli.folder import draft
+from causalcf.cli.folder import data_cache, draft
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
@@ -93,6 +93,7 @@ ASK_COMMANDS = (
 )
 
 DATA_COMMANDS = (
+    Command("cache", data_cache, "Example: causalcf data cache --clear"),
     Command("faces", data_faces, "Example: causalcf data faces --out data/faces --layout celeba --rows 20000"),
     Command(
         "morphomnist",
@@ -145,7 +146,7 @@ app = typer.Typer(
 for _row in COMMANDS:
     app.command(_row.name, epilog=_row.example)(_row.function)
 app.add_typer(_group("Ask a model for effects, their paths, and probabilities of causation.", ASK_COMMANDS), name="ask")
-app.add_typer(_group("Make data sets.", DATA_COMMANDS), name="data")
+app.add_typer(_group("Make data sets; decoded pictures.", DATA_COMMANDS), name="data")
 app.add_typer(
     _group("The papers' tables, ours beside theirs; and the leaderboard of true counterfactuals.", BENCHMARK_COMMANDS),
     name="benchmark",

@@ -9,22 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from causalcf.core.columns import Column
+
 __all__ = ["digest", "named", "weights_digest"]
+
+T = TypeVar("T", Tensor, Column, Tensor | Column)
 
 FULL = 64
 """Digits of a whole SHA-256."""
 
 
-def digest(*parts: str | bytes | Tensor, digits: int = FULL) -> str:
+def digest(*parts: str | bytes | Tensor | Column, digits: int = FULL) -> str:
     """The first hexadecimal digits of the SHA-256 of parts, one after another.
 
     Args:
-        parts: Text, bytes, or tensors of any type and device, whose values count and not their shape.
+        parts: Text, bytes, or tensors and columns of any type and device, whose values count and not their shape.
         digits: How many to keep, of 64.
 
     Example:
@@ -33,12 +37,15 @@ def digest(*parts: str | bytes | Tensor, digits: int = FULL) -> str:
     """
     whole = hashlib.sha256()
     for part in parts:
-        whole.update(part.encode() if isinstance(part, str) else part if isinstance(part, bytes) else _bytes(part))
+        for piece in part.split() if isinstance(part, Column) else (part,):
+            whole.update(
+                piece.encode() if isinstance(piece, str) else piece if isinstance(piece, bytes) else _bytes(piece)
+            )
     return whole.hexdigest()[:digits]
 
 
-def named(tensors: Mapping[str, Tensor]) -> Iterator[str | Tensor]:
-    """Names and tensors in turn, in the order of the mapping: parts of a digest.
+def named(tensors: Mapping[str, T]) -> Iterator[str | T]:
+    """Names and tensors, or columns, in turn, in the order of the mapping: parts of a digest.
 
     Example:
         >>> list(named({"x": torch.tensor([1])}))

@@ -117,8 +117,9 @@ class RobustStandardiser(Growing, Standardiser):
     """A standardiser that outliers do not rule.
 
     Where the standard deviation is over `RULED` times what the middle half of the values suggests, location and scale
-    are taken from that half, and values further out are bent: their distance grows like a logarithm. A feature
-    without such values is standardised as by `Standardiser`, to the last bit.
+    are taken from that half, and values further out are bent: their distance grows like a logarithm up to where the
+    data end, and like a line beyond, so that the way back does not run away. A feature without such values is
+    standardised as by `Standardiser`, to the last bit.
 
     Example:
         >>> scales = RobustStandardiser(1)
@@ -127,15 +128,18 @@ class RobustStandardiser(Growing, Standardiser):
         (True, True)
     """
 
-    optional: ClassVar[tuple[str, ...]] = ("bent",)
+    optional: ClassVar[tuple[str, ...]] = ("bent", "end")
     bent: Tensor | None
+    end: Tensor | None
+    """Where the bent data end, beyond `REACH`, (width,); files from before it was thought of have none."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
         self.register_buffer("bent", None)
+        self.register_buffer("end", None)
 
     def room(self, name: str) -> Tensor:
-        return torch.zeros_like(self.scale, dtype=torch.bool)
+        return torch.zeros_like(self.scale, dtype=torch.bool if name == "bent" else self.scale.dtype)
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:
@@ -146,11 +150,12 @@ class RobustStandardiser(Growing, Standardiser):
         ruled = (spread > 0) & (self.scale.double() > RULED * spread)
         self.loc.copy_(torch.where(ruled, middle, self.loc.double()))
         self.scale.copy_(torch.where(ruled, spread, self.scale.double()))
-        self.bend(ruled)
+        furthest = ((features.double() - self.loc) / self.scale).abs().amax(0)
+        self.bend(ruled, (furthest - REACH).clamp_min(0).log1p().to(self.scale))
 
-    def bend(self, which: Tensor) -> None:
-        """Bend the far ends of these features, (width,), bool."""
-        self.bent = which if bool(which.any()) else None
+    def bend(self, which: Tensor, end: Tensor | None) -> None:
+        """Bend the far ends of these features, (width,), bool, as far as the data go, (width,)."""
+        self.bent, self.end = (which, end) if bool(which.any()) else (None, None)
 
     def forward(self, features: Tensor) -> Tensor:
         y = super().forward(features)
@@ -158,14 +163,22 @@ class RobustStandardiser(Growing, Standardiser):
             return y
         inside = y.clamp(-REACH, REACH)
         beyond = (y - inside).abs()
-        return torch.where(self.bent, inside + torch.copysign(beyond.log1p(), y), y)
+        further = beyond.log1p()
+        if self.end is not None:
+            last = self.end.expm1()
+            further = torch.minimum(beyond, last).log1p() + (beyond - last).clamp_min(0) / self.end.exp()
+        return torch.where(self.bent, inside + torch.copysign(further, y), y)
 
     def inverse(self, features: Tensor) -> Tensor:
         if self.bent is None:
             return super().inverse(features)
         inside = features.clamp(-REACH, REACH)
         beyond = (features - inside).abs()
-        y = torch.where(self.bent, inside + torch.copysign(beyond.expm1(), features), features)
+        further = beyond.expm1()
+        if self.end is not None:
+            last = torch.minimum(beyond, self.end)
+            further = last.expm1() + (beyond - last) * self.end.exp()
+        y = torch.where(self.bent, inside + torch.copysign(further, features), features)
         return super().inverse(y)
 
     def log_slope(self, features: Tensor) -> Tensor:
@@ -174,6 +187,7 @@ class RobustStandardiser(Growing, Standardiser):
         if self.bent is None:
             return slope
         beyond = (features.abs() - REACH).clamp_min(0)
+        beyond = beyond if self.end is None else torch.minimum(beyond, self.end)
         return slope - torch.where(self.bent, beyond, 0.0).sum(-1)
 
 

@@ -18,6 +18,7 @@ from causalcf.datasets.synthetic import Heteroscedastic
 from causalcf.mechanisms import Mechanism
 from causalcf.metrics.cld import cld, gaussian_kl_matrix
 from causalcf.training import Trainer
+from causalcf.training.replay import ROWS
 from causalcf.training.trainer import compiled_objective
 
 __all__ = ["answers", "compiled", "latents", "searches", "steps", "tables"]
@@ -50,7 +51,7 @@ def compiled(job: Job) -> Timed:
             for optimizer in by_inductor.optimizers.values():
                 optimizer.objective = compiled_objective(optimizer.objective, job.pick("inductor", "eager"))
             rows = torch.arange(batch, device=job.device)
-            times = [tried(lambda t=t, r=rows: clock(lambda: t.step(1, r), job)) for t in (eager, by_inductor)]  # type: ignore[misc]
+            times = [tried(lambda t=t, r=rows: clock(lambda: t.step(1, {ROWS: r}), job)) for t in (eager, by_inductor)]  # type: ignore[misc]
             ratio = times[1] / times[0] if all(isinstance(t, float) for t in times) else None
             found[f"{name}, {'captured' if capture else 'one by one'}"] = {"s": times, "ratio": ratio}
     return found
@@ -86,11 +87,11 @@ def _step(job: Job, mechanism: Mechanism, batch: int, rate: dict[str, float]) ->
             optimizers[turn].step()
 
     plain, replayed = (_trainer_of(mechanism, batch, device, capture=capture) for capture in (False, True))
-    found: Timed = {"bare_s": clock(by_hand, job), "eager_s": clock(lambda: plain.step(1, rows), job)}
-    found["captured_s"] = tried(lambda: clock(lambda: replayed.step(1, rows), job))
-    found |= floor(lambda: plain.step(1, rows), rate)
-    found["kernels"] = tried(lambda: kernels(lambda: plain.step(1, rows), device))
-    found["launches_captured"] = tried(lambda: kernels(lambda: replayed.step(1, rows), device))
+    found: Timed = {"bare_s": clock(by_hand, job), "eager_s": clock(lambda: plain.step(1, {ROWS: rows}), job)}
+    found["captured_s"] = tried(lambda: clock(lambda: replayed.step(1, {ROWS: rows}), job))
+    found |= floor(lambda: plain.step(1, {ROWS: rows}), rate)
+    found["kernels"] = tried(lambda: kernels(lambda: plain.step(1, {ROWS: rows}), device))
+    found["launches_captured"] = tried(lambda: kernels(lambda: replayed.step(1, {ROWS: rows}), device))
     best = found["captured_s"] if isinstance(found["captured_s"], float) else found["eager_s"]
     return found | {
         "eager_over_bare": found["eager_s"] / found["bare_s"],

@@ -4,7 +4,7 @@ from causalcf.data.batch import Batch
 from causalcf.data.csv_files import read_csv
 from causalcf.data.frames import align, columns, scalar_columns, to_frame
 from causalcf.data.inference import Inferred, infer, infer_variable, infer_variables
-from causalcf.data.reading import read
+from causalcf.data.reading import numbers, read
 
 __all__ = [
     "Batch",
@@ -14,6 +14,7 @@ __all__ = [
     "infer",
     "infer_variable",
     "infer_variables",
+    "numbers",
     "read",
     "read_csv",
     "scalar_columns",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, UnknownNodeError
 from causalcf.core.html import ROWS
 from causalcf.core.signatures import checked
@@ -29,8 +31,12 @@ class Batch(Mapping[str, Tensor]):
     A name gives a tensor; anything else (a slice, an index tensor, a mask) selects rows and gives a
     smaller batch. As for any mapping, `len` counts the nodes; `rows` counts the rows.
 
+    A node may have a `Column` instead, whose rows are read when they are asked for: `batch["image"]` reads all of them,
+    `batch[:64]` reads 64, `batch.select(rows)` and `batch.held` read none.
+
     Args:
-        values: node -> tensor of shape (N, *event_shape); arrays where columns of a file are yet to be read.
+        values: node -> tensor, or column, of shape (N, *event_shape); arrays where columns of a file are yet to be
+            read.
         index: Row labels of shape (N,), kept when rows are selected; 0..N-1 by default.
         labels: The same as the data frame has them, with names and levels: a pandas Index. None for rows that came
             without labels of their own.
@@ -46,8 +52,9 @@ class Batch(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, values: Mapping[str, Tensor], index: Index | None = None, labels: pd.Index | None = None
+        self, values: Mapping[str, Tensor | Column], index: Index | None = None, labels: pd.Index | None = None
     ) -> None:
+        values = values.held if isinstance(values, Batch) else values
         counts = {name: value.shape[0] for name, value in values.items()}
         if len(set(counts.values())) > 1:
             raise DataError(f"All variables need the same number of rows, got {counts}.")
@@ -66,19 +73,46 @@ class Batch(Mapping[str, Tensor]):
         if isinstance(key, str):
             if key not in self._values:
                 raise UnknownNodeError(f"There is no '{key}' among {list(self._values)}.")
-            return self._values[key]
+            held = self._values[key]
+            return held[:] if isinstance(held, Column) else held
+        return self.select(key).loaded()
+
+    @property
+    def held(self) -> Mapping[str, Tensor | Column]:
+        """node -> what is held of it: a tensor, or a column that is yet to be read."""
+        return MappingProxyType(self._values)
+
+    def loaded(self) -> Batch:
+        """The same rows with every column as a tensor."""
+        if not any(isinstance(value, Column) for value in self._values.values()):
+            return self
+        return Batch({name: self[name] for name in self._values}, self.index, self.labels)
+
+    def select(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch:
+        """Some rows, whose columns are yet to be read.
+
+        Raises:
+            DataError: They are selected by a single number.
+        """
         if isinstance(key, slice):
             labels = None if self.labels is None else self.labels[key]
-            return Batch({name: value[key] for name, value in self.items()}, self.index[key], labels)
+            return Batch({name: _at(value, key) for name, value in self.held.items()}, self.index[key], labels)
         rows = torch.as_tensor(key).cpu()
         if rows.ndim != 1:
             raise DataError(
                 f"Rows are selected with a slice, a list or a mask, got {key!r}. For one row: batch[i : i + 1]."
             )
         labels = None if self.labels is None else self.labels[rows.numpy()]
-        return Batch({name: _at(value, rows) for name, value in self.items()}, _at(self.index, rows), labels)
+        return Batch({name: _at(value, rows) for name, value in self.held.items()}, _at(self.index, rows), labels)
 
-    def like(self, values: Mapping[str, Tensor]) -> Batch:
+    def prepare(self, *, progress: bool = False) -> Batch:
+        """The same rows, once their columns had the chance to copy what is slow to read; see `Store.prepare`."""
+        for column in self._values.values():
+            if isinstance(column, Column):
+                column.store.prepare(column.rows, progress=progress)
+        return self
+
+    def like(self, values: Mapping[str, Tensor | Column]) -> Batch:
         """Other values of the same rows, with their labels."""
         return Batch(values, self.index, self.labels)
 
@@ -122,6 +156,9 @@ class Batch(Mapping[str, Tensor]):
         """
         return torch.cat([ask(part) for part in self.blocks(size)])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._values  # a mapping's own would read the column
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
@@ -129,7 +166,7 @@ class Batch(Mapping[str, Tensor]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.items())
+        shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self.held.items())
         return f"{type(self).__name__}({shapes})"
 
     def _repr_html_(self) -> str:
@@ -143,6 +180,10 @@ class Batch(Mapping[str, Tensor]):
         return rows_html(type(self).__name__, head, head.index.tolist(), self.rows, variables)
 
 
-def _at(values: Any, rows: Tensor) -> Any:
-    """Some rows of a tensor, or of an array."""
+def _at(values: Any, rows: slice | Tensor) -> Any:
+    """Some rows of a tensor, of a column that is yet to be read, or of an array."""
+    if isinstance(values, Column):
+        return values.select(rows)
+    if isinstance(rows, slice):
+        return values[rows]
     return values[rows.to(values.device)] if isinstance(values, Tensor) else values[rows.numpy()]

@@ -66,10 +66,12 @@ def infer_variables(data: Any, names: Iterable[str]) -> dict[str, Variable]:
 
 def inferred(name: str, values: Any) -> Inferred:
     """The variable that raw values suggest, with reason and doubt; raises as `infer_variable` does."""
-    raw = read_raw(name, values)
-    if len(raw.shape) != 1:
+    # An image or a vector need not be read to be refused.
+    raw = None if getattr(values, "ndim", 1) > 1 else read_raw(name, values)
+    if raw is None or len(raw.shape) != 1:
+        shape = tuple(values.shape) if raw is None else raw.shape
         raise DataError(
-            f"'{name}' has shape {raw.shape}; its variable cannot be inferred."
+            f"'{name}' has shape {shape}; its variable cannot be inferred."
             f" Declare it: SCM(graph, variables={{'{name}': ccf.Image(c, h, w)}}) or ccf.Vector(d)."
         )
     match raw.kind:

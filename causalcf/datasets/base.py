@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import overload
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from causalcf.core.columns import Column, as_column
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
@@ -26,15 +24,17 @@ class Dataset(Batch):
     """A whole data set, in data units, with the causal graph that belongs to it.
 
     Rows selected from it are plain batches that keep `index`, the row numbers within the data set. Images may be
-    kept as bytes: they become floats in [0, 1] when they are asked for, so take rows, not the whole.
+    bytes, or a column: they become floats in [0, 1] when they are asked for, so take rows, not the whole.
 
     Args:
-        values: node -> tensor of shape (N, *event_shape), images as floats or bytes.
+        values: node -> tensor or column of shape (N, *event_shape), images as floats or bytes.
         graph: The causal graph, with a variable for each node.
     """
 
-    def __init__(self, values: Mapping[str, Tensor], graph: CausalGraph) -> None:
-        super().__init__(values)
+    def __init__(self, values: Mapping[str, Tensor | Column], graph: CausalGraph) -> None:
+        held = values.held if isinstance(values, Batch) else values
+        columns = {name: as_column(value) for name, value in held.items()}
+        super().__init__({name: held[name] if column is None else column for name, column in columns.items()})
         self.graph = graph
 
     @property
@@ -42,26 +42,8 @@ class Dataset(Batch):
         """node -> Variable, as the graph declares them."""
         return self.graph.variables
 
-    @overload
-    def __getitem__(self, key: str) -> Tensor: ...
-    @overload
-    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
-    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
-        if isinstance(key, str):
-            return _as_floats(super().__getitem__(key))
-        rows = Batch(self._values, self.index, self.labels)[key]
-        return rows.like({name: _as_floats(value) for name, value in rows.items()})
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {tuple(value.shape)}" for name, value in self._values.items())
-        return f"{type(self).__name__}({shapes})"
-
     def _repr_html_(self) -> str:
         return self._as_html(self.variables)
-
-
-def _as_floats(value: Tensor) -> Tensor:
-    return value.float() / 255 if value.dtype == torch.uint8 else value
 
 
 def find_folder(

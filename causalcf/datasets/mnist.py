@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from causalcf.core.columns import Array, Column
 from causalcf.core.errors import DataError
 from causalcf.core.signatures import checked
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
@@ -53,7 +54,8 @@ class MNIST(Dataset):
     def __init__(self, root: str | Path | None = None, split: Split = "train") -> None:
         images, labels = read_mnist(root, split)
         super().__init__(
-            {"image": to_unit(images), "digit": torch.from_numpy(labels.astype(np.int64))}, load_graph("mnist")
+            {"image": Column(Array(images[:, None])), "digit": torch.from_numpy(labels.astype(np.int64))},
+            load_graph("mnist"),
         )
 
 

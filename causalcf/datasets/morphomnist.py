@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from causalcf.core.columns import Array, Column
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.glyphs import CANVAS, GlyphSCM
-from causalcf.datasets.mnist import PREFIXES, Split, idx_files, read_images_and_labels, read_mnist, to_unit
+from causalcf.datasets.mnist import PREFIXES, Split, idx_files, read_images_and_labels, read_mnist
 from causalcf.datasets.morphology import Mode
 from causalcf.graph import load_graph
 
@@ -72,7 +73,8 @@ class MorphoMNIST(Dataset):
         padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)))
         values = {name: torch.from_numpy(column) for name, column in attributes.items()}
         digit = torch.from_numpy(labels.astype(np.int64))
-        super().__init__({**values, "digit": digit, "image": to_unit(padded)}, load_graph("morphomnist"))
+        image = Column(Array(padded[:, None]))
+        super().__init__({**values, "digit": digit, "image": image}, load_graph("morphomnist"))
         self.split: Split = split
         self._folder = folder
         self._mnist = Path(mnist) if mnist is not None else folder.parent / "mnist"

@@ -6,22 +6,23 @@ a record in JSON: a shard without its record does not count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from causalcf.core.columns import Column, Store
 from causalcf.core.errors import DataError, FileError, MissingFileError
 from causalcf.core.signatures import checked
 from causalcf.core.untrusted import doubting, read_json
 from causalcf.data import read
 from causalcf.datasets.base import Dataset
 from causalcf.graph import CausalGraph
+from causalcf.variables.image import Image
 
 __all__ = ["FORMAT", "MANIFEST", "Manifest", "Shard", "Shards", "from_shards", "require_pyarrow"]
 
@@ -141,10 +142,65 @@ class Manifest:
 class Shards(Dataset):
     """The rows of one world and sample, as they would have been; `manifest` tells the question.
 
-    `index` and `labels` are those of the rows that were asked about.
+    Images stay in their files until rows are taken. `index` and `labels` are those of the rows that were asked about.
     """
 
     manifest: Manifest
+
+
+class Mapped(Store):
+    """A node's values in the safetensors files of shards, which are mapped into memory.
+
+    Args:
+        files: One a shard.
+        node: The name of the tensor.
+        lines: The lines of the rows, of each shard.
+    """
+
+    def __init__(self, files: Sequence[Path], node: str, lines: Sequence[np.ndarray]) -> None:
+        self.files, self.node, self.lines = list(files), node, list(lines)
+        self.ends = np.cumsum([len(of_shard) for of_shard in lines])
+        self._maps: dict[int, np.ndarray] = {}
+        first = self._map(0)
+        super().__init__((int(self.ends[-1]), *first.shape[1:]), first.itemsize)
+
+    def take(self, rows: Tensor) -> Tensor:
+        wanted = rows.numpy()
+        shards = np.searchsorted(self.ends, wanted, side="right")
+        found = np.empty((len(wanted), *self.shape[1:]), self._map(0).dtype)
+        for number in np.unique(shards).tolist():
+            here = shards == number
+            start = self.ends[number] - len(self.lines[number])
+            found[here] = self._map(number)[self.lines[number][wanted[here] - start]]
+        return torch.from_numpy(found)
+
+    def _map(self, number: int) -> np.ndarray:
+        if number not in self._maps:
+            self._maps[number] = _mapped(self.files[number], self.node)
+        return self._maps[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_maps": {}}  # another process maps the files itself
+
+
+TYPES = {"F32": np.float32, "F64": np.float64, "U8": np.uint8}
+"""The numbers of a safetensors file, as its header calls them."""
+
+
+def _mapped(path: Path, name: str) -> np.ndarray:
+    """A tensor of a safetensors file as an array that the system reads when it is looked at.
+
+    Raises:
+        FileError: There is no such tensor, or the file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            tensor = read_json(file.read(min(length, path.stat().st_size)))[name]
+        offset = 8 + length + tensor["data_offsets"][0]
+        return np.memmap(path, TYPES[tensor["dtype"]], "r", offset, tuple(tensor["shape"]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, error) from error
 
 
 @checked
@@ -179,52 +235,48 @@ def from_shards(folder: str | Path, *, world: int = 0, sample: int = 0) -> Shard
             f"{folder}: {len(missing)} of {len(shards)} shards are not there, the first is {missing[0]}. Run what wrote"
             " it again: it goes on where it stopped."
         )
-    parts = [_part(shard, manifest, world, sample) for shard in shards]
-    return _joined(parts, manifest)
+    tables = [_columns(shard, manifest, world, sample) for shard in shards]
+    return _joined(tables, [shard.tensors for shard in shards], manifest)
 
 
-def _part(shard: Shard, manifest: Manifest, world: int, sample: int) -> dict[str, Any]:
-    """Columns and tensors of a shard's lines of one world and sample."""
+def _columns(shard: Shard, manifest: Manifest, world: int, sample: int) -> dict[str, np.ndarray]:
+    """The columns of a shard's lines of one world and sample, and as "" which lines these are."""
+    of_world, of_sample, *naming = manifest.headings
+    scalars = [node for node, variable in manifest.graph.variables.items() if not variable.event_shape]
     try:
-        table = require_pyarrow().read_table(shard.table)
+        table = require_pyarrow().read_table(shard.table, columns=[of_world, of_sample, *naming, *scalars])
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        of_world, of_sample, *naming = manifest.headings
-        chosen = np.flatnonzero((columns[of_world] == world) & (columns[of_sample] == sample))
-        wanted = {*naming, *manifest.graph.nodes} & columns.keys()
-        part: dict[str, Any] = {name: columns[name][chosen] for name in wanted}
-        if shard.tensors.is_file():
-            with safe_open(shard.tensors, "pt") as file:
-                part |= {name: file.get_tensor(name)[torch.from_numpy(chosen)] for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, KeyError, SafetensorError) as error:  # pyarrow's errors are the first two
-        raise FileError(
-            f"{shard.table} or {shard.tensors.name} is damaged ({str(error)[:200]}). Remove {shard.record}, and run"
-            " what wrote it again."
-        ) from error
-    return part
+        lines = np.flatnonzero((columns[of_world] == world) & (columns[of_sample] == sample))
+        return {"": lines} | {name: columns[name][lines] for name in (*naming, *scalars)}
+    except (OSError, ValueError, LookupError) as error:  # pyarrow's errors are among these
+        raise _damaged(shard.table, error) from error
 
 
-def _joined(parts: list[dict[str, Any]], manifest: Manifest) -> Shards:
-    """All rows, read as the graph's variables say."""
+def _joined(tables: Sequence[Mapping[str, np.ndarray]], files: Sequence[Path], manifest: Manifest) -> Shards:
+    """All rows, read as the graph's variables say; images are yet to be read."""
     import pandas as pd
 
-    def whole(name: str) -> Any:
-        pieces = [part[name] for part in parts]
-        return torch.cat(pieces) if isinstance(pieces[0], Tensor) else np.concatenate(pieces)
-
     variables = manifest.graph.variables
-    bytes_ = {node: whole(node) for node in variables if _is_bytes(parts[0][node])}
-    others = {node: whole(node) for node in variables if node not in bytes_}
-    values = read(others, {node: variables[node] for node in others}, gaps=others.keys())
-    found = Shards({node: bytes_.get(node, values.get(node)) for node in variables}, manifest.graph)
+    values: dict[str, Any] = {}
+    for node, variable in variables.items():
+        if variable.event_shape:
+            store = Mapped(files, node, [table[""] for table in tables])
+            column = Column(store, dtype=torch.float64 if store.itemsize == 8 else torch.float32)
+            values[node] = column if isinstance(variable, Image) else column[:]
+        else:
+            values[node] = np.concatenate([table[node] for table in tables])
+    found = Shards(read(values, variables, gaps=variables.keys()), manifest.graph)
     row, *keys = manifest.headings[2:]
-    index = whole(row)
+    index = np.concatenate([table[row] for table in tables])
     found.index = torch.from_numpy(index) if index.dtype.kind == "i" else index
     if keys:
-        labels = pd.MultiIndex.from_arrays([whole(key) for key in keys], names=keys)
+        parts = [np.concatenate([table[key] for table in tables]) for key in keys]
+        labels = pd.MultiIndex.from_arrays(parts, names=keys)
         found.labels = labels.get_level_values(0) if len(keys) == 1 else labels
     found.manifest = manifest
     return found
 
 
-def _is_bytes(values: Any) -> bool:
-    return isinstance(values, Tensor) and values.dtype == torch.uint8
+def _damaged(path: Path, error: Exception) -> FileError:
+    record = path.with_suffix(".json")
+    return FileError(f"{path} is damaged ({str(error)[:200]}). Remove {record}, and run what wrote it again.")

@@ -124,11 +124,27 @@ def evaluate(
     optional = optional or metrics is None
     wanted = [name for name, entry in SCORES.items() if entry.default] if metrics is None else metrics
     chosen, missing = _chosen(inquiry, wanted, optional=optional, knows_truth=hasattr(data, "truth"))
+    found = _scored(inquiry, chosen, missing, progress, optional=optional)
+    if not optional and "truth error" in wanted and not any(record.metric == "truth error" for record in found):
+        raise DataError(f"The true counterfactual of do({', '.join(inquiry.nodes)}) is not known in these data.")
+    return found
+
+
+def _scored(
+    inquiry: Inquiry,
+    chosen: Mapping[str, Entry],
+    missing: dict[str, str],
+    progress: Callable[[str], None] | None,
+    *,
+    optional: bool,
+) -> Records:
+    """Compute the chosen scores, all networks in evaluation mode; the reason why one cannot be goes into `missing`."""
     records: list[Record] = []
     seconds: dict[str, float] = {}
+    networks = (inquiry.scm, inquiry.latents, inquiry.features, inquiry.perception)
     steps = (("counterfactuals", "answers"), ("truth", "truths")) if any(e.acts for e in chosen.values()) else ()
     with ExitStack() as stack:
-        for network in (scm, latents, features, perception, *(inquiry.predictors or {}).values()):
+        for network in (*networks, *(inquiry.predictors or {}).values()):
             stack.enter_context(evaluating(network))
         for step, prepare in steps:
             with _timed(step, seconds, progress):
@@ -141,8 +157,6 @@ def evaluate(
                     if not optional:
                         raise
                     missing[name] = str(error)
-    if not optional and "truth error" in wanted and not any(r.metric == "truth error" for r in records):
-        raise DataError(f"The true counterfactual of do({', '.join(inquiry.nodes)}) is not known in these data.")
     return Records(tuple(records), {name: round(s, 3) for name, s in seconds.items()}, missing)
 
 
@@ -167,7 +181,7 @@ def _inquiry(
     abduction: Abduction,
 ) -> Inquiry:
     rows = scm.read(data)
-    table = Batch({node: value.cpu() for node, value in rows.items()}, rows.index)
+    table = Batch({node: value.cpu() for node, value in rows.held.items()}, rows.index)
     x = table[:] if n is None else select_rows(table, n, seed)  # type: ignore[arg-type]
     nodes = _default_nodes(scm) if do is None else list(do)
     for node in nodes:

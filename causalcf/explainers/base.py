@@ -175,7 +175,8 @@ class Explainer(ABC):
     def decode(self, code: Tensor, pa: Parents) -> Tensor:
         """Values of the node for codes (N, D), without residual; not projected onto the support."""
         zero = code.new_zeros(())
-        u = {site: zero.expand(len(code), *one.shape[1:]) for site, one in self.mechanism.sample_noise(1).items()}
+        one_row = self.mechanism.noise_of(torch.zeros(1, dtype=torch.int64, device=code.device))
+        u = {site: zero.expand(len(code), *one.shape[1:]) for site, one in one_row.items()}
         return self.mechanism.predict(u | parted(code, u, self.sites), pa)
 
     # ------------------------------------------------------------------ the verbs

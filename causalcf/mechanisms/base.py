@@ -23,6 +23,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from causalcf.core import draws, seeding
 from causalcf.core.errors import DensityError, MechanismError
 from causalcf.core.nn import column
 from causalcf.core.settings import Range, plain, require_settings
@@ -77,7 +78,7 @@ class Mechanism(Trainable, ABC):
         self.parents: Mapping[str, Variable] = {}
         self.fitted: bool = False
         # Where noise is drawn: follows `.to(device, dtype)` even in a mechanism without parameters.
-        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+        self.register_buffer("_anchor", torch.empty(0, device="cpu"), persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -128,6 +129,10 @@ class Mechanism(Trainable, ABC):
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "recipe"}
 
     # ------------------------------------------------------------------ learning
+
+    @property
+    def balances(self) -> Mapping[str, Variable]:
+        return {name: variable for name, variable in self.parents.items() if variable.discrete}
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
         """The training objective, averaged over rows: by default minus the log-likelihood."""
@@ -226,6 +231,15 @@ class Mechanism(Trainable, ABC):
     @abstractmethod
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         """n draws of the exogenous noise from its prior: suffix -> (n, ...)."""
+
+    def noise_of(self, keys: Tensor) -> dict[str, Tensor]:
+        """One draw of the noise for each key: the same every time, and torch's own state stays as it is.
+
+        Args:
+            keys: From `causalcf.core.draws.row_keys`, (N,).
+        """
+        with draws.by_row(keys) if self.draws_by_row else seeding.seeded(0, self.device):
+            return self.sample_noise(len(keys))
 
     def is_random(self, *, sample: bool) -> bool:
         """Whether `abduct` draws at random."""

@@ -17,7 +17,7 @@ from causalcf.core.nn import Standardiser
 from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.categorical import DiscreteMechanism
-from causalcf.mechanisms.ordinal import logistic_between
+from causalcf.mechanisms.ordinal import logistic_between, warn_of_impossible
 
 __all__ = ["Count", "CountDistribution"]
 
@@ -71,7 +71,7 @@ class CountDistribution(TorchDistribution):
         """The count at a noise (*batch,): the least one whose threshold is not below it."""
         # The mixture's quantile lies between those of its components; the whole numbers between are halved.
         ends = self.loc + self.scale * u[..., None] - 0.5
-        most = 0.5 / torch.finfo(ends.dtype).eps  # beyond, a number and the next are the same
+        most = variables.count.largest_count(ends.dtype)
         low = ends.amin(-1).floor().clamp(0, most) - 1
         high = ends.amax(-1).ceil().clamp(0, most) + 1
         steps = int((high - low).max().clamp_min(1).log2().ceil()) if u.numel() else 0
@@ -144,8 +144,11 @@ class Count(DiscreteMechanism):
         return torch.logit(draws.uniform((n,), self._anchor))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
-        law = self.law(logits)
-        return logistic_between(law.threshold(x - 1), law.threshold(x))
+        # In 64 bits: the thresholds of large counts lie closer together than 32 bits can tell.
+        law, x = self.law(logits.double()), x.double()
+        low, high = law.threshold(x - 1), law.threshold(x)
+        warn_of_impossible(self.node, x, low, high, logits.dtype)
+        return logistic_between(low, high).to(logits)
 
     def decide(self, logits: Tensor, u: Tensor) -> Tensor:
-        return self.law(logits).quantile(u)
+        return self.law(logits.double()).quantile(u.double()).to(logits)

@@ -13,6 +13,7 @@ from pyro.distributions import Delta, Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.columns import Column
 from causalcf.core.nn import Standardiser
 from causalcf.core.settings import COUNT, Range
 from causalcf.mechanisms.base import Kind, Parents
@@ -82,6 +83,7 @@ class Diffusion(ImageMechanism):
     gain_only: tuple[str, ...] = ()
 
     kind: ClassVar[Kind] = "implicit"
+    takes_columns: ClassVar[bool] = True
     draws_by_row: ClassVar[bool] = True
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     latents: ClassVar[tuple[str, ...]] = ("u",)
@@ -100,7 +102,7 @@ class Diffusion(ImageMechanism):
         self.standardise = Standardiser(1)
         self.dither = Dither(self.variable.event_shape, self.sigma)
 
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         super().calibrate(x, pa)
         # Rows come in no order, and a few thousand images tell the scale of all.
         rows = slice(4096)

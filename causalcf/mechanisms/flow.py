@@ -30,7 +30,7 @@ from causalcf.core.errors import MechanismError
 from causalcf.core.nn import Growing, RobustStandardiser, mlp
 from causalcf.core.settings import COUNT
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
-from causalcf.mechanisms.parents import ParentEncoder
+from causalcf.mechanisms.parents import FAR, ParentEncoder
 from causalcf.mechanisms.spline import AffineSpline
 from causalcf.mechanisms.tails import TamedExp, upper_tail
 from causalcf.variables import Variable
@@ -246,10 +246,17 @@ class InvertibleMechanism(Growing, Mechanism):
             )
 
 
+class _Autoregressive(MaskedAutoregressiveTransform):
+    """zuko's, whose network is shown components no further out than `FAR`, as it is shown parents: it stays finite."""
+
+    def meta(self, c: Tensor | None, x: Tensor) -> Transform:
+        return super().meta(c, x.clamp(-FAR, FAR))  # type: ignore[arg-type]  # zuko takes None, too
+
+
 def _spline_flow(features: int, context: int, bins: int, **network: Any) -> nn.Module:
     """`AffineSpline` with its parameters read off the context, autoregressive over the features."""
     shapes = [(3 * bins + 1,)]
-    flow = MaskedAutoregressiveTransform(features, context, univariate=AffineSpline, shapes=shapes, **network)
+    flow = _Autoregressive(features, context, univariate=AffineSpline, shapes=shapes, **network)
     if features == 1 and context == 0:
         for parameter in flow.parameters():  # zuko starts these at random; the identity is a better start
             nn.init.zeros_(parameter)

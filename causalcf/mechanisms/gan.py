@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causalcf.core.columns import Column, by_blocks
 from causalcf.core.settings import COUNT, NATURAL, WEIGHT
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.images import CELL, EMBEDDING, Decoder, Encoder, ImageMechanism, embedding, framed
@@ -85,6 +86,7 @@ class GAN(ImplicitImage, ImageMechanism):
     carry: bool = True
     refine: int = 0
 
+    takes_columns: ClassVar[bool] = True
     multiple: ClassVar[int] = 1  # any size: images are framed to a multiple of CELL
     training_only: ClassVar[tuple[str, ...]] = ("discriminator",)
     default_recipe: ClassVar[Recipe] = Recipe(epochs=4, batch_size=64, lr=2e-3, betas=(0.5, 0.99), clip=5.0, ema=0.998)
@@ -104,10 +106,14 @@ class GAN(ImplicitImage, ImageMechanism):
         self.peak: Tensor
         self.register_buffer("peak", torch.ones(()))
 
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         super().calibrate(x, pa)
         # The generator's brightest: plateaus lie where its sigmoid is flat, and are even.
-        self.peak.copy_((x / self.gain(pa)).flatten(1).amax(1).median())
+        self.peak.copy_(by_blocks(x, lambda part, rows: self._peaks(part, pa, rows)).median())
+
+    def _peaks(self, x: Tensor, pa: Parents, rows: slice) -> Tensor:
+        """The brightest pixel of each image, its gain taken away; x are these rows."""
+        return (x / self.gain({name: value[rows] for name, value in pa.items()})).flatten(1).amax(1)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

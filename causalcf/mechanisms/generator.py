@@ -75,6 +75,7 @@ class Generator(ImplicitImage):
     plausible: float = 0.0
     carry: bool = True
 
+    takes_columns: ClassVar[bool] = True
     holds_code: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

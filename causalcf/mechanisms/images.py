@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causalcf.core import draws
+from causalcf.core.columns import Column, by_blocks
 from causalcf.core.errors import MechanismError
 from causalcf.mechanisms.base import Mechanism, Parents
 from causalcf.mechanisms.parents import ParentEncoder
@@ -35,6 +36,9 @@ __all__ = [
 
 EMBEDDING = 64
 """Width of the embedding through which the parents modulate the blocks."""
+
+EXPLAINED = 0.5
+"""Least share of the variance of log brightness that a gain explains."""
 
 CELL = 8
 """Pixels a side of the cells of the coarsest grid of an `Encoder` and a `Decoder`."""
@@ -69,9 +73,9 @@ class ImageMechanism(Mechanism):
 
     def build(self) -> None:
         self.encoder = ParentEncoder({name: v for name, v in self.parents.items() if name not in self.gain_only})
-        self.gain = Gain(self.parents)
+        self.gain = Gain(self.parents, known=bool(self.gain_only))
 
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         self.encoder.calibrate(pa)
         self.gain.calibrate(x, pa)
 
@@ -103,14 +107,21 @@ class Gain(nn.Module):
     and a counterfactual keeps its texture. The logarithm of an image's brightness is regressed on the parents:
     positive ones by their logarithm, so that proportional effects stay proportional beyond the
     data as well, others as they are. Over the training data the gain averages 1.
+
+    Where the parents leave over half of the variance of that logarithm unexplained, they do not brighten images, and
+    the gain is 1: the hair of a portrait goes with how bright it is, yet dyeing it leaves the wall behind as it was.
+
+    Args:
+        parents: parent -> variable.
+        known: Whether some are known to brighten the whole image, so that there is a gain, however little it explains.
     """
 
     weight: Tensor
     offset: Tensor
 
-    def __init__(self, parents: Mapping[str, Variable]) -> None:
+    def __init__(self, parents: Mapping[str, Variable], *, known: bool = False) -> None:
         super().__init__()
-        self.parents = dict(parents)
+        self.parents, self.known = dict(parents), known
         self.register_buffer("weight", torch.zeros(sum(v.num_features for v in parents.values())))
         self.register_buffer("offset", torch.zeros(()))
 
@@ -124,24 +135,32 @@ class Gain(nn.Module):
         return torch.cat(columns, -1)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, pa: Parents) -> None:
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         """Least squares of log brightness on the parents."""
         if not self.parents:
             return
-        # Weighted by itself, the mean grey level does not depend on how much of the image is empty.
-        flat = x.flatten(1).double()
-        brightness = (flat.square().sum(1) + 1e-6).log() - (flat.sum(1) + 1e-6).log()
+        brightness = by_blocks(x, lambda part, _: _brightness(part))
         regressors = self.regressors(pa).double()
         centred = regressors - regressors.mean(0)
         # One-hot columns are collinear once centred: the pseudo-inverse takes the smallest solution.
-        self.weight.copy_(torch.linalg.pinv(centred) @ (brightness - brightness.mean()))
-        self.offset.copy_(-regressors.mean(0) @ self.weight.double())
+        weight = torch.linalg.pinv(centred) @ (brightness - brightness.mean())
+        explained = (centred @ weight).square().sum()
+        if not self.known and explained < EXPLAINED * (brightness - brightness.mean()).square().sum():
+            weight = torch.zeros_like(weight)
+        self.weight.copy_(weight)
+        self.offset.copy_(-regressors.mean(0) @ weight)
 
     def forward(self, pa: Parents) -> Tensor:
         """The factor, (N, 1, 1, 1), or () without parents."""
         if not self.parents:
             return self.offset.exp()
         return (self.regressors(pa) @ self.weight + self.offset).exp()[:, None, None, None]
+
+
+def _brightness(x: Tensor) -> Tensor:
+    """Log of the mean grey level weighted by itself, (N,): it does not depend on how much of the image is empty."""
+    flat = x.flatten(1).double()
+    return (flat.square().sum(1) + 1e-6).log() - (flat.sum(1) + 1e-6).log()
 
 
 # ---------------------------------------------------------------------- blocks

@@ -97,6 +97,7 @@ class MixtureAE(AmortisedMechanism):
     swaps: bool = True
 
     latents: ClassVar[tuple[str, ...]] = ("z", "u")
+    takes_columns: ClassVar[bool] = True
     mixed_precision: ClassVar[bool] = True
     default_recipe: ClassVar[Recipe] = Recipe(epochs=20, batch_size=100, lr=1e-3, betas=(0.9, 0.999), clip=100.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +12,14 @@ from torch.nn.functional import logsigmoid, softplus
 
 from causalcf import variables
 from causalcf.core import draws
+from causalcf.core.errors import CausalCFWarning
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.categorical import MARGIN, DiscreteMechanism
 
-__all__ = ["Ordinal", "logistic_between"]
+__all__ = ["Ordinal", "logistic_between", "thresholds_around", "warn_of_impossible"]
+
+SAME = 8.0
+"""Roundings that two thresholds may lie apart and still be the same."""
 
 
 def logistic_between(low: Tensor, high: Tensor) -> Tensor:
@@ -40,6 +45,32 @@ def logistic_between(low: Tensor, high: Tensor) -> Tensor:
     least = torch.where(low.isinf(), low, least)
     most = torch.where(high.isinf(), high, most)
     return torch.minimum(torch.maximum(u, least), most)
+
+
+def warn_of_impossible(node: str, x: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype) -> None:
+    """Warn of values between thresholds that are the same number, so that no noise stands for them.
+
+    Args:
+        node: The node, for the warning.
+        x: Observed values, (N,).
+        low: Thresholds below them, (N,).
+        high: Thresholds above them, (N,).
+        dtype: The type that noise is held in.
+
+    Warns:
+        CausalCFWarning: Names the node, how many rows, and an example.
+    """
+    nearest = torch.where(low.isinf(), high, low).abs()
+    lost = high - low <= SAME * torch.finfo(dtype).eps * nearest
+    if bool(lost.any()):
+        warnings.warn(
+            f"'{node}' has values that its mechanism holds to be impossible in {int(lost.sum())} of {len(x)} rows, for"
+            f" example {x[lost][0].item():g}: no noise of {torch.finfo(dtype).bits} bits stands for them. Where these"
+            " rows' causes are acted on, the answer is that of a value nearby. Correct the rows, or fit on rows like"
+            " them.",
+            CausalCFWarning,
+            stacklevel=5,
+        )
 
 
 @dataclass(eq=False, repr=False)
@@ -90,7 +121,7 @@ class Ordinal(DiscreteMechanism):
         return torch.cat([raw[..., :1], softplus(raw[..., 1:])], -1).cumsum(-1)
 
     def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.Categorical:
-        low, high = _around(logits)
+        low, high = thresholds_around(logits)
         # log(sigma(high) - sigma(low)), without a difference of numbers that are close.
         log_p = logsigmoid(high) + logsigmoid(-low) + torch.log(-torch.expm1(low - high))
         return dist.Categorical(logits=log_p, validate_args=validate_args)
@@ -99,17 +130,21 @@ class Ordinal(DiscreteMechanism):
         return torch.logit(draws.uniform((n,), self._anchor))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
-        low, high = _around(logits)
+        low, high = thresholds_around(logits)
         at = x[..., None]
-        return logistic_between(
-            low.expand(*x.shape, -1).gather(-1, at)[..., 0], high.expand(*x.shape, -1).gather(-1, at)[..., 0]
-        )
+        low, high = (ends.expand(*x.shape, -1).gather(-1, at)[..., 0] for ends in (low, high))
+        warn_of_impossible(self.node, x, low, high, low.dtype)
+        return logistic_between(low, high)
 
     def decide(self, logits: Tensor, u: Tensor) -> Tensor:
         return (u[..., None] > logits).sum(-1)
 
 
-def _around(thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """The thresholds below and above each category, (*batch, k)."""
+def thresholds_around(thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    """The thresholds below and above each category, (*batch, k); infinite at the ends.
+
+    Args:
+        thresholds: Increasing, (*batch, k - 1).
+    """
     end = torch.full_like(thresholds[..., :1], torch.inf)
     return torch.cat([-end, thresholds], -1), torch.cat([thresholds, end], -1)

@@ -11,7 +11,7 @@ from causalcf.core.nn import RobustStandardiser, Standardiser
 from causalcf.variables import Variable
 from causalcf.variables.image import Image
 
-__all__ = ["ParentEncoder"]
+__all__ = ["FAR", "ParentEncoder"]
 
 FAR = 1e4
 """Standard deviations beyond which a parent moves nothing further: networks stay finite whatever they are shown."""
@@ -44,8 +44,8 @@ class ParentEncoder(nn.Module):
         """Features before standardisation."""
         dtype = self.standardise.loc.dtype
         features = [variable.features(pa[name]).to(dtype) for name, variable in self.parents.items()]
-        shapes = {f.shape[:-1] for f in features}
-        if len(shapes) > 1:
+        shapes = [f.shape[:-1] for f in features]
+        if any(shape != shapes[0] for shape in shapes):  # compared, not hashed: torch.export has shapes that cannot be
             batch = torch.broadcast_shapes(*shapes)
             features = [f.expand(*batch, -1) for f in features]
         return torch.cat(features, dim=-1)
@@ -61,7 +61,7 @@ class ParentEncoder(nn.Module):
         self.standardise.loc.masked_fill_(discrete, 0.0)
         self.standardise.scale.masked_fill_(discrete | self.linear, 1.0)
         if isinstance(self.standardise, RobustStandardiser) and self.standardise.bent is not None:
-            self.standardise.bend(self.standardise.bent & ~discrete)
+            self.standardise.bend(self.standardise.bent & ~discrete, self.standardise.end)
 
     def forward(self, pa: Mapping[str, Tensor]) -> Tensor | None:
         """Standardised features, or None where there are no parents."""

@@ -103,7 +103,9 @@ class AffineSpline(Transform):
         bent = rise * torch.sub(slope0 + slope1, mean, alpha=2)
         # The root of a z^2 + b z = c in [0, 1], in the form that loses no digits.
         a, b, c = torch.addcmul(bent, height, mean - slope0), torch.addcmul(-bent, height, slope0), mean * rise
-        half = c / (b + torch.add(b.square(), a * c, alpha=4).sqrt())
+        # Rounding may leave less than nothing under the root where slopes differ a thousandfold.
+        root = torch.add(b.square(), a * c, alpha=4).clamp_min(torch.finfo(y.dtype).tiny).sqrt()
+        half = (c / (b + root)).clamp(0, 0.5)
         x = torch.addcmul(x0, half, width, value=2) + (y - inside)
         return (x.squeeze(-1) - self.shift) / self.scale
 

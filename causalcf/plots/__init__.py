@@ -5,7 +5,7 @@ Figures belong to no global registry, so nothing has to be closed; notebooks sho
 
 from causalcf.plots.answers import plot_answer
 from causalcf.plots.counterfactuals import plot_counterfactual
-from causalcf.plots.estimates import plot_estimates
+from causalcf.plots.estimates import plot_curve, plot_estimates
 from causalcf.plots.explanations import plot_explanation
 from causalcf.plots.graphs import draw_graph
 from causalcf.plots.history import plot_history
@@ -19,6 +19,7 @@ __all__ = [
     "draw_graph",
     "plot_answer",
     "plot_counterfactual",
+    "plot_curve",
     "plot_estimates",
     "plot_explanation",
     "plot_history",

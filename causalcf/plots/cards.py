@@ -56,7 +56,7 @@ def graph_html(graph: Described) -> str:
     return card(
         f"{graph.title}: {size}" if graph.title else f"CausalGraph: {size}",
         _graph_picture(graph),
-        table(("node", "variable", "values", "causes", "why"), rows[:NODES_SHOWN], wide=(2, 4)),
+        table(("node", "variable", "values", "causes", "why"), rows[:NODES_SHOWN], wide=(2, 3, 4)),
         notes=_more(len(rows) - NODES_SHOWN, "nodes"),
     )
 
@@ -122,7 +122,7 @@ def answer_html(cf: Answer) -> str:
     if any(variables[node].event_shape for node in nodes) and before is not None:
         notes.append("Pictures: factual, counterfactual, difference (red: brighter, blue: darker).")
     return card(
-        f"Counterfactual: {title}; {cf.rows:,} units",
+        f"Counterfactual: {title}; {cf.rows:,} unit{'' if cf.rows == 1 else 's'}",
         table(["unit", *(["world"] if cf.listed else []), *heading], lines),
         notes=[*notes, *notes_of(cf)],
     )

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
-from causalcf.plots.style import GREY, INK, WORLDS, new_figure, styled
+from causalcf.plots.style import ACTED, GREY, INK, WORLDS, new_figure, styled
 
-__all__ = ["Shown", "plot_estimates"]
+__all__ = ["Shown", "plot_curve", "plot_estimates"]
 
 
 class Shown(Protocol):
@@ -60,4 +60,39 @@ def plot_estimates(title: str, estimates: Sequence[Shown]) -> Figure:
     ax.set_xlabel(
         f"{first.unit}{', ' if first.unit else ''}95 % over {first.source}; n = {first.draws:,}, seed {first.seed}"
     )
+    return figure
+
+
+@styled
+def plot_curve(
+    x: Sequence[float], estimates: Sequence[Shown], *, xlabel: str, level: float, at: float | None
+) -> Figure:
+    """Draw an estimate as a curve with its 95 % band, a line at a level, and where the curve crosses it.
+
+    Args:
+        x: What the estimate was taken over.
+        estimates: One for each x.
+        xlabel: What x is.
+        level: Where the line is drawn.
+        at: Where the curve crosses it first; None if nowhere.
+
+    Returns:
+        A figure outside pyplot's registry.
+    """
+    figure = new_figure(4.6, 3.0, layout="constrained")
+    ax = figure.subplots()
+    ax.fill_between(x, [e.low for e in estimates], [e.high for e in estimates], color=WORLDS[0], alpha=0.2, linewidth=0)
+    ax.plot(x, [e.value for e in estimates], color=WORLDS[0], linewidth=1.4)
+    ax.axhline(level, color=GREY, linewidth=0.8)
+    if at is not None:
+        ax.axvline(at, color=ACTED, linewidth=1.0, linestyle=(0, (3, 2)))
+        side = "left" if at < 0 else "right"
+        ax.annotate(
+            f"turns at {at:.2f}", (at, 0.97), (4 if side == "left" else -4, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha=side, va="top", color=INK, size=7,
+        )  # fmt: skip
+    first = estimates[0]
+    ax.set_title(first.name, loc="left")
+    ax.set_xlabel(f"{xlabel} (correlation of the noises)")
+    ax.set_ylabel(first.unit)
     return figure

@@ -68,8 +68,8 @@ def plot_responses(
             _draw(ax, response, graph.variables[response.cause], graph.variables[child], first=ax is line[0])
     dots = "draws of the model" if drawn else "rows of the data"
     note = (
-        f"Dots: {dots}; rings: shares among them. Thin lines: single units, their noise and other causes held."
-        " Thick lines: all units."
+        f"Dots: {dots}; rings: shares among them.\nThin lines: single units, their noise and other causes held."
+        "\nThick lines: all units."
     )
     figure.supxlabel(note, size=6.5, color=GREY, x=0.01, ha="left")
     return figure

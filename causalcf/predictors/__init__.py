@@ -6,13 +6,17 @@ rows it was trained on and its error on real images. There is no batch normalisa
 nothing about them depends on the batch or on a training mode left on by mistake.
 """
 
+from causalcf.core.signatures import checked
 from causalcf.predictors.fitting import Part, fit, part
-from causalcf.predictors.network import Jitter, Predictor, Score
+from causalcf.predictors.jitter import Jitter
+from causalcf.predictors.network import Predictor
+from causalcf.predictors.score import ClassScore, Score
 from causalcf.predictors.shipped import PLANS, file_name, planned, pretrained
 from causalcf.predictors.together import Ensemble, Predictors
 
 __all__ = [
     "PLANS",
+    "ClassScore",
     "Ensemble",
     "Jitter",
     "Part",
@@ -25,3 +29,6 @@ __all__ = [
     "planned",
     "pretrained",
 ]
+
+for _kind in (Predictor, Jitter):
+    checked(_kind)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causalcf.queries.attribution import attribute_change, attribute_outlier, shapley
+from causalcf.queries.bounds import bounds
 from causalcf.queries.effects import effect, effect_on_treated
 from causalcf.queries.estimate import Estimate, Estimates
 from causalcf.queries.law import density, quantiles
@@ -14,6 +15,7 @@ from causalcf.queries.mediation import mediation
 from causalcf.queries.necessity import necessity
 from causalcf.queries.paths import counterfactual_fairness, path_effect
 from causalcf.queries.recourse import Change, Recourse, recourse
+from causalcf.queries.sensitivity import Sensitivity, sensitivity, with_hidden_cause
 
 __all__ = [
     "QUERIES",
@@ -22,8 +24,10 @@ __all__ = [
     "Estimates",
     "Query",
     "Recourse",
+    "Sensitivity",
     "attribute_change",
     "attribute_outlier",
+    "bounds",
     "counterfactual_fairness",
     "density",
     "effect",
@@ -33,7 +37,9 @@ __all__ = [
     "path_effect",
     "quantiles",
     "recourse",
+    "sensitivity",
     "shapley",
+    "with_hidden_cause",
 ]
 
 
@@ -63,6 +69,8 @@ QUERIES: dict[str, Query] = {
     "path effect": Query(path_effect, 3, "How would these rows move, if x's change were felt along some arrows only?"),
     "fairness": Query(counterfactual_fairness, 3, "Would a decision be another, had an attribute been other?"),
     "recourse": Query(recourse, 3, "What is the cheapest that each row could do to be decided otherwise?"),
+    "bounds": Query(bounds, 2, "What of an event's probability under action holds whatever the hidden causes?"),
+    "sensitivity": Query(sensitivity, 2, "How strong must a hidden cause be to turn a conclusion?"),
     "outlier": Query(attribute_outlier, 3, "Which noises made these units outliers?"),
 }
 """Questions by the name that reports and the command line give them."""

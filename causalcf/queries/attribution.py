@@ -13,6 +13,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, read_outcome
@@ -66,6 +67,7 @@ def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -
 
 
 @checked
+@kept_out()
 def attribute_change(
     old: StructuralCausalModel,
     new: StructuralCausalModel,
@@ -136,6 +138,7 @@ def _share(name: str, each: Tensor, seed: int, unit: str) -> Estimate:
 
 
 @checked
+@kept_out()
 def attribute_outlier(
     scm: StructuralCausalModel,
     y: str,

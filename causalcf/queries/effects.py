@@ -11,6 +11,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.queries.estimate import Estimate, from_draws
 from causalcf.queries.refits import with_refits
 from causalcf.queries.worlds import BLOCK, Given, Outcome, Read, draw, holds, in_blocks, read_outcome, require_effect
@@ -22,6 +23,7 @@ ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause that mat
 
 
 @checked
+@kept_out()
 def effect(
     scm: StructuralCausalModel,
     x: str,
@@ -88,6 +90,7 @@ def effect(
 
 
 @checked
+@kept_out()
 def effect_on_treated(
     scm: StructuralCausalModel,
     x: str,

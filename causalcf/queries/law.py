@@ -11,6 +11,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.do import Do
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
@@ -23,6 +24,7 @@ __all__ = ["density", "quantiles"]
 
 
 @checked
+@kept_out()
 def quantiles(
     scm: StructuralCausalModel,
     y: Outcome,
@@ -81,6 +83,7 @@ def quantiles(
 
 
 @checked
+@kept_out()
 def density(
     scm: StructuralCausalModel,
     y: Outcome,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -10,16 +11,18 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import InterventionError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimates, from_draws
 from causalcf.queries.refits import with_refits
-from causalcf.queries.worlds import Outcome, draw, in_blocks, read_outcome, require_effect
+from causalcf.queries.worlds import Outcome, Read, draw, in_blocks, read_outcome, require_effect
 from causalcf.scm import StructuralCausalModel
 
 __all__ = ["mediation"]
 
 
 @checked
+@kept_out()
 def mediation(
     scm: StructuralCausalModel,
     x: str,
@@ -75,31 +78,11 @@ def mediation(
     """
     outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
     require_effect(scm, x, outcome)
-    nodes = [m] if isinstance(m, str) else list(m)
-    for node in nodes:
-        if node not in scm.graph.descendants([x]) or node == outcome.node:
-            raise InterventionError(
-                f"'{node}' does not mediate '{x}': mediators are its effects, {list(scm.graph.descendants([x]))},"
-                f" other than the outcome {outcome.name}."
-            )
+    nodes = _mediators(scm, x, m, outcome)
     held = mediator if isinstance(mediator, Mapping) or mediator is None else {nodes[0]: mediator}
 
     def of(model: StructuralCausalModel) -> Estimates:
-        def ask(predict: Any) -> Mapping[str, Tensor]:
-            on, off = predict({x: treated}), predict({x: control})
-            base = outcome.of(off)
-            found = {
-                "total": outcome.of(on) - base,
-                "direct": outcome.of(predict({x: treated, **{node: off[node] for node in nodes}})) - base,
-                "indirect": outcome.of(predict({x: control, **{node: on[node] for node in nodes}})) - base,
-            }
-            found["interaction"] = found["total"] - found["direct"] - found["indirect"]
-            if held is not None:
-                found["controlled"] = outcome.of(predict({x: treated, **held})) - outcome.of(
-                    predict({x: control, **held})
-                )
-            return found
-
+        ask = partial(_effects, outcome=outcome, nodes=nodes, on={x: treated}, off={x: control}, held=held)
         found = in_blocks(model, draw(model, draws, seed), ask)
         title = f"{x} on {outcome.name} through {', '.join(nodes)}"
         parts = {
@@ -108,3 +91,47 @@ def mediation(
         return Estimates(title, parts)
 
     return with_refits(of, scm, refits, data, workers, seed)
+
+
+def _mediators(scm: StructuralCausalModel, x: str, m: str | Sequence[str], outcome: Read) -> list[str]:
+    """The mediators by name; raise `InterventionError` for a node that is none."""
+    nodes, effects = [m] if isinstance(m, str) else list(m), list(scm.graph.descendants([x]))
+    for node in nodes:
+        if node not in effects or node == outcome.node:
+            raise InterventionError(
+                f"'{node}' does not mediate '{x}': mediators are its effects, {effects}, other than the outcome"
+                f" {outcome.name}."
+            )
+    return nodes
+
+
+def _effects(
+    predict: Callable[[Mapping[str, Any]], Mapping[str, Tensor]],
+    *,
+    outcome: Read,
+    nodes: Sequence[str],
+    on: Mapping[str, Any],
+    off: Mapping[str, Any],
+    held: Mapping[str, Any] | None,
+) -> Mapping[str, Tensor]:
+    """The effects on single units, each (N,): total, direct, indirect, their interaction, and with m held.
+
+    Args:
+        predict: do -> values of every node, of the same units in each world.
+        outcome: The outcome, as `read_outcome` gives it.
+        nodes: The mediators.
+        on: The action of the first world.
+        off: The action of the second world.
+        held: Values of the mediators for the controlled effect.
+    """
+    treated, control = predict(on), predict(off)
+    base = outcome.of(control)
+    found = {
+        "total": outcome.of(treated) - base,
+        "direct": outcome.of(predict({**on, **{node: control[node] for node in nodes}})) - base,
+        "indirect": outcome.of(predict({**off, **{node: treated[node] for node in nodes}})) - base,
+    }
+    found["interaction"] = found["total"] - found["direct"] - found["indirect"]
+    if held is not None:
+        found["controlled"] = outcome.of(predict({**on, **held})) - outcome.of(predict({**off, **held}))
+    return found

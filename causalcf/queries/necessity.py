@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from causalcf.core import seeding
-from causalcf.core.errors import DataError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
-from causalcf.queries.estimate import Estimates, from_draws
-from causalcf.queries.worlds import Outcome, draw, holds, in_blocks, read_outcome, require_effect
+from causalcf.queries.estimate import Estimate, Estimates, from_draws
+from causalcf.queries.worlds import Outcome, draw, holds, in_blocks, read_event, require_effect
 from causalcf.scm import StructuralCausalModel
 
 __all__ = ["necessity"]
@@ -22,6 +22,7 @@ DISCRETE = "categories of effects: their noise is as the mechanism has it (Gumbe
 
 
 @checked
+@kept_out()
 def necessity(
     scm: StructuralCausalModel,
     x: str,
@@ -69,38 +70,34 @@ def necessity(
         >>> found.both.value <= found.both_high.value + 0.02
         True
     """
-    outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
-    require_effect(scm, x, outcome)
-
-    def event(rows: Mapping[str, Tensor]) -> Tensor:
-        value = outcome.of(rows)
-        if above is not None:
-            return value > above
-        if not bool(((value == 0) | (value == 1)).all()):
-            raise DataError(f"{outcome.name} is not an event, true or false. Say when it has happened: above=...")
-        return value == 1
+    event, seed = read_event(scm, x, y, above), seeding.resolve(seed)
+    require_effect(scm, x, event)
 
     def ask(predict: Any) -> Mapping[str, Tensor]:
         factual = predict({})
         return {
             "treated": holds(scm, factual, {x: treated}),
             "control": holds(scm, factual, {x: control}),
-            "event": event(factual),
-            "on": event(predict({x: treated})),
-            "off": event(predict({x: control})),
+            "event": event.of(factual) == 1,
+            "on": event.of(predict({x: treated})) == 1,
+            "off": event.of(predict({x: control})) == 1,
         }
 
     w = in_blocks(scm, draw(scm, draws, seed), ask)
     needed = (~w["off"])[w["treated"] & w["event"]].double()
     enough = w["on"][w["control"] & ~w["event"]].double()
     both = (w["on"] & ~w["off"]).double()
-    on, off = float(w["on"].double().mean()), float(w["off"].double().mean())
-    ends = {"both_low": torch.tensor(max(0.0, on - off)), "both_high": torch.tensor(min(on, 1 - off))}
     own = {"necessity": needed, "sufficiency": enough, "both": both}
     assumed = (*ASSUMPTIONS, DISCRETE)
     parts = {name: from_draws(f"probability of {name}", each, seed, "", assumed) for name, each in own.items()}
-    bounds = {
-        name: from_draws(f"{name.replace('_', ', ')} (Tian and Pearl)", end.expand(len(both)), seed, "", ASSUMPTIONS)
+    return Estimates(f"{x} = {treated} as a cause of {event.name}", parts | _bounds(w["on"], w["off"], seed))
+
+
+def _bounds(on: Tensor, off: Tensor, seed: int) -> dict[str, Estimate]:
+    """The bounds of Tian and Pearl on PNS, from the event's share in either world."""
+    p, q = float(on.double().mean()), float(off.double().mean())
+    ends = {"both_low": torch.tensor(max(0.0, p - q)), "both_high": torch.tensor(min(p, 1 - q))}
+    return {
+        name: from_draws(f"{name.replace('_', ', ')} (Tian and Pearl)", end.expand(len(on)), seed, "", ASSUMPTIONS)
         for name, end in ends.items()
     }
-    return Estimates(f"{x} = {treated} as a cause of {outcome.name}", {**parts, **bounds})

@@ -11,6 +11,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import GraphError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, from_draws
@@ -24,6 +25,7 @@ Edge = tuple[str, str]
 
 
 @checked
+@kept_out()
 def path_effect(
     scm: StructuralCausalModel,
     x: str,
@@ -111,6 +113,7 @@ def _carried(
 
 
 @checked
+@kept_out()
 def counterfactual_fairness(
     scm: StructuralCausalModel,
     decide: Callable[[Batch], Tensor],

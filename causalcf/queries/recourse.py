@@ -14,6 +14,7 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, InterventionError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch, to_frame
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Variable
@@ -96,6 +97,7 @@ Decide = Callable[[Batch], Tensor]
 
 
 @checked
+@kept_out()
 def recourse(
     scm: StructuralCausalModel,
     classifier: str | Decide,

@@ -18,7 +18,18 @@ from causalcf.scm.abduction import Noise, sample_noise
 from causalcf.scm.hidden import warn_of_effect
 from causalcf.variables.codes import Boolean, Categorical
 
-__all__ = ["BLOCK", "Given", "Outcome", "draw", "holds", "in_blocks", "read_outcome", "require_effect"]
+__all__ = [
+    "BLOCK",
+    "Given",
+    "Outcome",
+    "Read",
+    "draw",
+    "holds",
+    "in_blocks",
+    "read_event",
+    "read_outcome",
+    "require_effect",
+]
 
 BLOCK = 2000
 """Rows that are computed at once."""
@@ -79,6 +90,29 @@ def read_outcome(scm: StructuralCausalModel, y: Outcome) -> Read:
     return Read(node, variable.unit, lambda rows: rows[node].double(), node)
 
 
+def read_event(scm: StructuralCausalModel, x: str, y: Outcome, above: float | None) -> Read:
+    """An event that x may cause, as 0 or 1 a row.
+
+    Raises:
+        UnknownNodeError: There is no such node.
+        InterventionError: Cause and outcome are one node.
+        DataError: When rows are read, and the outcome is not an event.
+    """
+    outcome = read_outcome(scm, y)
+    _require_other(scm, x, outcome)
+
+    def of(rows: Mapping[str, Tensor]) -> Tensor:
+        value = outcome.of(rows)
+        if above is not None:
+            return (value > above).double()
+        if not bool(((value == 0) | (value == 1)).all()):
+            raise DataError(f"{outcome.name} is not an event, true or false. Say when it has happened: above=...")
+        return value
+
+    name = outcome.name if above is None else f"P({outcome.name} > {above:g})"
+    return Read(name, "", of, outcome.node)
+
+
 def _batch(rows: Mapping[str, Tensor]) -> Batch:
     return rows if isinstance(rows, Batch) else Batch(dict(rows))
 
@@ -102,10 +136,14 @@ def require_effect(scm: StructuralCausalModel, x: str, outcome: Read) -> None:
     Warns:
         CausalCFWarning: What is asked is not identified, or not by this model.
     """
+    _require_other(scm, x, outcome)
+    warn_of_effect(scm.graph, [x], [outcome.node] if outcome.node else scm.graph.descendants([x]))
+
+
+def _require_other(scm: StructuralCausalModel, x: str, outcome: Read) -> None:
     scm.graph.require(x)
     if outcome.node == x:
         raise InterventionError(f"'{x}' is cause and outcome at once. Ask for the effect on one of its descendants.")
-    warn_of_effect(scm.graph, [x], [outcome.node] if outcome.node else scm.graph.descendants([x]))
 
 
 def draw(scm: StructuralCausalModel, n: int, seed: int) -> Noise:

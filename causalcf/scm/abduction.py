@@ -113,7 +113,7 @@ class Owned(Batch):
     def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
     def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
         if isinstance(key, str) and key in self._values and key not in self._copied:
-            self._values[key] = self._values[key].clone()
+            self._values[key] = super().__getitem__(key).clone()
             self._copied.add(key)
         return super().__getitem__(key)
 

@@ -269,8 +269,7 @@ def check_targets(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: D
 def _site_variable(mechanism: Mechanism, target: str) -> Variable:
     """A latent site seen as an unconstrained variable of the right shape."""
     suffix = target.split(".")[1]
-    with draws.by_row(torch.zeros(1, dtype=torch.int64, device=mechanism.device)):
-        value = mechanism.sample_noise(1)[suffix]
+    value = mechanism.noise_of(torch.zeros(1, dtype=torch.int64, device=mechanism.device))[suffix]
     if not value.is_floating_point():
         return mechanism.variable
     return _Site(tuple(value.shape[1:]))

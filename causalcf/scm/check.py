@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causalcf.core import draws, seeding
+from causalcf.core import draws
 from causalcf.core.errors import InterventionError
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
@@ -61,6 +62,7 @@ class Origin:
     seen: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
     @torch.no_grad()
+    @kept_out()
     def check(self, cf: Counterfactual) -> Check:
         """The scorecard of one world of an answer. See `Counterfactual.check`."""
         if cf.listed:
@@ -92,11 +94,13 @@ def summarise(
     """node -> quantiles or counts of the training data, and the size of held-out rows' noise; JSON-able."""
     seen: dict[str, dict[str, Any]] = {}
     for node, variable in graph.variables.items():
+        if isinstance(variable, Image):
+            continue
         values = train[node]
         if variable.discrete:
             k = variable.k if isinstance(variable, Categorical) else 2
             seen[node] = {"counts": torch.bincount(values.long(), minlength=k).tolist()}
-        elif not isinstance(variable, Image):
+        else:
             ranked = values.double().reshape(train.rows, -1).sort(0).values
             at = [round(level * (train.rows - 1)) for level in LEVELS]
             seen[node] = {"quantiles": ranked[at].T.tolist()}
@@ -256,8 +260,7 @@ def _tail(mechanism: Mechanism, suffix: str, u: Tensor) -> Tensor:
     """How probable noise at least as large is under the prior, (N,); of 4096 draws, so at least 1/4097."""
     # The same draws every time, of whatever law the mechanism has.
     keys = draws.row_keys(torch.arange(DRAWS), 0, "tail", device=u.device)
-    with draws.by_row(keys) if mechanism.draws_by_row else seeding.seeded(0, u.device):
-        drawn = _size(mechanism.sample_noise(DRAWS)[suffix]).sort().values
+    drawn = _size(mechanism.noise_of(keys)[suffix]).sort().values
     beyond = DRAWS - torch.searchsorted(drawn, _size(u).to(drawn.dtype).contiguous())
     return (beyond + 1).double() / (DRAWS + 1)
 

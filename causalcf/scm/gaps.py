@@ -84,7 +84,7 @@ def read_gaps(
             missing[node] = gone
     if all(node in missing and bool(missing[node].all()) for node in known):
         raise DataError("Nothing was observed: every value of every node is missing. Use scm.sample.")
-    batch = read_rows(graph, mechanisms, values, dtype, device)
+    batch = read_rows(graph, mechanisms, values, dtype, device).loaded()
     return Batch(dict(batch), table.index, table.labels), missing
 
 

@@ -229,6 +229,7 @@ def _weighted(
             if gap is not None:
                 everywhere = gap.repeat(num_samples).to(flat[node].device)
                 drawn = mechanism.predict(mechanism.sample_noise(num_samples * x.rows), pa)
+                drawn = mechanism.variable.project(drawn)
                 flat[node] = torch.where(column(everywhere, drawn), drawn, flat[node])
             if node in touched and mechanism.sites and not (gap is not None and bool(gap.all())):
                 each = _log_prob(mechanism, flat[node], pa).cpu()

@@ -15,6 +15,7 @@ from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import CausalCFWarning, DataError
 from causalcf.core.settings import plain
+from causalcf.core.surroundings import in_single, kept_out
 from causalcf.data import Batch, columns, infer
 from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
@@ -31,7 +32,8 @@ T = TypeVar("T")
 def whole_or_not(fit: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     """Let a model's `fit` happen whole or not at all: one that fails, or is stopped, leaves the model as it was.
 
-    The weights of a model that is fitted are copied first. Inference mode is left, as nothing can be trained in it.
+    The weights of a model that is fitted are copied first. The caller's contexts do not reach in: nothing can be
+    trained in inference mode, and weights must follow from the seed alone.
     """
 
     @wraps(fit)
@@ -41,7 +43,7 @@ def whole_or_not(fit: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[
         was_fitted = any(mechanism.fitted and mechanism.sites for mechanism in scm.mechanisms.values())
         modules = copy.deepcopy(scm._modules_in_order) if was_fitted else None
         try:
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), kept_out():
                 return fit(scm, *args, **options)
         except BaseException:
             for name, value in before.items():
@@ -131,18 +133,20 @@ def read_split(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
+    *,
+    progress: bool = False,
 ) -> tuple[Batch, Batch]:
-    """Training and validation rows: a share of the data, or other data."""
+    """Training and validation rows: a share of the data, or other data; read from files where they have to be."""
     warn_of_rounding(graph, data, dtype)
-    train = read_rows(graph, mechanisms, data, dtype, device)
+    train = read_rows(graph, mechanisms, data, dtype, device).prepare(progress=progress)
     if isinstance(validation, Real):
         return training.split(train, plain(validation), seed)
-    return train, read_rows(graph, mechanisms, validation, dtype, device)
+    return train, read_rows(graph, mechanisms, validation, dtype, device).prepare(progress=progress)
 
 
 def initialise(mechanisms: Mapping[str, Mechanism], seed: int) -> None:
     """Draw the initial weights from the seed, on the CPU, so that they do not depend on the device."""
     for node, mechanism in mechanisms.items():
-        with seeding.seeded(seeding.derive(seed, node, "weights")):
+        with seeding.seeded(seeding.derive(seed, node, "weights")), in_single():
             mechanism.to("cpu").build()
         mechanism.fitted = not mechanism.sites

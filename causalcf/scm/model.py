@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import networkx as nx
@@ -14,10 +16,13 @@ from torch import nn
 
 from causalcf import training
 from causalcf.core import seeding
+from causalcf.core.atomic import write_atomically
 from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
+from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
@@ -28,6 +33,7 @@ from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
 from causalcf.scm.hidden import warn_of_fit
 from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
+from causalcf.scm.obedience import ignored, obedience
 from causalcf.scm.questions import ActedSCM, Questions
 from causalcf.scm.responses import evenly, in_words, responses
 from causalcf.scm.rows import fill_noiseless
@@ -103,6 +109,7 @@ class StructuralCausalModel(Questions):
             self._bind()
 
     @torch.inference_mode(False)
+    @kept_out()
     def _bind(self) -> None:
         """Give every node a mechanism of its own; every variable is known by now."""
         with seeding.seeded(0):  # initial weights are drawn again, from its own seed, by fit
@@ -185,7 +192,7 @@ class StructuralCausalModel(Questions):
         dtype = training.dtype_of(precision)
         chosen = choose(self.graph, self.mechanisms, nodes)
         stages = plan_stages(self.graph, self.mechanisms, epochs, recipes or {})
-        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device)
+        parts = read_split(self.graph, self.mechanisms, data, validation, seed, dtype, device, progress=progress)
         self.to(device=device, dtype=dtype)
         train, held_out = (fill_noiseless(self.graph, self.mechanisms, part) for part in parts)
         warn_of_outliers(self.graph, train)
@@ -206,25 +213,52 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype).requires_grad_(False).eval()
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
-        self.history = [record for record in self.history if record["node"] not in chosen] + job.history
+        self._record(job, train, held_out, time.perf_counter() - started)
+        if progress:
+            training.tell(ignored(obedience(self.graph, self.mechanisms, train)))
+        return self
+
+    def _record(self, job: training.Fit, train: Batch, held_out: Batch, seconds: float) -> None:
+        """Note how the mechanisms of a fit were made: history, a summary of their data, provenance."""
+        self.history = [record for record in self.history if record["node"] not in job.mechanisms] + job.history
         self.seen = summarise(self.graph, self.mechanisms, train, held_out)
-        # Of what stays as it is, how it was made, and tuned, still counts.
-        before = {"made_from": self.provenance} if self.provenance and len(chosen) < len(self._order) else {}
+        # The record of how the other mechanisms were made, and tuned, still counts.
+        before = {"made_from": self.provenance} if self.provenance and len(job.mechanisms) < len(self._order) else {}
         self.provenance = provenance(
-            seed=seed,
+            seed=job.seed,
             device=self.device,
-            precision=precision,
+            precision=job.precision,
             rows=train.rows,
-            seconds=round(time.perf_counter() - started, 1),
+            seconds=round(seconds, 1),
             **before,
         )
-        return self
 
     def finetune(self, data: Any, predictors: Any, **settings: Any) -> Self:
         """Teach an image's fitted mechanism to obey actions that it ignores: `causalcf.finetune(self, ...)`."""
         import causalcf
 
         return cast("Self", causalcf.finetune(self, data, predictors, **settings))
+
+    @torch.inference_mode(False)
+    def obedience(self, data: Any, *, seed: int = 0) -> dict[str, dict[str, float]]:
+        """Image -> parent -> the share of the parent's average effect in the data that acting on it shows.
+
+        1 is all of it; an image that ignores a parent has 0. A parent whose average effect cannot be told from chance
+        has no entry. Where progress is shown, `fit` says at its end which parents are ignored.
+
+        Args:
+            data: Rows, in data units; some hundreds will do, 4,000 are used at most.
+            seed: What the values that are acted with follow from.
+
+        Example:
+            >>> import causalcf as ccf
+            >>> scm = ccf.pretrained("morphomnist-vae")
+            >>> shares = scm.obedience(scm.sample(400, seed=0))["image"]
+            >>> round(shares["intensity"], 1)
+            1.0
+        """
+        mechanisms = self.require_fitted()
+        return obedience(self.graph, mechanisms, self.read(data), seed=seed)
 
     def take(
         self, twin: Self, node: str, seen: Mapping[str, Any], made: dict[str, Any], history: list[dict[str, Any]]
@@ -246,6 +280,7 @@ class StructuralCausalModel(Questions):
 
     @checked
     @torch.inference_mode(False)
+    @kept_out()
     def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
         """A new model in which a classifier or regressor is a deterministic child.
 
@@ -296,9 +331,55 @@ class StructuralCausalModel(Questions):
         facts = {"history": self.history, "provenance": self.provenance, "seen": self.seen}
         write_model(path, self.graph, self.require_fitted(), self.dtype, facts, half)
 
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        scores: Iterable[Any] = (),
+        about: str = "",
+        license: str = "",
+        private: bool = False,
+        half: Collection[str] = (),
+    ) -> str:
+        """Share the model on the Hugging Face Hub; `causalcf.pretrained(repo)` loads it.
+
+        Uploads `model.safetensors`, `graph.json`, the scores as `scores.json` and a card, which says what the model is,
+        how it was made and how it scored.
+
+        Args:
+            repo: user/name; made if it does not exist.
+            scores: Records of `causalcf.evaluate`.
+            about: What the model is for and what it does not do: a paragraph of the card.
+            license: Its identifier, such as "apache-2.0".
+            private: Make a new repository private.
+            half: Nodes whose weights are stored in half precision.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            FileError: The Hub cannot be reached, or refuses.
+            MissingFileError: huggingface_hub is not installed.
+
+        Example:
+            >>> scm.push_to_hub("ada/digits", scores=ccf.evaluate(scm, data))  # doctest: +SKIP
+        """
+        from causalcf.scm import hub
+
+        records = list(scores)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save(folder / hub.MODEL, half=half)
+            self.graph.save(folder / "graph.json")
+            write_json(folder / "scores.json", {"records": [asdict(record) for record in records]})
+            text = hub.card(repo, self.graph, self.mechanisms, self.provenance, records, about, license)
+            write_atomically(folder / "README.md", text.encode())
+            return hub.push(folder, repo, private=private)
+
     @classmethod
     @checked
     @torch.inference_mode(False)
+    @kept_out()
     def load(
         cls,
         path: str | Path,

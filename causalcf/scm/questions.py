@@ -18,6 +18,7 @@ from causalcf.core.errors import DataError, InterventionError, NotFittedError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import kept_out, reach_in
 from causalcf.data import Batch
 from causalcf.do import Do, is_stochastic
 from causalcf.graph import CausalGraph
@@ -25,8 +26,9 @@ from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
 from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
 from causalcf.scm.action import Dos, Worlds, check_targets, read_actions, read_one, read_worlds
+from causalcf.scm.backtracking import backtrack
 from causalcf.scm.check import Origin
-from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
+from causalcf.scm.counterfactual import Counterfactual, Mode, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.gaps import Reader, read_gaps, read_off
@@ -45,13 +47,13 @@ R = TypeVar("R")
 
 
 def _exactly(question: Callable[Concatenate[Questions, P], R]) -> Callable[Concatenate[Questions, P], R]:
-    """A question that is answered in the model's own type, whatever the caller's autocast says."""
+    """A question that is answered in the model's own type, whatever autocast and default device the caller has."""
 
     @wraps(question)
     def asked(self: Questions, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not torch.is_autocast_enabled(self.device.type):
+        if not reach_in():
             return question(self, *args, **kwargs)
-        with torch.autocast(self.device.type, enabled=False):
+        with kept_out():
             return question(self, *args, **kwargs)
 
     return asked
@@ -187,7 +189,7 @@ class Questions(nn.Module):
             Site -> tensor, with the observation as `.factual`.
         """
         mechanisms = self.require_fitted()
-        batch = self.read(x)
+        batch = self.read(x).loaded()
         sample = is_sampled(abduction)
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
@@ -242,6 +244,8 @@ class Questions(nn.Module):
         out_of_support: OutOfSupport = "raise",
         missing: Missing = "refuse",
         predictors: Mapping[str, Reader] | None = None,
+        mode: Mode = "intervention",
+        spread: float = 0.5,
         seed: seeding.Seed = None,
     ) -> Counterfactual:
         """Return the observed rows as they would have been under the actions.
@@ -264,6 +268,9 @@ class Questions(nn.Module):
             missing: "refuse" rows with gaps, or "infer" the missing values: `num_samples` draws of them, by `infer`,
                 each with a counterfactual of its own. Nodes may be absent from x altogether.
             predictors: As for `infer`.
+            mode: "intervention", or "backtracking": mechanisms stay, and the noise moves as little as it must for the
+                values in `do` to come out; see `causalcf.scm.backtracking`.
+            spread: By how many standard deviations the noise of backtracked draws (`num_samples`) moves at random.
             seed: Seed of the random part; recorded in the result.
 
         Returns:
@@ -279,6 +286,14 @@ class Questions(nn.Module):
         if missing not in get_args(Missing):
             raise InterventionError(f"missing={missing!r}: choose one of {list(get_args(Missing))}.")
         rules = Rules(recompute, residual, out_of_support)
+        if mode not in get_args(Mode):
+            raise InterventionError(f"mode={mode!r}: choose one of {list(get_args(Mode))}.")
+        if mode == "backtracking":
+            draws = {"num_samples": num_samples, "spread": spread, "sample": is_sampled(abduction)}
+            answer = backtrack(
+                self.graph, mechanisms, self.read(x), do, rules=rules, seed=seeding.resolve(seed), **draws
+            )
+            return replace(answer, origin=Origin(self.mechanisms, self.seen))
         warn_of_answer(self.graph, mechanisms, worlds.each)
         if missing == "infer":
             answer = self._inferred(x, worlds, num_samples, abduction, rules, predictors, seed)
@@ -286,7 +301,7 @@ class Questions(nn.Module):
         answer = counterfactual(
             self.graph,
             mechanisms,
-            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()),
+            self.read(x, gaps=unneeded(self.graph, worlds.each) if recompute == "descendants" else ()).loaded(),
             do,
             rules=rules,
             num_samples=num_samples,
@@ -383,13 +398,14 @@ class Questions(nn.Module):
 
     @_exactly
     def _log_prob(self, x: Any, do: Do, particles: int, seed: seeding.Seed) -> LogDensity:
-        mechanisms, batch = self.require_fitted(), self.read(x)
+        mechanisms, batch = self.require_fitted(), self.read(x).loaded()
         random = is_stochastic(do) or any(mechanism.latents for mechanism in mechanisms.values())
         return log_density(self.graph, mechanisms, batch, do, particles, seeding.resolve(seed) if random else 0)
 
     # ------------------------------------------------------------------ the Pyro program
 
     @checked
+    @_exactly
     def model(self, n: int = 1) -> dict[str, Tensor]:
         """The model as a Pyro program of n rows in one plate.
 
@@ -409,6 +425,7 @@ class Questions(nn.Module):
         return program.model(self.graph, self.mechanisms, n)
 
     @checked
+    @_exactly
     def guide(self, x: Mapping[str, Tensor]) -> None:
         """The guide of `model` given observed rows: the amortised posteriors of the latents.
 

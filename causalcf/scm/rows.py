@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.distributions import Distribution
 
+from causalcf.core.columns import BLOCK, Column
 from causalcf.core.errors import DataError
 from causalcf.data import Batch, read
 from causalcf.do import Do, GivenFactual, Scale, Shift
@@ -70,8 +72,16 @@ def unneeded(graph: CausalGraph, worlds: Iterable[Do]) -> frozenset[str]:
 
 def fill_noiseless(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], rows: Batch) -> Batch:
     """The rows with every node: those that follow from their parents alone are computed where they are missing."""
-    values = dict(rows)
+    values: dict[str, Tensor | Column] = dict(rows.held)
     for node in graph.nodes:
         if node not in values:
-            values[node] = mechanisms[node].predict({}, {parent: values[parent] for parent in graph.parents(node)})
+            values[node] = _computed(mechanisms[node], {parent: values[parent] for parent in graph.parents(node)})
     return rows.like({node: values[node] for node in graph.nodes})
+
+
+def _computed(mechanism: Mechanism, pa: Mapping[str, Tensor | Column]) -> Tensor:
+    """What follows from the parents alone; by blocks of rows where a parent is yet to be read."""
+    whole = {name: value for name, value in pa.items() if isinstance(value, Tensor)}
+    if len(whole) == len(pa):
+        return mechanism.predict({}, whole)
+    return Batch(pa).walk(BLOCK, lambda part: mechanism.predict({}, dict(part)))

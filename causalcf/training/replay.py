@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from causalcf.training import processes
 
-__all__ = ["Replay", "replays"]
+__all__ = ["ROWS", "Replay", "replays"]
 
 WARM_UP = 3
 """Steps before the capture, in which libraries choose their kernels and optimisers make their moments."""
 
-Step = Callable[[Tensor], Sequence[Tensor]]
-"""Rows of a batch, (B,) -> its losses."""
+ROWS = ""
+"""The name of the row numbers among the tensors of a batch."""
+
+Step = Callable[[Mapping[str, Tensor]], Sequence[Tensor]]
+"""A batch: the numbers of its rows, (B,), and what was read of them, by name -> its losses."""
 
 
 def replays(device: torch.device) -> bool:
@@ -40,31 +43,34 @@ class Replay:
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, rows: Tensor) -> Sequence[Tensor]:
-        if len(rows) != self.size:
-            return self.step(rows)
+    def __call__(self, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        if len(batch[ROWS]) != self.size:
+            return self.step(batch)
         self.calls += 1
         if self.calls <= WARM_UP:
-            return self._aside(rows)
+            return self._aside(batch)
         if self.graph is None:
-            self._capture(rows)
-        self.rows.copy_(rows)
+            self._capture(batch)
+        for name, values in batch.items():
+            self.batch[name].copy_(values)
         self.graph.replay()  # type: ignore[union-attr]
         return self.losses
 
-    def _aside(self, rows: Tensor) -> Sequence[Tensor]:
+    def _aside(self, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """The step on a stream of its own, as in the capture: its one-time set-up then fits such a stream."""
-        stream, aside = torch.cuda.current_stream(rows.device), torch.cuda.Stream(rows.device)
+        device = batch[ROWS].device
+        stream, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
         aside.wait_stream(stream)
         with torch.cuda.stream(aside):
-            losses = self.step(rows)
+            losses = self.step(batch)
         stream.wait_stream(aside)
         return losses
 
-    def _capture(self, rows: Tensor) -> None:
+    def _capture(self, batch: Mapping[str, Tensor]) -> None:
         """Record the step without taking it."""
-        self.rows = rows.clone()
+        self.batch = {name: values.clone() for name, values in batch.items()}
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(rows.device), torch.cuda.graph(graph):
-            self.losses = self.step(self.rows)
+        # The thread that reads the next minibatch may ask for memory meanwhile.
+        with torch.cuda.device(batch[ROWS].device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self.losses = self.step(self.batch)
         self.graph = graph

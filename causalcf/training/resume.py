@@ -43,7 +43,7 @@ def run_facts(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
         "recipes": {node: [_as_json(asdict(stage)) for stage in job.stages[node]] for node in job.mechanisms},
         "seed": job.seed,
         "precision": job.precision,
-        "data": [digest(*named(train)), digest(*named(validation))],
+        "data": [digest(*named(data.held)) for data in (train, validation)],
     }
 
 

@@ -14,10 +14,11 @@ from causalcf.core.errors import CheckpointError, DataError, MechanismError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Stage, Trainable
 from causalcf.training import processes
+from causalcf.training.feeding import all_rows, rows_of, settled_on
 from causalcf.training.job import Fit, Recipes
 from causalcf.training.progress import progress
 from causalcf.training.resume import State, read_state, run_facts, take_up, write_state
-from causalcf.training.trainer import Trainer, rows_of
+from causalcf.training.trainer import Trainer
 
 __all__ = ["Fit", "Recipes", "fit", "plan", "recipe_of", "split"]
 
@@ -37,7 +38,7 @@ def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
     if not 0 < held_out < data.rows:
         raise DataError(f"validation={share} of {data.rows} rows leaves a side empty. Give a share in (0, 1) or data.")
     order = torch.randperm(data.rows, generator=torch.Generator().manual_seed(seeding.derive(seed, "split")))
-    return data[order[held_out:]], data[order[:held_out]]
+    return data.select(order[held_out:]), data.select(order[:held_out])
 
 
 def recipe_of(mechanism: Trainable, epochs: int | None = None) -> Recipe:
@@ -95,16 +96,18 @@ def fit(job: Fit, train: Batch, validation: Batch, *, resume: bool = False) -> N
         TrainingError: Losses are not finite.
         CheckpointError: The checkpoint belongs to another run, or exists and `resume` is false.
     """
-    facts = run_facts(job, train, validation)
+    facts = {} if job.checkpoint is None else run_facts(job, train, validation)  # which reads all rows
     state = read_state(job, facts, resume=resume)
     processes.wait()  # none writes the file while another looks for it
+    device = next(iter(job.mechanisms.values())).device if job.mechanisms else torch.device("cpu")
+    train, validation = settled_on(train, device), settled_on(validation, device)
     with progress(job.progress and processes.first()) as report:
         for node, mechanism in job.mechanisms.items():
             if node in state.done or not mechanism.sites:
                 mechanism.fitted = True
                 continue
             started = time.perf_counter()
-            x, pa = rows_of(train, node, job.parents[node], slice(None))
+            x, pa = all_rows(train, node, job.parents[node], mechanism)
             if not state.trainer:
                 mechanism.calibrate(x, pa)
             with seeding.seeded(seeding.derive(job.seed, node, "solve"), mechanism.device):
@@ -140,7 +143,8 @@ def _solved(job: Fit, node: str, train: Batch, validation: Batch, started: float
     """The record of a node fitted in closed form."""
     mechanism, parents = job.mechanisms[node], job.parents[node]
     with torch.no_grad():
-        losses = [float(mechanism.loss(*rows_of(data, node, parents, slice(None)))) for data in (train, validation)]
+        whole = [rows_of(data, node, parents, slice(None)) for data in (train, validation)]
+        losses = [float(mechanism.loss(x, pa)) for x, pa in whole]
     mechanism.requires_grad_(False).eval()
     return {
         "node": node,

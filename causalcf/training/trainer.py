@@ -18,16 +18,21 @@ from causalcf.core.errors import CheckpointError, MechanismError, TrainingError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
+from causalcf.training.balancing import drawn_order, row_weights
+from causalcf.training.feeding import feed, rows_of
 from causalcf.training.progress import Report
-from causalcf.training.replay import Replay, replays
+from causalcf.training.replay import ROWS, Replay, replays
 
 if TYPE_CHECKING:
     from causalcf.training.job import Fit
 
-__all__ = ["MAX_SKIPPED", "Trainer", "compiled_objective", "prefixed", "rows_of", "schedule", "stripped"]
+__all__ = ["MAX_SKIPPED", "Trainer", "compiled_objective", "prefixed", "schedule", "stripped"]
 
 MAX_SKIPPED = 5
 """Turns with a non-finite loss or gradient that one stage may skip before training stops."""
+
+WITH_GRADIENTS = 3.5
+"""A training step takes about so many times as long as its losses alone."""
 
 REPORT_EVERY = 20
 """Steps between looks at the loss: a look makes the host wait for the device."""
@@ -56,6 +61,7 @@ class Trainer:
         for parameter in self.moved:
             parameter.requires_grad_(True)
         self.average = Average(self.mechanism, self.recipe.ema)
+        self.weights = row_weights(train, self.recipe.balance, self.mechanism.balances, self.name)
         self.epoch, self.stale, self.best = 0, 0, inf
         self.best_weights: dict[str, Tensor] = {}
         self.skipped = torch.zeros((), dtype=torch.long, device=self.mechanism.device)
@@ -67,6 +73,8 @@ class Trainer:
 
     def epochs(self, report: Report) -> Iterator[dict[str, Any]]:
         """Train to the end, giving one record an epoch."""
+        if report.shown:
+            report.expect(self.name, self._seconds())
         report.start(self.name, self.num_epochs * self.steps_per_epoch, done=self.epoch * self.steps_per_epoch)
         while self.epoch < self.num_epochs and self.stale < self.recipe.patience:
             started = time.perf_counter()
@@ -85,6 +93,20 @@ class Trainer:
                 **self.mechanism.facts(),
             }
         report.stop(self.best if self.stage.validation else None)
+
+    def _seconds(self) -> float:
+        """About how long all epochs that are left will take, by a copy's losses of one batch."""
+        probe = copy.deepcopy(self.mechanism)
+        batch = torch.arange(min(self.recipe.batch_size, self.train.rows), device=self.mechanism.device)
+        with seeding.seeded(0, self.mechanism.device):
+            for _ in range(2):  # the first pays for what only first calls pay for
+                started = time.perf_counter()
+                for turn in self.stage.turns:
+                    with self._autocast():
+                        loss = getattr(probe, turn.loss)(*rows_of(self.train, self.node, self.parents, batch))
+                        float(loss.detach())
+        steps = (self.num_epochs - self.epoch) * self.steps_per_epoch
+        return WITH_GRADIENTS * (time.perf_counter() - started) * steps / processes.number()
 
     def finish(self) -> None:
         """Leave the weights that are kept in the mechanism, frozen and ready for queries or the next stage.
@@ -110,11 +132,11 @@ class Trainer:
         totals = {name: torch.zeros((), device=device) for name in names}
         seed = seeding.derive(self.job.seed, self.node, *self._labels(), "epoch", self.epoch)
         with seeding.seeded(seed, device):
-            order = torch.randperm(self.train.rows, device=device)
+            order = drawn_order(self.train.rows, self.weights, device)
             if processes.number() > 1:  # the same rows in all processes, but other noise
                 torch.manual_seed(seeding.derive(seed, processes.rank()))
-            for i, rows in enumerate(order.split(self.recipe.batch_size)):
-                losses = self.step(self.epoch * self.steps_per_epoch + i, rows)
+            for i, batch in enumerate(self._batches(order)):
+                losses = self.step(self.epoch * self.steps_per_epoch + i, batch)
                 for name, loss in zip(names, losses, strict=True):
                     totals[name] += loss
                 if i % REPORT_EVERY == 0 or i == self.steps_per_epoch - 1:
@@ -134,41 +156,52 @@ class Trainer:
             if weights and self.moved.isdisjoint(weights):
                 child.eval()
 
-    def step(self, step: int, rows: Tensor) -> Sequence[Tensor]:
+    def _batches(self, order: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Minibatches: the numbers of their rows, and what has been read of this process's share of these."""
+        parts = order.split(self.recipe.batch_size)
+        shares = [processes.share(part) for part in parts]
+        for rows, given in zip(parts, feed(self.train, (self.node, *self.parents), shares), strict=True):
+            yield {ROWS: rows, **given}
+
+    def step(self, step: int, batch: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """Each turn once: their losses. It never waits for the device.
 
         Args:
             step: How many came before.
-            rows: Numbers of the rows to learn from, (B,), on the device.
+            batch: Numbers of the rows to learn from, (B,), on the device, named `ROWS`; and by name the values of this
+                process's share of them that do not lie on the device.
         """
         share = schedule(step, self.recipe.warmup, self.num_epochs * self.steps_per_epoch)
         for optimizer in self.optimizers.values():
             optimizer.slow_to(share)
-        losses = self.turns(rows)
+        losses = self.turns(batch)
         self.average.update()
         return losses
 
-    def _turns(self, rows: Tensor) -> list[Tensor]:
-        return [self._turn(self.optimizers[turn], rows) for turn in self.stage.turns]
+    def _turns(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        return [self._turn(self.optimizers[turn], batch) for turn in self.stage.turns]
 
-    def _turn(self, optimizer: TurnOptimizer, rows: Tensor) -> Tensor:
+    def _turn(self, optimizer: TurnOptimizer, batch: Mapping[str, Tensor]) -> Tensor:
         """Move the weights of one turn along the gradient of its loss on these rows."""
         if len(self.optimizers) > 1:
             for parameter in self.moved:
                 parameter.requires_grad_(parameter in optimizer.own)
         optimizer.adamw.zero_grad()
-        loss = self._gradients(optimizer, rows)
+        loss = self._gradients(optimizer, batch)
         finite = optimizer.move(loss, self.recipe.clip)
         self.skipped += ~finite
         return torch.where(finite, loss, 0.0)
 
-    def _gradients(self, optimizer: TurnOptimizer, rows: Tensor) -> Tensor:
+    def _gradients(self, optimizer: TurnOptimizer, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss of a batch; its gradients, over all parts and processes, are left in the parameters."""
+        rows = batch[ROWS]
         mine = processes.share(rows)
+        given = {name: values.chunk(self.recipe.accumulate) for name, values in batch.items() if name != ROWS}
         loss = torch.zeros((), device=rows.device, dtype=optimizer.parameters[0].dtype)
-        for part in mine.chunk(self.recipe.accumulate) if len(mine) else ():
+        for i, part in enumerate(mine.chunk(self.recipe.accumulate) if len(mine) else ()):
+            here = {name: parts[i] for name, parts in given.items()}
             with self._autocast():
-                value = optimizer.objective(*rows_of(self.train, self.node, self.parents, part))
+                value = optimizer.objective(*rows_of(self.train, self.node, self.parents, part, here))
             if len(part) < len(rows):
                 value = value * (len(part) / len(rows))
             value.backward()
@@ -214,11 +247,12 @@ class Trainer:
         objective, rows = getattr(mechanism, loss), torch.arange(self.validation.rows, device=mechanism.device)
         total = torch.zeros((), dtype=torch.float64, device=mechanism.device)
         with seeding.seeded(seeding.derive(self.job.seed, self.node, "validation"), mechanism.device):
-            batches = rows.split(4 * self.recipe.batch_size)
-            for batch in batches[processes.rank() :: processes.number()]:
+            parts = rows.split(4 * self.recipe.batch_size)[processes.rank() :: processes.number()]
+            given = feed(self.validation, (self.node, *self.parents), parts)
+            for part, here in zip(parts, given, strict=True):
                 with self._autocast():
-                    value = objective(*rows_of(self.validation, self.node, self.parents, batch))
-                total += value.double() * len(batch)
+                    value = objective(*rows_of(self.validation, self.node, self.parents, part, here))
+                total += value.double() * len(part)
         processes.add_up([total])
         return float(total) / self.validation.rows
 
@@ -371,11 +405,6 @@ def schedule(step: int, warmup: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + cos(pi * (step + 1 - warmup) / (total + 1 - warmup)))
-
-
-def rows_of(data: Batch, node: str, parents: Sequence[str], rows: Tensor | slice) -> tuple[Tensor, dict[str, Tensor]]:
-    """A node's values and its parents' in some rows."""
-    return data[node][rows], {parent: data[parent][rows] for parent in parents}
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

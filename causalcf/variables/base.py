@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import identity_transform
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, GraphError, SupportError
 from causalcf.core.settings import plain
 from causalcf.variables.days import is_of_days, origin, read_days
@@ -112,6 +113,12 @@ class Variable(ABC):
             self.check(name, x)
         # What inference mode has made takes part in no gradient.
         return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
+
+    def hold(
+        self, name: str, values: Any, dtype: torch.dtype, device: torch.device, *, gaps: bool = False
+    ) -> Tensor | Column:
+        """As `read`, but what is read when it is asked for stays so, where the variable can tell that it is right."""
+        return self.read(name, values, dtype, device, gaps=gaps)
 
     def check(self, name: str, x: Tensor, remedy: str = "Correct or drop these rows.") -> None:
         """Raise if any row is not finite or lies outside the support."""

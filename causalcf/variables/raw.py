@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError
 
 __all__ = ["MARKS", "Kind", "Raw", "as_array", "as_number", "as_tensor", "label", "read_raw"]
@@ -178,6 +179,8 @@ def read_raw(name: str, values: Any) -> Raw:
     """
     if isinstance(values, Raw):
         return values
+    if isinstance(values, Column):
+        return _of_tensor(name, values[:])
     if isinstance(values, Tensor):
         return _of_tensor(name, values)
     library = type(values).__module__.partition(".")[0]

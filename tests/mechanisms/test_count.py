@@ -84,3 +84,23 @@ def test_impossible_rows_stay_finite() -> None:
 def test_other_variables_are_no_counts() -> None:
     with pytest.raises(MechanismError, match="Flow cannot model 'n', a Count"):
         ccf.SCM([("x", "n")], {"x": ccf.Real(), "n": ccf.Count()}, {"n": ccf.mechanisms.Flow()})
+
+
+def test_counts_that_a_type_cannot_tell_apart_are_refused() -> None:
+    rows = {"x": torch.randn(20), "n": torch.full((20,), 3e6)}
+    scm = ccf.SCM([("x", "n")], {"x": ccf.Real(), "n": ccf.Count()})
+    with pytest.raises(
+        SupportError, match=r"'n' counts up to 3e\+06: 32 bits tell counts up to 1,048,576 apart \(20 of"
+    ):
+        scm.fit(rows, seed=0, progress=False)
+    count = ccf.Count()
+    count.check("n", torch.tensor([3e6], dtype=torch.float64))
+    assert count.project(torch.tensor([3e6])).item() == 2**20
+
+
+def test_large_counts_come_back_from_their_noise_in_32_bits() -> None:
+    count = ccf.mechanisms.Count().bind("n", ccf.Count(), {"r": ccf.Real()})
+    x = (1e6 - 1e4 * torch.rand(400, generator=torch.Generator().manual_seed(0))).round()
+    pa = {"r": torch.zeros(400)}
+    count.calibrate(x, pa)
+    assert torch.equal(count.predict(count.abduct(x, pa), pa), x)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import causalcf as ccf
-from causalcf.core.errors import MechanismError
+from causalcf.core.errors import CausalCFWarning, MechanismError
 from causalcf.mechanisms.ordinal import logistic_between
 
 
@@ -94,3 +94,15 @@ def test_categories_without_an_order_have_no_thresholds() -> None:
     with pytest.raises(MechanismError, match="Ordinal cannot model 'c', a Categorical: it takes an Ordinal"):
         ccf.mechanisms.Ordinal().bind("c", ccf.Categorical(3), {})
     ccf.mechanisms.Categorical().bind("g", ccf.Ordinal(3), {})  # the order may be left out of account
+
+
+def test_a_category_that_the_model_holds_to_be_impossible_is_told() -> None:
+    ordinal = ccf.mechanisms.Ordinal().bind("g", ccf.Ordinal(4), {"x": ccf.Real()})
+    raw = torch.tensor([300.0, -80.0, 1.0])  # the second threshold lies on the first
+    ordinal.network = torch.nn.Sequential(torch.nn.Linear(1, 3))
+    with torch.no_grad():
+        ordinal.network[0].weight.zero_()
+        ordinal.network[0].bias.copy_(raw)
+    pa = {"x": torch.zeros(4)}
+    with pytest.warns(CausalCFWarning, match=r"'g' has values that .* impossible in 2 of 4 rows, for example 1: no"):
+        ordinal.abduct(torch.tensor([0, 1, 1, 3]), pa)

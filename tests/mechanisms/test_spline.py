@@ -60,3 +60,11 @@ def test_wild_parameters_stay_finite_in_single_precision():
     y, ladj = AffineSpline(parameters).call_and_ladj(torch.randn(1000))
     assert torch.isfinite(y).all()
     assert torch.isfinite(ladj).all()
+
+
+def test_slopes_that_differ_a_thousandfold_leave_no_nan_in_32_bits():
+    parameters = 10 * torch.randn(20_000, 1, 3 * BINS + 1, generator=torch.Generator().manual_seed(0))
+    spline = AffineSpline(parameters)
+    knots = spline.knots[..., 1, 1:-1].reshape(20_000, BINS - 1)  # there, rounding left less than nothing under a root
+    for y in (*knots.unbind(1), torch.full((20_000,), 5.0), torch.full((20_000,), 1e4)):
+        assert bool(torch.isfinite(spline.inv(y.unsqueeze(1))).all())

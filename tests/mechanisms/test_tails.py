@@ -124,3 +124,32 @@ def test_tails_and_bends_are_saved(visits: tuple[ccf.SCM, dict[str, Tensor]], tm
     assert torch.equal(
         again.counterfactual(x, {"days": 5000.0})["visits"], scm.counterfactual(x, {"days": 5000.0})["visits"]
     )
+
+
+def test_beyond_the_outliers_of_the_data_bent_scales_are_a_line() -> None:
+    """An exponential there overflows: one draw in hundreds of a flow with a small scale was infinite."""
+    x = torch.randn(500, 1, generator=_generator(), dtype=torch.float64)
+    x[:10] = -9999.0
+    scales = RobustStandardiser(1).double()
+    scales.calibrate(x)
+    assert scales.end is not None
+    last = float(scales(x).abs().max())
+    beyond = torch.tensor([[last], [last + 1], [last + 2], [last + 200]], dtype=torch.float64)
+    values = scales.inverse(beyond).squeeze(1)
+    assert torch.allclose(values.diff() / beyond.squeeze(1).diff(), values[1] - values[0])
+    assert torch.allclose(scales(values.unsqueeze(1)), beyond)
+    old = {name: value for name, value in scales.state_dict().items() if name != "end"}
+    before = RobustStandardiser(1).double()
+    before.load_state_dict(old)  # a file from before answers as it did
+    assert torch.isinf(before.inverse(beyond[3] * 5)).all()
+
+
+def test_a_vector_far_from_the_data_keeps_its_other_components() -> None:
+    flow = ccf.mechanisms.Flow(hidden=(8,)).bind("v", ccf.Vector(3), {})
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.copy_(2 * torch.randn(parameter.shape, generator=_generator()))
+    x = torch.tensor([[1e30, 0.1, 0.2], [1e6, 0.1, 0.2], [0.3, -1e30, 1e8], [0.1, 0.2, 0.3]])
+    u = flow.abduct(x, {})
+    assert bool(torch.isfinite(u["u"]).all())
+    assert torch.allclose(flow.predict(u, {}), x, rtol=1e-3, atol=0.5)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -63,7 +64,10 @@ def test_images_come_back_as_they_were_or_as_bytes(pictures, tmp_path):
     expected = pictures.counterfactual(x, {"thickness": 4.0}, seed=0)
     ccf.bulk(pictures, x, {"thickness": 4.0}, tmp_path / "floats", shard=8)
     ccf.bulk(pictures, x, {"thickness": 4.0}, tmp_path / "bytes", shard=8, as_bytes=True)
-    _same(from_shards(tmp_path / "floats"), expected)
+    found = from_shards(tmp_path / "floats")
+    _same(found, expected)
+    assert torch.equal(found[[19, 0, 9]]["image"], found["image"][[19, 0, 9]])
+    assert torch.equal(pickle.loads(pickle.dumps(found))["image"], found["image"])
     held = from_shards(tmp_path / "bytes")
     assert (held[:]["image"] - expected["image"]).abs().max() <= 0.5001 / 255
     assert (tmp_path / "bytes" / "000000.safetensors").stat().st_size < 8 * 1024 + 200
@@ -316,9 +320,14 @@ def test_damaged_shards_are_made_again(mixed, rows, tmp_path):
     whole = _files(ccf.bulk(mixed, rows, {"x": 1.0}, tmp_path, shard=40))
     with pytest.raises(ccf.errors.DataError, match=r"world=1: .* has 1, counted from 0"):
         from_shards(tmp_path, world=1)
+    tensors = tmp_path / "000000.safetensors"
+    tensors.write_bytes(b"{" * len(whole[tensors.name]))
+    with pytest.raises(ccf.errors.FileError, match=r"000000.safetensors is damaged"):
+        from_shards(tmp_path)
+    tensors.write_bytes(whole[tensors.name])
     table = tmp_path / "000001.parquet"
     table.write_bytes(whole[table.name][:-9] + b"x" * 9)
-    with pytest.raises(ccf.errors.FileError, match=r"000001.parquet .*damaged.*Remove .*000001.json"):
+    with pytest.raises(ccf.errors.FileError, match=r"000001.parquet is damaged .*Remove .*000001.json"):
         from_shards(tmp_path)
     table.write_bytes(whole[table.name][:-9])
     with pytest.raises(ccf.errors.MissingFileError, match="1 of 2 shards are not there, the first is 1"):

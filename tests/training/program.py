@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import causalcf as ccf
-from causalcf.mechanisms import Flow, LinearGaussian, Recipe, Stage, Turn
+from causalcf.core.columns import Column, Store
+from causalcf.mechanisms import VAE, Flow, LinearGaussian, Recipe, Stage, Turn
 
 RANK = os.environ.get("RANK", "alone")
 RECIPE = Recipe(epochs=3, batch_size=40, lr=0.01, ema=0.9)
@@ -44,6 +46,30 @@ class Broken(Flow):
         return super().loss(x, pa) * (torch.nan if bad else 1.0)
 
 
+class Pixels(Store):
+    """Bytes that follow from the row, and a record of which a thread has read ahead: the rows that are trained on."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__((rows, 1, 8, 8))
+        self.ahead: list[int] = []
+
+    def take(self, rows: Tensor) -> Tensor:
+        if threading.current_thread() is not threading.main_thread():
+            self.ahead += rows.tolist()
+        return ((rows[:, None] * 7 + torch.arange(64)) % 251).to(torch.uint8).view(-1, 1, 8, 8)
+
+
+def streamed(x: Tensor, out: Path) -> None:
+    """A model of pictures that are not in memory."""
+    vae = VAE(latent=2, widths=(4, 4, 4), recipe=Recipe(epochs=1, batch_size=40))
+    scm = ccf.SCM(
+        [("x", "image")], {"x": ccf.Real(), "image": ccf.Image(1, 8, 8)}, {"x": LinearGaussian(), "image": vae}
+    )
+    store = Pixels(len(x))
+    scm.fit({"x": x, "image": Column(store)}, epochs=1, progress=False, seed=0)
+    torch.save({"weights": scm.state_dict(), "ahead": store.ahead}, out / f"Streamed.{RANK}.pt")
+
+
 def main(out: Path) -> None:
     torch.set_num_threads(1)
     # 101 rows to train on, in batches of 40, 40 and 21: one is odd.
@@ -62,6 +88,7 @@ def main(out: Path) -> None:
         except ccf.errors.TrainingError as error:
             result = {"error": str(error)}
         torch.save(result, out / f"{kind.__name__}.{RANK}.pt")
+    streamed(x, out)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,13 @@ def test_all_processes_end_with_the_same_weights(results: dict[str, dict[str, An
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_each_reads_its_own_share_of_pictures_that_are_not_in_memory(results: dict[str, dict[str, Any]]) -> None:
+    first, second, alone = (results[rank]["Streamed"] for rank in ("0", "1", "alone"))
+    assert not set(first["ahead"]) & set(second["ahead"])
+    assert sorted(first["ahead"] + second["ahead"]) == sorted(alone["ahead"])
+    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
+
+
 @pytest.mark.parametrize("kind", ["Flow", "Duel"])
 def test_they_are_those_of_one_process(results: dict[str, dict[str, Any]], kind: str) -> None:
     together, alone = results["0"][kind], results["alone"][kind]

@@ -1,12 +1,14 @@
 """A captured step leaves the weights that the step itself leaves; how it is captured is for a GPU."""
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import Tensor
 
 import causalcf as ccf
 from causalcf.mechanisms import HVAE, LinearGaussian, Recipe
-from causalcf.training.replay import WARM_UP, Replay, replays
+from causalcf.training.replay import ROWS, WARM_UP, Replay, replays
 
 
 def _fitted(device: str, *, compile: bool) -> dict[str, Tensor]:
@@ -40,9 +42,9 @@ class _Recorder:
         self.taken: list[list[int]] = []
         self.replayed = 0
 
-    def step(self, rows: Tensor) -> list[Tensor]:
-        self.taken.append(rows.tolist())
-        return [rows.sum()]
+    def step(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        self.taken.append(batch[ROWS].tolist())
+        return [batch[ROWS].sum()]
 
     def replay(self) -> None:
         self.replayed += 1
@@ -51,17 +53,21 @@ class _Recorder:
 def test_full_batches_are_replayed_after_a_few_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = _Recorder()
 
-    def capture(self: Replay, rows: Tensor) -> None:
-        self.rows, self.losses, self.graph = rows.clone(), self.step(rows), recorder  # type: ignore[assignment]
+    def capture(self: Replay, batch: Mapping[str, Tensor]) -> None:
+        self.batch = {name: values.clone() for name, values in batch.items()}
+        self.losses, self.graph = self.step(batch), recorder  # type: ignore[assignment]
 
     monkeypatch.setattr(Replay, "_capture", capture)
-    monkeypatch.setattr(Replay, "_aside", lambda self, rows: self.step(rows))
+    monkeypatch.setattr(Replay, "_aside", lambda self, batch: self.step(batch))
     replay = Replay(recorder.step, 2)
     for i in range(WARM_UP + 3):
-        replay(torch.tensor([i, i]))
-        replay(torch.tensor([9]))
+        replay({ROWS: torch.tensor([i, i]), "image": torch.tensor([float(i)])})
+        replay({ROWS: torch.tensor([9])})
     full = [rows for rows in recorder.taken if rows != [9]]
     assert full == [[i, i] for i in range(WARM_UP + 1)]  # the last of them to be recorded
     assert recorder.replayed == 3
     assert recorder.taken.count([9]) == WARM_UP + 3
-    assert replay.rows.tolist() == [WARM_UP + 2] * 2
+    assert {name: values.tolist() for name, values in replay.batch.items()} == {
+        ROWS: [WARM_UP + 2] * 2,
+        "image": [WARM_UP + 2.0],
+    }

@@ -14,6 +14,7 @@ from causalcf.costs.counting import Watch
 from causalcf.data import Batch
 from causalcf.finetuning import Settings, Tuning
 from causalcf.mechanisms import Recipe, Trainable
+from causalcf.training.replay import ROWS as BATCH
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WAITS: dict[str, dict[str, int]] = {}
@@ -33,12 +34,12 @@ def _trainers(
 def _waits(trainer: training.Trainer, rows: Tensor) -> dict[str, int]:
     trainer._training_mode()
     with off(DEVICE):
-        trainer.step(0, rows)
+        trainer.step(0, {BATCH: rows})
     if DEVICE == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
         with Watch() as watch:
-            trainer.step(1, rows)
+            trainer.step(1, {BATCH: rows})
     finally:
         if DEVICE == "cuda":
             torch.cuda.set_sync_debug_mode("default")

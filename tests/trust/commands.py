@@ -64,7 +64,7 @@ def good_lines(table: Path, model: Path, graph: Path, out: Path) -> dict[str, li
 
 
 STARTS = ("explain", "finetune", "predictors", "benchmark tables", "benchmark truth", "demo", "data morphomnist")
-"""Commands whose good line takes long or needs data: of them only options that are refused before any work are tried."""
+"""Commands whose good line takes long or needs data: only options that are refused before any work are tried."""
 
 EARLY = ("seed", "device", "threads", "workers", "n", "port", "train_rows", "epochs", "model", "data")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, overload
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.core.signatures import checked
 from causalcf.data import Batch
@@ -96,24 +96,8 @@ class Faces(Dataset):
             raise DataError(f"The seed of Faces is a number from 0 on, got {seed}.")
         self.size = size
         self.noise = draw_noise(rows, (seed, SPLITS.index(split)), confounding)
-        self._drawn = Drawn(self.draw, (rows, 3, size, size))
-        super().__init__(fill_in(self.noise, {}), _graph(size))
-
-    @overload
-    def __getitem__(self, key: str) -> Tensor: ...
-    @overload
-    def __getitem__(self, key: slice | Tensor | np.ndarray | list[int]) -> Batch: ...
-    def __getitem__(self, key: str | slice | Tensor | np.ndarray | list[int]) -> Tensor | Batch:
-        if isinstance(key, str):
-            return self._pictures(torch.arange(self.rows)) if key == "image" else super().__getitem__(key)
-        rows = Batch(self._values)[key]
-        return Batch({**rows, "image": self._pictures(torch.as_tensor(rows.index))}, rows.index)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*ATTRIBUTES, "image"))
-
-    def __len__(self) -> int:
-        return len(ATTRIBUTES) + 1
+        image = Column(Drawn(self.draw, (rows, 3, size, size)))
+        super().__init__({**fill_in(self.noise, {}), "image": image}, _graph(size))
 
     def __repr__(self) -> str:
         return f"Faces(rows={self.rows}, size={self.size})"  # and draws none of them
@@ -167,7 +151,7 @@ class Faces(Dataset):
         noise = {name: value[rows].to(device) for name, value in self.noise.items()}
         attributes = fill_in(noise, kept | acted)
         if not acted:
-            return Batch({**attributes, "image": self._pictures(rows).to(device)}, rows)
+            return Batch({**attributes, "image": self.held["image"][rows].to(device)}, rows)
         image = render(attributes, noise, self.size, self.size)
         return Batch({**attributes, "image": _as_floats(image)}, rows)
 
@@ -221,9 +205,6 @@ class Faces(Dataset):
         self._require(node)
         worlds = [self._world(x, do, held=ATTRIBUTES)["image"] for do in _actions(node)]
         return torch.stack([((w - x["image"]).abs() > (levels - 0.5) / 255).any(1) for w in worlds]).any(0)
-
-    def _pictures(self, rows: Tensor) -> Tensor:
-        return _as_floats(self._drawn.take(rows))
 
     def _index(self, x: Mapping[str, Tensor]) -> Tensor:
         index = getattr(x, "index", None)

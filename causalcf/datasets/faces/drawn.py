@@ -7,13 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from causalcf.core.columns import Store
+
 __all__ = ["Drawn"]
 
 _BLOCK = 1024
 """Rows whose memory is taken together, once one of them is drawn."""
 
 
-class Drawn:
+class Drawn(Store):
     """Pictures of N rows, of which only those that were asked for exist.
 
     Args:
@@ -22,7 +24,7 @@ class Drawn:
     """
 
     def __init__(self, draw: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> None:
-        self.shape = torch.Size(shape)
+        super().__init__(shape)
         self._draw = draw
         self._is_drawn = torch.zeros(shape[0], dtype=torch.bool)
         self._kept: dict[int, Tensor] = {}
