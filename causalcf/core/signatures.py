@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
-from causalcf.core.errors import ArgumentError, CausalCFError
+from causalcf.core.errors import ArgumentError, CausalCFError, SeedError
 from causalcf.core.settings import Range
 
 __all__ = ["checked"]
@@ -27,18 +27,10 @@ ARRAYS = ("Tensor", "ndarray", "Series")
 """Types that hold numbers in a sequence, too."""
 
 OWN = (
-    "do",
-    "residual",
-    "device",
-    "seed",
-    "recompute",
-    "out_of_support",
-    "abduction",
-    "missing",
-    "num_samples",
-    "which",
+    *("Do", "Dos", "Do | None", "Residual", "Residual | None", "Sequence[Residual]", "torch.device | str"),
+    *("Abduction", "OutOfSupport", "Recompute", "Missing", "Mode", "Part", "Split", "Fit"),
 )
-"""Parameters that are read in one place for all functions, where their errors say more than their type."""
+"""Annotations of what is read in one place for all functions, whose errors say more than a type."""
 
 CLASSES = ("StructuralCausalModel", "CausalGraph", "Tensor")
 """Classes that some modules import for the type checker alone, so that they are told by their names."""
@@ -138,7 +130,8 @@ class _Signature:
         for name, (test, words) in self._tests.items():
             if name in bound and not test(bound[name]):
                 value = bound[name]
-                raise ArgumentError(f"{self.name}: {name} must be {words}, got {type(value).__name__} {value!r:.60}.")
+                kind = SeedError if name == "seed" else ArgumentError
+                raise kind(f"{self.name}: {name} must be {words}, got {type(value).__name__} {value!r:.60}.")
 
     def _found(self) -> dict[str, tuple[Test, str]]:
         # Annotations are text: that of an inherited field is read where the field was written.
@@ -149,7 +142,8 @@ class _Signature:
         tests = {}
         for name, parameter in self.signature.parameters.items():
             several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            test = None if several or name == "self" or name in OWN else _test(_resolved(parameter.annotation, module))
+            skipped = several or name == "self" or parameter.annotation in OWN
+            test = None if skipped else _test(_resolved(parameter.annotation, module))
             if test is not None and (self.numbers or "number" not in test[1]):
                 tests[name] = test
         return tests

@@ -121,6 +121,10 @@ class MixtureAE(AmortisedMechanism):
         if not isinstance(self.variable, Image | Table | Vector):
             raise self.reject("an Image, a Table or a Vector")
         self.require(latent=COUNT, irrelevant=NATURAL, adversary_weight=WEIGHT, noise=POSITIVE)
+        if self.classes is not None:
+            self.require(classes=COUNT)
+        if self.likelihood_weight is not None:
+            self.require(likelihood_weight=WEIGHT)
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
             raise MechanismError(f"MixtureAE of '{self.node}' cannot take the image parents {unfit}.")

@@ -21,7 +21,6 @@ from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
 from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
-from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
@@ -52,7 +51,6 @@ SHOWN = 500
 """Rows in the pictures of mechanisms."""
 
 
-@checked
 class StructuralCausalModel(Questions):
     """A causal graph whose nodes are structural assignments x := f(pa, u).
 
@@ -130,7 +128,6 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ learning
 
-    @checked
     @whole_or_not
     def fit(
         self,
@@ -278,7 +275,6 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ larger models
 
-    @checked
     @torch.inference_mode(False)
     @kept_out()
     def attach(self, node: str, f: Any, parents: Sequence[str], variable: Variable | None = None) -> Self:
@@ -320,7 +316,6 @@ class StructuralCausalModel(Questions):
 
     # ------------------------------------------------------------------ files
 
-    @checked
     def save(self, path: str | Path, *, half: Collection[str] = ()) -> None:
         """Write the model to one safetensors file with a JSON header, atomically.
 
@@ -377,7 +372,6 @@ class StructuralCausalModel(Questions):
             return hub.push(folder, repo, private=private)
 
     @classmethod
-    @checked
     @torch.inference_mode(False)
     @kept_out()
     def load(

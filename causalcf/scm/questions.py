@@ -7,17 +7,14 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from causalcf.core import seeding
 from causalcf.core.draws import label_keys
 from causalcf.core.errors import DataError, InterventionError, NotFittedError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
-from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out, reach_in
 from causalcf.data import Batch
 from causalcf.do import Do, is_stochastic
@@ -25,7 +22,7 @@ from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
 from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
-from causalcf.scm.action import Dos, Worlds, check_targets, read_actions, read_one, read_worlds
+from causalcf.scm.action import Dos, Worlds, check_view, read_one, read_worlds
 from causalcf.scm.backtracking import backtrack
 from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, Mode, counterfactual, predict_worlds
@@ -112,7 +109,6 @@ class Questions(nn.Module):
             )
         return mechanisms
 
-    @checked
     @_exactly
     def read(self, x: Any, *, gaps: Collection[str] = ()) -> Batch:
         """Rows of every node, checked, as the model holds them; nodes that follow from others are filled in.
@@ -130,7 +126,6 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ association and intervention
 
-    @checked
     @_exactly
     def sample(
         self,
@@ -163,18 +158,13 @@ class Questions(nn.Module):
         warn_of_far_draws(rows, self.seen, [node for node in self.graph.nodes if node not in reached])
         return rows
 
-    @checked
     def do(self, actions: Do) -> ActedSCM:
         """A view of the model after acting on it; the model itself stays as it is."""
-        mechanisms = self.require_fitted()
-        check_targets(self.graph, mechanisms, read_one(actions))
-        alone = {target: value for target, value in actions.items() if not callable(value) and np.ndim(value) == 0}
-        read_actions(self.graph, mechanisms, {t: v for t, v in alone.items() if not isinstance(v, Distribution)}, 1)
+        check_view(self.graph, self.require_fitted(), read_one(actions))
         return ActedSCM(self, actions)
 
     # ------------------------------------------------------------------ counterfactuals
 
-    @checked
     @_exactly
     def abduct(self, x: Any, *, abduction: Abduction = "mean", seed: seeding.Seed = None) -> Noise:
         """Step 1: the exogenous noise of observed rows.
@@ -194,7 +184,6 @@ class Questions(nn.Module):
         drawn_with = seeding.resolve(seed) if is_random(mechanisms, sample=sample) else None
         return abduct(self.graph, mechanisms, batch, sample=sample, seed=drawn_with)
 
-    @checked
     @_exactly
     def predict(
         self,
@@ -230,7 +219,6 @@ class Questions(nn.Module):
         )
         return replace(answer, origin=Origin(self.mechanisms, self.seen))
 
-    @checked
     @_exactly
     def counterfactual(
         self,
@@ -335,7 +323,6 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ evidence that is not whole
 
-    @checked
     @_exactly
     def infer(
         self,
@@ -379,7 +366,6 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ density
 
-    @checked
     def log_prob(self, x: Any, *, particles: int = 16, seed: seeding.Seed = None) -> LogDensity:
         """Log density of observed rows in data units, by node.
 
@@ -404,7 +390,6 @@ class Questions(nn.Module):
 
     # ------------------------------------------------------------------ the Pyro program
 
-    @checked
     @_exactly
     def model(self, n: int = 1) -> dict[str, Tensor]:
         """The model as a Pyro program of n rows in one plate.
@@ -424,7 +409,6 @@ class Questions(nn.Module):
         """
         return program.model(self.graph, self.mechanisms, n)
 
-    @checked
     @_exactly
     def guide(self, x: Mapping[str, Tensor]) -> None:
         """The guide of `model` given observed rows: the amortised posteriors of the latents.
@@ -432,8 +416,6 @@ class Questions(nn.Module):
         Args:
             x: Observed rows of every node, as tensors in data units.
         """
-        if not x:
-            raise DataError(f"x has no rows: the guide needs observed rows of the nodes {list(self.graph.nodes)}.")
         program.guide(self.graph, self.mechanisms, x)
 
 

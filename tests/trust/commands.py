@@ -46,24 +46,22 @@ def good_lines(table: Path, model: Path, graph: Path, out: Path) -> dict[str, li
         "graphs": ["chain"],
         "fit": [str(graph), *data, "--out", str(out / "m.safetensors"), "--epochs", "0", "--quiet"],
         "counterfactual": [str(model), *data, "--do", "x=1", "--rows", "2", *results],
-        "evaluate": [str(model), *data, "--n", "5", "--metric", "log density", "--out", str(out / "s.json")],
+        "evaluate": [str(model), *data, "--n", "5", "--out", str(out / "s.json")],
         "ask effect": [str(model), "x", "y", *effect],
-        "ask mediation": [str(model), "x", "y", "c", *effect],
         "ask necessity": [str(model), "b", "c", "--draws", "20"],
         "ask quantiles": [str(model), "y", "--draws", "20"],
         "data faces": [*results, "--rows", "10", "--size", "16"],
         "data morphomnist": ["--mnist", str(out), *results],
-        "draft": [str(out), *results],
+        "draft": [str(out), "--out", str(out / "g.json")],
         "explain": ["mnist-vae", "--data", "mnist", "--target", "3"],
-        "finetune": ["mnist-vae", "--data", "mnist", *results],
+        "finetune": ["mnist-vae", "--data", "mnist", "--out", str(out / "t.safetensors")],
         "predictors": ["bars", *results],
-        "benchmark tables": ["--data", "bars", *results],
         "benchmark truth": results,
         "demo": results,
     }
 
 
-STARTS = ("explain", "finetune", "predictors", "benchmark tables", "benchmark truth", "demo", "data morphomnist")
+STARTS = ("explain", "finetune", "predictors", "benchmark truth", "demo", "data morphomnist")
 """Commands whose good line takes long or needs data: only options that are refused before any work are tried."""
 
 EARLY = ("seed", "device", "threads", "workers", "n", "port", "train_rows", "epochs", "model", "data")
@@ -117,5 +115,6 @@ def line_outcome(code: int, err: str, option: str, value: str) -> str:
         return f"code {code}, {len(said)} lines"
     name = option.strip("-")
     words = {name, name.replace("_", "-"), name.upper(), name.rstrip("s")}
-    named = any(re.search(re.escape(word), said[0], re.IGNORECASE) for word in words) or (value and value in said[0])
+    words |= set(re.split(r"[-=+,:(]+", value)) - {"", "x"} if value else {"''", "empty", "'.'", "="}
+    named = any(re.search(re.escape(word), said[0], re.IGNORECASE) for word in words)
     return "good" if named else f"unnamed: {said[0][:200]}"

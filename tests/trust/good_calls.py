@@ -125,7 +125,7 @@ def _models(folder: Path) -> list[Good]:
             {
                 "scm": scm,
                 "data": scm.sample(40, seed=2),
-                "metrics": ["log density"],
+                "metrics": None,
                 "predictors": None,
                 "reference": None,
                 "do": ["x"],
