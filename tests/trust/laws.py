@@ -223,6 +223,8 @@ class _Trial:
         self.same("ancestors", self.acted, x, still)
         wrong = _wrong(self.acted, self.model)
         self.note("support", not wrong, wrong)
+        if self.where != "ordinary":
+            return
         at_once = self.ask(lambda: self.scm.counterfactual(x, {a: self.other[a]}, seed=self.seed))
         if at_once is not None:
             self.same("three steps", at_once, self.acted)
@@ -266,7 +268,7 @@ class _Trial:
         return v.kind == "Interval" and bool((torch.minimum(x - v.low, v.high - x) < 1e-5 * (v.high - v.low)).any())
 
     def batches(self) -> None:
-        if self.acted is None:
+        if self.acted is None or self.where == "far":
             return
         draw = random.Random(self.model.seed)
         order = torch.tensor(draw.sample(range(self.x.rows), draw.randint(1, self.x.rows)))
