@@ -263,9 +263,14 @@ class _Trial:
             self.close("reversibility", back, self.x, 1e-5)
 
     def at_edge(self, node: str) -> bool:
-        """Whether an action drove values to an edge of their interval, where what was beyond is lost."""
-        v, x = self.scm.variables[node], self.acted[node]
-        return v.kind == "Interval" and bool((torch.minimum(x - v.low, v.high - x) < 1e-5 * (v.high - v.low)).any())
+        """Whether values are, or are driven to, an edge of their support, where what was beyond is lost."""
+        v = self.scm.variables[node]
+        for x in (self.x[node], self.acted[node]):
+            if v.kind == "Positive" and bool((x < 2 * torch.finfo(x.dtype).tiny).any()):
+                return True
+            if v.kind == "Interval" and bool((torch.minimum(x - v.low, v.high - x) < 1e-5 * (v.high - v.low)).any()):
+                return True
+        return False
 
     def batches(self) -> None:
         if self.acted is None or self.where == "far":
