@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from causalcf.core.errors import DataError
 from causalcf.plots.protocols import Scored
 from causalcf.plots.style import CUT, GREY, INK, WORLDS, new_figure, styled
-from causalcf.plots.words import three_digits
+from causalcf.plots.words import score
 
 __all__ = ["plot_records"]
 
@@ -73,7 +73,7 @@ def _draw(ax: Axes, key: tuple[str, str], records: Sequence[Scored], residuals: 
             ax.plot([r.low, r.high], [y, y], color=colour, lw=1.2, solid_capstyle="butt", zorder=2)
         ax.plot(r.value, y, "o", color=colour, ms=4.2, zorder=4)
         end = (r.value if r.high is None else r.high, y)
-        ax.annotate(three_digits(r.value), end, (5, 0), textcoords="offset points", va="center", size=6.2, color=colour)
+        ax.annotate(score(r.value), end, (5, 0), textcoords="offset points", va="center", size=6.2, color=colour)
         if r.truth is not None:
             ax.plot(r.truth, y, "|", color=INK, ms=8, mew=1.1, zorder=3)
         if r.identity is not None:
