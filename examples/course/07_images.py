@@ -14,9 +14,7 @@ import pandas as pd
 from causalcf.plots.style import STYLE, new_figure
 
 mpl.rcParams.update(STYLE)
-SMALL = (
-    "CAUSALCF_SMALL" in os.environ
-)  # the tests run this page with few rows and without the slow flow
+SMALL = "CAUSALCF_SMALL" in os.environ  # in the tests: few rows, without the slow flow
 digits = ccf.datasets.Digits("test")
 x = digits[[0, 3]] if SMALL else digits[[0, 3, 10, 20, 30, 40]]
 names = ["vae", "hvae", "gan"] if SMALL else ["vae", "hvae", "gan", "diffusion"]
