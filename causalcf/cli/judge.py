@@ -19,6 +19,7 @@ from causalcf.cli.options import (
     Judges,
     Latents,
     Missing,
+    Model,
     Models,
     Out,
     OwnFiles,
@@ -39,7 +40,7 @@ __all__ = ["benchmark_celeba", "benchmark_morphomnist", "benchmark_tables", "ben
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    model: Model,
     data: DataName,
     root: Root = None,
     split: Split = None,
@@ -55,9 +56,7 @@ def evaluate(
     predictors: Annotated[
         str | None, typer.Option(help="Judges: a data set's name or a folder; by default those of the data set.")
     ] = None,
-    vgg: Annotated[
-        Path | None, typer.Option(help="VGG-16's file, vgg.pth beside it, for LPIPS; by default $CAUSALCF_WEIGHTS.")
-    ] = None,
+    vgg: Vgg = None,
     residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
     fit: Fit = None,

@@ -24,6 +24,7 @@ __all__ = [
     "Key",
     "Latents",
     "Missing",
+    "Model",
     "Models",
     "Out",
     "OwnFiles",
@@ -129,7 +130,16 @@ Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint
 Compile = Annotated[bool, typer.Option("--compile", help="Cheaper steps: CUDA graphs on a GPU, else torch.compile.")]
 
 
+Balance = Annotated[
+    list[str] | None,
+    typer.Option(help="Draw the values of this attribute equally often, such as eyeglasses; again for another."),
+]
+
+
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]
+
+
+Model = Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")]
 
 
 Models = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from causalcf.cli.load import fit_of, is_sheet, load_classifier, load_model, load_split
-from causalcf.cli.options import DataName, Device, Fit, Root, Seed, Split
+from causalcf.cli.options import DataName, Device, Fit, Model, Root, Seed, Split
 
 if TYPE_CHECKING:
     from causalcf.app.explain import Classified
@@ -18,9 +18,7 @@ __all__ = ["page"]
 
 
 def page(
-    model: Annotated[
-        str, typer.Argument(help="A model file, or the name of a reference model.")
-    ] = "morphomnist-vae-tuned",
+    model: Model = "morphomnist-vae-tuned",
     data: DataName = "digits",
     root: Root = None,
     split: Split = None,

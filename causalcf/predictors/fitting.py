@@ -107,6 +107,7 @@ def fit(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
+    predictor.balanced = any(predictor.target in stage.recipe.balance for stage in job.stages[predictor.target])  # type: ignore[union-attr]
     training.check(job, train, held_out, resume=resume)
     with seeding.seeded(seeding.derive(seed, predictor.target, "weights")):
         predictor.to("cpu").build()
