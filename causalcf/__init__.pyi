@@ -19,6 +19,7 @@ from .finetuning import finetune as finetune
 from .graph import CausalGraph as CausalGraph
 from .graph import graph_names as graph_names
 from .graph import load_graph as load_graph
+from .onnx import to_onnx as to_onnx
 from .queries.recourse import recourse as recourse
 from .reference import pretrained as pretrained
 from .reference import pretrained_names as pretrained_names
@@ -28,6 +29,7 @@ from .scm.counterfactual import Counterfactual as Counterfactual
 from .scm.residual import Fading as Fading
 from .streaming import BulkQuery as BulkQuery
 from .streaming import bulk as bulk
+from .trust import trust_report as trust_report
 from .variables import Boolean as Boolean
 from .variables import Categorical as Categorical
 from .variables import Count as Count

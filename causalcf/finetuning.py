@@ -326,7 +326,7 @@ def finetune(
     dtype = training.dtype_of(precision)
     # A copy is tuned and takes the place of this model's mechanisms in the end: all of it happens, or nothing.
     twin = copy.deepcopy(scm).to(device=device, dtype=dtype)
-    parts = read_split(twin.graph, twin.mechanisms, data, validation, seed, dtype, device)
+    parts = read_split(twin.graph, twin.mechanisms, data, validation, seed, dtype, device, progress=progress)
     train, held_out = (fill_noiseless(twin.graph, twin.mechanisms, part) for part in parts)
     _check(scm.graph, twin.mechanisms[node], members, node, settings)
     started = time.perf_counter()

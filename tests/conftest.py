@@ -34,6 +34,14 @@ def _seeded() -> Iterator[None]:
     assert torch.distributions.Distribution._validate_args, "the test switched off argument validation"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded pictures are not kept beyond the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAUSALCF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder with the real data (`$CAUSALCF_DATA`); a test that needs it says so when it is not set."""

@@ -14,11 +14,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
-from causalcf.cli.folder import draft
+from causalcf.cli.folder import data_cache, draft
 from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
 from causalcf.cli.questions import effect, mediation, necessity, quantiles
+from causalcf.cli.trust import trust
 from causalcf.core.errors import CausalCFError
 
 __all__ = ["app", "main"]
@@ -65,6 +66,7 @@ COMMANDS = (
         "Example: causalcf evaluate m.safetensors --data digits --n 297 --out scores.json; with judges: "
         "causalcf evaluate morphomnist-vae --data morphomnist --metric effectiveness --metric cld",
     ),
+    Command("trust", trust, "Example: causalcf trust m.safetensors --data test.csv --out trust.html"),
     Command(
         "explain",
         explain,
@@ -93,6 +95,7 @@ ASK_COMMANDS = (
 )
 
 DATA_COMMANDS = (
+    Command("cache", data_cache, "Example: causalcf data cache --clear"),
     Command("faces", data_faces, "Example: causalcf data faces --out data/faces --layout celeba --rows 20000"),
     Command(
         "morphomnist",
@@ -145,7 +148,7 @@ app = typer.Typer(
 for _row in COMMANDS:
     app.command(_row.name, epilog=_row.example)(_row.function)
 app.add_typer(_group("Ask a model for effects, their paths, and probabilities of causation.", ASK_COMMANDS), name="ask")
-app.add_typer(_group("Make data sets.", DATA_COMMANDS), name="data")
+app.add_typer(_group("Make data sets; decoded pictures.", DATA_COMMANDS), name="data")
 app.add_typer(
     _group("The papers' tables, ours beside theirs; and the leaderboard of true counterfactuals.", BENCHMARK_COMMANDS),
     name="benchmark",

@@ -7,8 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from causalcf.cli.load import acted_values, load_classifier, load_data, load_model, load_split, of_sheet, truth_of
-from causalcf.cli.options import DataName, Device, Encoding, Key, Missing, Out, Quiet, Root, Seed, Split
+from causalcf.cli.load import (
+    acted_values,
+    fit_of,
+    load_classifier,
+    load_data,
+    load_model,
+    load_split,
+    of_sheet,
+    truth_of,
+)
+from causalcf.cli.options import DataName, Device, Encoding, Fit, Key, Missing, Model, Out, Quiet, Root, Seed, Split
 from causalcf.cli.parse import parse_do, parse_explainer, parse_residual, parse_target, slice_rows
 from causalcf.core.errors import DataError
 
@@ -127,7 +136,7 @@ def data_morphomnist(
 
 
 def counterfactual(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    model: Model,
     data: DataName,
     do: Annotated[
         list[str],
@@ -161,6 +170,7 @@ def counterfactual(
     as_bytes: Annotated[
         bool, typer.Option("--bytes", help="With --rows all: images as bytes, a quarter of the space.")
     ] = False,
+    fit: Fit = None,
     encoding: Encoding = None,
     missing: Missing = None,
     key: Key = None,
@@ -177,7 +187,7 @@ def counterfactual(
             raise DataError(f"{option} does not go with --rows {rows}. Leave one of them out.")
     scm = load_model(model, str(own(device)))
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
-    table, source = load_split(data, root, split, scm.variables, **sheet)
+    table, source = load_split(data, root, split, scm.variables, fit=fit_of(fit, scm, data), **sheet)
     worlds = [parse_do(text, scm.variables) for text in do]
     asked: dict[str, Any] = {
         "residual": parse_residual(residual),
@@ -202,7 +212,7 @@ def counterfactual(
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    model: Model,
     data: DataName,
     target: Annotated[str, typer.Option(help="The class (or the value of a regression) to reach.")],
     method: Annotated[
@@ -228,6 +238,7 @@ def explain(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Keep and show every step.")] = False,
     out: Out = Path("explanation"),
+    fit: Fit = None,
     encoding: Encoding = None,
     missing: Missing = None,
     key: Key = None,
@@ -238,37 +249,40 @@ def explain(
 
     Rows that the classifier puts into the target already are left out.
     """
-    import torch
-
     from causalcf.explainers.scores import scores
     from causalcf.report import print_explanation, write_explanation
 
-    if save is not None and save.suffix != ".safetensors":
-        raise DataError(f"--save {save}: the file of a method ends in .safetensors.")
-    if method.endswith(".safetensors"):
-        for option, given in (("--node", node), ("--train-rows", train_rows)):
-            if given is not None:
-                raise DataError(
-                    f"{option} {given}: {method} holds a method that is fitted, and to its node. Leave it out."
-                )
+    _check_method(method, save, node, train_rows)
     scm = load_model(model, device)
     asked, variable = load_classifier(classifier, data, device)
     explainer = parse_explainer(method, scm, node=node or "image", classifier=asked, variable=variable)
     wanted = parse_target(target, variable)
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
-    table, source = load_split(data, root, split, scm.variables, **sheet)
+    fit = fit_of(fit, scm, data)
+    table, source = load_split(data, root, split, scm.variables, fit=fit, **sheet)
     x = slice_rows(table, rows)
     if not explainer.fitted:
-        explainer.fit(load_data(data, root, "train", scm.variables, **sheet)[:train_rows], seed=seed)
+        explainer.fit(load_data(data, root, "train", scm.variables, fit=fit, **sheet)[:train_rows], seed=seed)
     if save is not None:
         explainer.save(save)
-    away = torch.nonzero(explainer.predict(x) != wanted)[:, 0].cpu()
-    if not len(away):
+    away = (explainer.predict(x) != wanted).cpu()
+    if not bool(away.any()):
         raise DataError(f"--target {target}: the classifier puts all of these rows there already. Ask for others.")
-    explanation = explainer.explain(x[away], wanted, seed=seed, stream=stream)
+    explanation = explainer.explain(x[away.nonzero()[:, 0]], wanted, seed=seed, stream=stream)
     scored = {} if explanation.query.explained.regression else scores(explanation)
     print_explanation(explanation, scored)
     facts = {"model": model, "data": source, "rows": rows, "target": target, "settings": method}
     facts["classifier"] = classifier or data
     for path in write_explanation(explanation, scored, out, device=device, **facts):
         typer.echo(path)
+
+
+def _check_method(method: str, save: Path | None, node: str | None, train_rows: int | None) -> None:
+    """Raise `DataError` for a file to save to with another ending, and for options that a fitted method settles."""
+    if save is not None and save.suffix != ".safetensors":
+        raise DataError(f"--save {save}: the file of a method ends in .safetensors.")
+    if not method.endswith(".safetensors"):
+        return
+    for option, given in (("--node", node), ("--train-rows", train_rows)):
+        if given is not None:
+            raise DataError(f"{option} {given}: {method} holds a method that is fitted, and to its node. Leave it out.")

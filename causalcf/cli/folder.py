@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from causalcf.graph import CausalGraph
     from causalcf.variables import Variable
 
-__all__ = ["draft", "is_folder", "load_folder", "test_split"]
+__all__ = ["data_cache", "draft", "is_folder", "load_folder", "test_split"]
 
 _LARGEST = 128
 """Side of pictures, px, up to which a draft keeps their size: larger ones train for long."""
@@ -26,7 +26,9 @@ def is_folder(name: str) -> bool:
     return name not in DATASETS and Path(name).is_dir()
 
 
-def load_folder(name: str, split: str, variables: Mapping[str, Variable], nodes: Collection[str]) -> Any:
+def load_folder(
+    name: str, split: str, variables: Mapping[str, Variable], nodes: Collection[str], fit: str | None = None
+) -> Any:
     """The rows of a folder: of a split, or all of them for training if it has none.
 
     Args:
@@ -34,6 +36,7 @@ def load_folder(name: str, split: str, variables: Mapping[str, Variable], nodes:
         split: Its split; "train" and "" are all rows where there are no splits.
         variables: What the model says of its nodes; its image says how large the pictures become, and whether grey.
         nodes: The nodes to read; none for all columns.
+        fit: What becomes of pictures of another size; they are padded by default.
     """
     import networkx as nx
 
@@ -46,7 +49,7 @@ def load_folder(name: str, split: str, variables: Mapping[str, Variable], nodes:
         wanted.add_nodes_from(nodes)
         graph = CausalGraph(wanted, variables)
     whole = split in ("", "train") and not folder_splits(name)
-    return from_folder(name, graph=graph, split=None if whole else split)
+    return from_folder(name, graph=graph, split=None if whole else split, fit=fit or "pad")  # type: ignore[arg-type]
 
 
 def test_split(name: str) -> str | None:
@@ -54,6 +57,36 @@ def test_split(name: str) -> str | None:
     from causalcf.datasets.folder import folder_splits
 
     return "test" if folder_splits(name) else None
+
+
+def data_cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Empty it.")] = False,
+) -> None:
+    """List the decoded pictures that are kept on this machine, or sweep them away.
+
+    Pictures are decoded once. They lie in $CAUSALCF_CACHE, or in the platform's cache folder.
+    """
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from causalcf.datasets import cache
+
+    if clear:
+        typer.echo(f"{cache.clear()} sets of pictures removed from {cache.cache_folder()}")
+        return
+    table = Table("pictures", "shape", "decoded", "MB", "last used")
+    for entry in cache.entries():
+        kept, size = entry.kept(), entry.size()
+        used = f"{datetime.fromtimestamp(entry.used()):%Y-%m-%d %H:%M}"
+        rows, *shape = entry.about.get("shape", (0,))
+        shown = " x ".join(map(str, shape))
+        table.add_row(
+            str(entry.about.get("what", "not whole")), shown, f"{kept:,} of {rows:,}", f"{size / 1e6:,.1f}", used
+        )
+    Console().print(table)
+    typer.echo(cache.cache_folder())
 
 
 def draft(

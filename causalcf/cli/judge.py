@@ -9,15 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from causalcf.catalogue import DATASETS
-from causalcf.cli.load import all_scores, knowing_truth, load_data, load_model, load_split, of_sheet
+from causalcf.cli.load import all_scores, fit_of, knowing_truth, load_data, load_model, load_split, of_sheet
 from causalcf.cli.options import (
     Again,
     DataName,
     Device,
     Encoding,
+    Fit,
     Judges,
     Latents,
     Missing,
+    Model,
     Models,
     Out,
     OwnFiles,
@@ -38,7 +40,7 @@ __all__ = ["benchmark_celeba", "benchmark_morphomnist", "benchmark_tables", "ben
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    model: Model,
     data: DataName,
     root: Root = None,
     split: Split = None,
@@ -54,11 +56,10 @@ def evaluate(
     predictors: Annotated[
         str | None, typer.Option(help="Judges: a data set's name or a folder; by default those of the data set.")
     ] = None,
-    vgg: Annotated[
-        Path | None, typer.Option(help="VGG-16's file, vgg.pth beside it, for LPIPS; by default $CAUSALCF_WEIGHTS.")
-    ] = None,
+    vgg: Vgg = None,
     residual: Residuals = None,
     out: Annotated[Path | None, typer.Option(help="File for the records (.json).")] = None,
+    fit: Fit = None,
     encoding: Encoding = None,
     missing: Missing = None,
     seed: Seed = 0,
@@ -74,14 +75,17 @@ def evaluate(
     from causalcf.report import print_records
 
     scm = load_model(model, device)
-    table, source = load_split(data, root, split, scm.variables, **of_sheet(encoding=encoding, missing=missing))
+    fit = fit_of(fit, scm, data)
+    sheet = of_sheet(encoding=encoding, missing=missing)
+    table, source = load_split(data, root, split, scm.variables, fit=fit, **sheet)
     names = metric or (["all"] if predictors or vgg else ["truth error", "composition"])
     if not metric and "truth error" in names and not hasattr(table, "truth"):
         raise DataError(
             f"'{data}' has no known truth. Data sets that have one: {', '.join(knowing_truth())}. Name scores that"
             " need none: --metric composition."
         )
-    records = all_scores(scm, table, data, root, names, predictors, vgg, residuals=residual, do=do, n=n, seed=seed)
+    asked: dict[str, Any] = {"residuals": residual, "fit": fit, "do": do, "n": n, "seed": seed}
+    records = all_scores(scm, table, data, root, names, predictors, vgg, **asked)
     print_records(records, title=f"{model} on {source}")
     if out is not None:
         facts = provenance(seed=seed, device=device, model=model, data=source)

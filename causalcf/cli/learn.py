@@ -9,14 +9,16 @@ import typer
 
 from causalcf.catalogue import DATASETS
 from causalcf.cli.folder import is_folder
-from causalcf.cli.load import is_sheet, load_data, load_model, of_sheet
+from causalcf.cli.load import fit_of, is_sheet, load_data, load_model, of_sheet
 from causalcf.cli.options import (
+    Balance,
     Compile,
     DataName,
     Device,
     Encoding,
     Epochs,
     FirstRows,
+    Fit,
     Half,
     Key,
     Missing,
@@ -51,7 +53,9 @@ def fit(
     epochs: Annotated[
         list[str] | None, typer.Option(help="Passes over the data: a number for all nodes, or node=number.")
     ] = None,
+    balance: Balance = None,
     rows: FirstRows = None,
+    fit: Fit = None,
     validation: Validation = 0.1,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -72,17 +76,18 @@ def fit(
 
     _prepare_training(out, threads)
     mechanisms = parse_mechanisms(mechanism or [])
+    _balance(mechanisms, balance or [])
     scm = StructuralCausalModel(graph, mechanisms=mechanisms)
     _check_half(scm, half)
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
-    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, **sheet)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, fit=fit, **sheet)
     if len(scm.variables) < len(scm.graph.nodes):
-        declared = declare(scm.graph, table if isinstance(table, Dataset) else table[:rows])
+        declared = declare(scm.graph, table if isinstance(table, Dataset) else table.select(slice(rows)))
         typer.echo(declared.describe())
         scm = StructuralCausalModel(declared, mechanisms=mechanisms)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
-        table[:rows],
+        table.select(slice(rows)),
         validation=validation,
         epochs=parse_epochs(epochs or [], scm.graph.nodes),
         seed=seed,
@@ -93,8 +98,24 @@ def fit(
         compile=compile,
         progress=not quiet,
     )
-    _write_model(scm, out, data, half)
+    _write_model(scm, out, data, half, fit)
     checkpoint.unlink(missing_ok=True)
+
+
+def _balance(mechanisms: dict[str, Any], balance: list[str]) -> None:
+    """Give the mechanisms that are named a recipe whose rows are balanced.
+
+    Raises:
+        DataError: There is something to balance, and no mechanism is named.
+    """
+    from dataclasses import replace
+
+    from causalcf.training import recipe_of
+
+    if balance and not mechanisms:
+        raise DataError(f"--balance {balance[0]}: name the mechanism that it is for, --mechanism image=VAE.")
+    for mechanism in mechanisms.values():
+        mechanism.recipe = replace(recipe_of(mechanism), balance=tuple(balance))
 
 
 def _prepare_training(out: Path, threads: int | None) -> None:
@@ -113,12 +134,12 @@ def _check_half(scm: StructuralCausalModel, half: list[str] | None) -> None:
         scm.graph.require(node)
 
 
-def _write_model(scm: StructuralCausalModel, out: Path, data: str, half: list[str] | None) -> None:
+def _write_model(scm: StructuralCausalModel, out: Path, data: str, half: list[str] | None, fit: str | None) -> None:
     """A model's file, its training curves beside it, and a summary on the screen."""
     from causalcf.plots import plot_history, save_figure
     from causalcf.report import print_fit
 
-    scm.provenance |= {"data": data}
+    scm.provenance |= {"data": data} | ({"fit": fit} if fit else {})  # so that questions read pictures likewise
     scm.save(out, half=half or ())
     print_fit(scm)
     curves = out.with_suffix(".png")
@@ -157,6 +178,7 @@ def finetune(
     ] = None,
     epochs: Epochs = None,
     rows: FirstRows = None,
+    fit: Fit = None,
     validation: Validation = 0.1,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -179,11 +201,12 @@ def finetune(
     _check_half(scm, half)
     given = predictors or data
     folder = given if Path(given).is_dir() else None
-    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes)
+    fit = fit_of(fit, scm, data)
+    table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, fit=fit)
     checkpoint = out.with_suffix(".checkpoint")
     options: dict[str, Any] = {} if slack is None else {"slack": slack}
     scm.finetune(
-        table[:rows],
+        table.select(slice(rows)),
         pretrained(data if folder else given, which="tune", folder=folder, device=device),
         node=node,
         actions=parse_weights(do or []),
@@ -199,7 +222,7 @@ def finetune(
         progress=not quiet,
         **options,
     )
-    _write_model(scm, out, data, half)
+    _write_model(scm, out, data, half, fit)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -219,9 +242,14 @@ def train_predictors(
         str, typer.Option(help="Rows to train on: judge (five sixths), tune (the other sixth), all.")
     ] = "judge",
     epochs: Epochs = None,
+    balance: Balance = None,
+    fit: Fit = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed.")] = "bf16-mixed",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="32-true or bf16-mixed; by default bf16-mixed on a GPU and 32-true elsewhere, as is faster."),
+    ] = None,
     threads: Threads = None,
     resume: Annotated[bool, typer.Option(help="Go on from a killed run's checkpoints.")] = False,
     quiet: Quiet = False,
@@ -230,6 +258,8 @@ def train_predictors(
 
     Judges and predictors that guide fine-tuning share no training rows.
     """
+    from dataclasses import replace
+
     import torch
 
     from causalcf import predictors
@@ -239,7 +269,7 @@ def train_predictors(
         torch.set_num_threads(threads)
     if is_sheet(data):
         raise DataError(f"{data}: a CSV file has no images to read causes back from. Name a data set.")
-    train, test = _train_and_test(data, root, graph)
+    train, test = _train_and_test(data, root, graph, fit)
     for predictor in predictors.planned(data, train.graph, target):
         path = out / predictors.file_name(data, predictor.target, part)  # type: ignore[arg-type]
         checkpoint = path.with_suffix(".checkpoint")
@@ -249,10 +279,10 @@ def train_predictors(
             which=part,  # type: ignore[arg-type]
             test=test,
             name=data,
-            recipe=recipe_of(predictor, epochs),  # type: ignore[arg-type]
+            recipe=replace(recipe_of(predictor, epochs), balance=tuple(balance or ())),  # type: ignore[arg-type]
             seed=seed,
             device=device,
-            precision=precision,
+            precision=precision or ("bf16-mixed" if device.startswith("cuda") else "32-true"),
             checkpoint=checkpoint,
             resume=resume,
             progress=not quiet,
@@ -260,9 +290,11 @@ def train_predictors(
         predictor.save(path)
         checkpoint.unlink(missing_ok=True)
         typer.echo(f"{path}: {predictor.score}")
+        for said in predictor.score.classes if predictor.score else ():
+            typer.echo(f"  {said}")
 
 
-def _train_and_test(data: str, root: Path | None, graph: str | None) -> tuple[Any, Any]:
+def _train_and_test(data: str, root: Path | None, graph: str | None, fit: str | None) -> tuple[Any, Any]:
     """Both splits of a data set; a folder of pictures is read by its graph file.
 
     Raises:
@@ -271,10 +303,11 @@ def _train_and_test(data: str, root: Path | None, graph: str | None) -> tuple[An
     if not is_folder(data):
         if graph is not None:
             raise DataError(f"--graph {graph}: '{data}' has its own graph. Leave the option out.")
-        return load_data(data, root, "train"), load_data(data, root, "test")
+        return load_data(data, root, "train", fit=fit), load_data(data, root, "test", fit=fit)
     if graph is None:
         raise DataError(f"{data}: which columns cause the image? Name the graph file: --graph FILE.json.")
     from causalcf.datasets import from_folder
 
-    train = from_folder(data, graph=graph, split="train")
-    return train, from_folder(data, graph=train.graph, split="test")
+    how: Any = fit or "pad"
+    train = from_folder(data, graph=graph, split="train", fit=how)
+    return train, from_folder(data, graph=train.graph, split="test", fit=how)

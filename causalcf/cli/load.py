@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "acted_values",
     "all_scores",
+    "fit_of",
     "is_sheet",
     "knowing_truth",
     "load_benchmark",
@@ -103,6 +104,7 @@ def load_data(
     variables: Mapping[str, Variable] = MappingProxyType({}),
     *,
     nodes: Collection[str] | None = None,
+    fit: str | None = None,
     **options: Any,
 ) -> Any:
     """A data set by its name, the columns of a CSV file as they are written, or a folder of pictures with a table.
@@ -113,6 +115,7 @@ def load_data(
         split: Its split.
         variables: What the model says of the columns: a category's text is a name, even if it looks like a number.
         nodes: The model's nodes, which are read from a folder; by default those of `variables`, or all columns.
+        fit: What becomes of a folder's pictures of another size.
         options: `encoding`, `missing` and `key` of a CSV file.
 
     Raises:
@@ -120,6 +123,8 @@ def load_data(
     """
     from causalcf import datasets
 
+    if fit is not None and (is_sheet(name) or not is_folder(name)):
+        raise DataError(f"--fit {fit} is for a folder of pictures, and '{name}' is none. Leave the option out.")
     if is_sheet(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
@@ -129,7 +134,7 @@ def load_data(
     if is_folder(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a folder by itself. Leave the option out.")
-        return load_folder(name, split, variables, variables if nodes is None else nodes)
+        return load_folder(name, split, variables, variables if nodes is None else nodes, fit)
     if name not in DATASETS:
         raise DataError(
             f"There is no data set '{name}'. Known: {list(DATASETS)}, or the path of a .csv file, or of a folder of"
@@ -216,6 +221,11 @@ def load_split(
     return load_data(name, root, "test", variables, **options), name
 
 
+def fit_of(given: str | None, scm: StructuralCausalModel, data: str) -> str | None:
+    """What becomes of a folder's pictures of another size: as it is said, or as the model was fitted."""
+    return given or (scm.provenance.get("fit") if is_folder(data) else None)
+
+
 def load_model(name: str, device: str) -> StructuralCausalModel:
     """A model file, or a reference model by its name."""
     from causalcf.reference import pretrained
@@ -237,6 +247,7 @@ def all_scores(
     *,
     n: int | None,
     residuals: Sequence[str] | None = None,
+    fit: str | None = None,
     **options: Any,
 ) -> Records:
     """Scores of a model by their names, with judges, latent space and training images as far as they are there."""
@@ -255,7 +266,7 @@ def all_scores(
         table,
         wanted,
         predictors=_judges(judges, data, scm),
-        reference=_training_rows(scm, data, root) if compared else None,
+        reference=_training_rows(scm, data, root, fit) if compared else None,
         latents=latent_space(data, device=scm.device),
         perception=_perception(vgg),
         residuals=[parse_residual(text) for text in residuals or ("1", "0")],
@@ -265,11 +276,11 @@ def all_scores(
     )
 
 
-def _training_rows(scm: StructuralCausalModel, data: str, root: Path | None) -> Any:
+def _training_rows(scm: StructuralCausalModel, data: str, root: Path | None, fit: str | None) -> Any:
     """The rows of a data set to compare with; none if it has no split of them."""
     if is_sheet(data) or (is_folder(data) and test_split(data) is None):
         return None
-    return load_data(data, root, "train", scm.variables)
+    return load_data(data, root, "train", scm.variables, fit=fit)
 
 
 def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predictors | None:

@@ -18,11 +18,13 @@ __all__ = [
     "Encoding",
     "Epochs",
     "FirstRows",
+    "Fit",
     "Half",
     "Judges",
     "Key",
     "Latents",
     "Missing",
+    "Model",
     "Models",
     "Out",
     "OwnFiles",
@@ -107,6 +109,15 @@ Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed, 64-true.")]
 Validation = Annotated[float, typer.Option(help="Share of the rows to validate on.")]
 
 
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        help="How the pictures of a folder that have another size are made to fit: pad (the rest is black), crop,"
+        " stretch, or exact, which refuses them; by default as the model was fitted, or pad."
+    ),
+]
+
+
 FirstRows = Annotated[int | None, typer.Option(help="Use only the first rows.", min=1)]
 
 
@@ -119,7 +130,16 @@ Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint
 Compile = Annotated[bool, typer.Option("--compile", help="Cheaper steps: CUDA graphs on a GPU, else torch.compile.")]
 
 
+Balance = Annotated[
+    list[str] | None,
+    typer.Option(help="Draw the values of this attribute equally often, such as eyeglasses; again for another."),
+]
+
+
 Half = Annotated[list[str] | None, typer.Option(help="Store this node's weights in half precision.")]
+
+
+Model = Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")]
 
 
 Models = Annotated[

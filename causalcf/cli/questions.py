@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from causalcf.cli.load import load_model
-from causalcf.cli.options import Seed
+from causalcf.cli.options import Model, Seed
 from causalcf.cli.parse import parse_do
 from causalcf.core.errors import DataError
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["effect", "mediation", "necessity", "quantiles"]
 
-Model = Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")]
 Cause = Annotated[str, typer.Argument(help="The node that is acted on.")]
 Outcome = Annotated[str, typer.Argument(help="A number or Boolean node, or NODE=CATEGORY for its probability.")]
 Treated = Annotated[str, typer.Option(help="What the cause is set to.")]

@@ -22,7 +22,7 @@ LONGEST = 200
 STYLE = Markup(
     "<style>.ccf{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:100%;overflow-x:auto}"
     ".ccf table{border-collapse:collapse;margin:4px 0;color:inherit}"
-    ".ccf th,.ccf td{padding:2px 10px 2px 0;text-align:left;vertical-align:middle;border:0;background:none;"
+    ".ccf th,.ccf td{padding:2px 10px 2px 0;text-align:left!important;vertical-align:middle;border:0;background:none;"
     "color:inherit;white-space:nowrap}"
     ".ccf td.w{white-space:normal;min-width:12em}"
     ".ccf thead th{font-weight:600;border-bottom:1px solid rgba(128,128,128,.5)}"
@@ -76,8 +76,9 @@ def short(value: Any) -> Any:
 
 
 def picture(url: str, alt: str, *, height: int = SIDE) -> Markup:
-    """A small picture whose pixels stay sharp."""
-    return Markup('<img class="px" src="{}" alt="{}" height="{}">').format(url, alt, height)
+    """A small picture whose pixels stay sharp; a style of its own, as notebooks take away heights of others."""
+    style = Markup("height:{}px;width:auto;max-width:none").format(height)
+    return Markup('<img class="px" src="{}" alt="{}" style="{}">').format(url, alt, style)
 
 
 def pictures(*shown: Markup) -> Markup:

@@ -16,10 +16,12 @@ from causalcf.costs.fitting import step, training
 from causalcf.costs.judging import evaluation
 from causalcf.costs.measure import Cost
 from causalcf.costs.models import IMAGES
+from causalcf.costs.pictures import fit_memory, streamed
 from causalcf.costs.processes import imports, memory
 from causalcf.costs.searches import searches
 from causalcf.costs.table import speed_table, table
 from causalcf.costs.throughput import speeds
+from causalcf.mechanisms import VAE
 
 __all__ = ["main", "run"]
 
@@ -35,6 +37,8 @@ def run(*, quick: bool = False) -> list[Cost]:
             memory(4, rows=50),
             training(steps=4, repeats=1),
             *(step(name, small, steps=1, batch_size=4, repeats=1) for name, (_, small) in IMAGES.items()),
+            streamed(VAE(widths=(8, 8, 8)), rows=8, batch_size=4, repeats=1),
+            fit_memory(),
             *evaluation(rows=20),
             *searches(Setting(rows=4, steps=2, widths=(8, 8, 8)), repeats=1),
         ]
@@ -47,6 +51,8 @@ def run(*, quick: bool = False) -> list[Cost]:
         memory(16),
         training(),
         *(step(name, mechanism) for name, (mechanism, _) in IMAGES.items()),
+        streamed(VAE()),
+        fit_memory(),
         *evaluation(),
         *searches(),
     ]

@@ -103,6 +103,13 @@ class Batch(Mapping[str, Tensor]):
         labels = None if self.labels is None else self.labels[rows.numpy()]
         return Batch({name: _at(value, rows) for name, value in self.held.items()}, _at(self.index, rows), labels)
 
+    def prepare(self, *, progress: bool = False) -> Batch:
+        """The same rows, once their columns had the chance to copy what is slow to read; see `Store.prepare`."""
+        for column in self._values.values():
+            if isinstance(column, Column):
+                column.store.prepare(column.rows, progress=progress)
+        return self
+
     def like(self, values: Mapping[str, Tensor | Column]) -> Batch:
         """Other values of the same rows, with their labels."""
         return Batch(values, self.index, self.labels)
@@ -146,6 +153,9 @@ class Batch(Mapping[str, Tensor]):
             tensor([0., 2., 4., 6., 8.])
         """
         return torch.cat([ask(part) for part in self.blocks(size)])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values  # a mapping's own would read the column
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -6,7 +6,7 @@ import csv
 import gzip
 import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
+from causalcf.datasets.decoded import Decoded
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables.image import Image
 
@@ -51,7 +53,7 @@ class CelebA(Dataset):
     smaller or larger are cut in proportion; square ones, which were cut before, are taken whole, with a warning.
     The lists may be CSV files, as some mirrors have them. A node is read from the attribute of its name (`smiling`
     from `Smiling`); `beard` is the opposite of `No_Beard`. Pictures
-    are kept as bytes and become floats in [0, 1] when they are asked for: take rows, not the whole set.
+    are decoded when rows are asked for, and once for all, into a cache, when all are needed.
 
     Args:
         root: Folder of `img_align_celeba/`, `list_attr_celeba.txt` and `list_eval_partition.txt`, or a
@@ -83,10 +85,10 @@ class CelebA(Dataset):
         folder, lists = _find(root)
         names = _names_of_split(lists[1], split)
         attributes = _read_attributes(lists[0], names)
-        values: dict[str, Tensor] = {}
+        values: dict[str, Tensor | Column] = {}
         for node, variable in graph.variables.items():
             if isinstance(variable, Image):
-                values[node] = _read_images(_pictures(folder), names, variable.height, variable.width)
+                values[node] = _read_images(_pictures(folder), names, split, variable.height, variable.width)
             else:
                 values[node] = _attribute(node, attributes)
         super().__init__(values, graph)
@@ -170,52 +172,58 @@ def _attribute(node: str, attributes: dict[str, NDArray[np.bool_]]) -> Tensor:
     return torch.from_numpy(by_name[column.lower()] ^ (node in _NEGATED))
 
 
-def _read_images(folder: Path, names: list[str], height: int, width: int) -> Tensor:
-    """The named pictures as bytes of shape (N, 3, height, width)."""
+def _read_images(folder: Path, names: list[str], split: str, height: int, width: int) -> Column:
+    """The named pictures as bytes of shape (N, 3, height, width), decoded when they are asked for."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise MissingFileError(
             f"CelebA needs {missing[0]}: not found in {folder} (with {len(missing)} of {len(names)} missing). {_REMEDY}"
         )
-    images = torch.empty(len(names), 3, height, width, dtype=torch.uint8)
-
-    def load(row: int) -> tuple[int, int]:
-        picture, size = _read_image(folder / names[row], height, width)
-        images[row] = torch.from_numpy(picture)
-        return size
-
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without holding the interpreter's lock
-        squares = {size for size in pool.map(load, range(len(names))) if size[0] == size[1]}
-    if squares:
+    size = _size(folder / names[0]) if names else (WIDTH, HEIGHT)
+    if size[0] == size[1]:
         warnings.warn(
-            f"CelebA: pictures in {folder} are {squares.pop()} pixels, not {WIDTH} x {HEIGHT}: taken for faces that"
+            f"CelebA: pictures in {folder} are {size} pixels, not {WIDTH} x {HEIGHT}: taken for faces that"
             " were cut out before, and not cut again. They show more or less of a head than those of other copies.",
             stacklevel=3,
         )
-    return images
+    paths, decode = [folder / name for name in names], partial(_read_image, height=height, width=width)
+    return Column(Decoded(paths, decode, (3, height, width), partial(_called, paths), f"CelebA in {folder}, {split}"))
 
 
-def _read_image(path: Path, height: int, width: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """One picture, cut and resized, as bytes of shape (3, height, width); and how large it was."""
+def _called(paths: list[Path], row: int) -> str:
+    return str(paths[row])
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture, which is not decoded."""
     try:
         with Pillow.open(path) as picture:
-            size = picture.size
-            square = picture.convert("RGB").crop(_box(path, *size))
+            _box(str(path), *picture.size)
+            return picture.size
+    except (OSError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise DataError(f"{path} is damaged: {error}. {_REMEDY}") from None
+
+
+def _read_image(path: Path, name: str, height: int, width: int) -> NDArray[np.uint8]:
+    """One picture, cut and resized, as bytes of shape (3, height, width)."""
+    try:
+        with Pillow.open(path) as picture:
+            square = picture.convert("RGB").crop(_box(name, *picture.size))
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:  # all that Pillow raises
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is damaged: {error}. {_REMEDY}") from None
+        raise DataError(f"{name} is damaged: {error}. {_REMEDY}") from None
     small = square.resize((width, height), Pillow.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), size
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
 
 
-def _box(path: Path, width: int, height: int) -> tuple[int, int, int, int]:
+def _box(name: str, width: int, height: int) -> tuple[int, int, int, int]:
     """The box to cut from a picture of this size: the middle, in proportion; all of a square."""
     if width == height:
         return 0, 0, width, height
     if abs(width * HEIGHT / (height * WIDTH) - 1) > 0.03:
         raise DataError(
-            f"{path} is {width} x {height} pixels: expected {WIDTH} x {HEIGHT}, as 'Align&Cropped Images' are, the same"
+            f"{name} is {width} x {height} pixels: expected {WIDTH} x {HEIGHT}, as 'Align&Cropped Images' are, the same"
             f" in proportion, or squares. {_REMEDY}"
         )
     side = max(1, round(CROP * width / WIDTH))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import networkx as nx
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from causalcf.core.columns import Column
 from causalcf.core.errors import CausalCFWarning, DataError, MissingFileError
 from causalcf.data import columns, infer_variables, read, read_csv
 from causalcf.datasets.base import Dataset
+from causalcf.datasets.decoded import Decoded
 from causalcf.datasets.pictures import CHANNELS, Fit, as_pixels
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.variables import Variable
@@ -50,13 +52,13 @@ def from_folder(
     split: str | None = None,
     mode: str | None = None,
     fit: Fit = "pad",
-    progress: bool = True,
 ) -> Pictures:
     """A folder of pictures and a table: one row a picture, `file_name` and its attributes.
 
     This is the ImageFolder convention: `root/metadata.csv` names files below `root`. PNG, JPEG, WebP, TIFF and what
     else Pillow reads; grey, colour, or 16 bits, which are scaled to 8. Transparent parts become black, and a picture
-    is turned as its camera says.
+    is turned as its camera says. Pictures are decoded when rows are asked for; what needs them all, as `fit` does,
+    decodes them once, into a cache (`causalcf data cache`).
 
     Args:
         root: The folder.
@@ -73,11 +75,11 @@ def from_folder(
         fit: How a picture of another size is fitted. "pad": it is resized to fit inside, the rest is black. "crop":
             it is resized to cover, and the overhang is cut off. "stretch": height and width are resized each by
             itself. "exact": it is refused.
-        progress: Show a bar on a terminal while pictures are read.
 
     Raises:
         MissingFileError: The folder, its table or a picture is not there.
-        DataError: A picture is damaged or does not fit, a row has none, or a column is not there; each is named.
+        DataError: A row has no picture, or a column is not there; and once it is read, a picture is damaged or does not
+            fit. Each is named.
 
     Example:
         >>> portraits = from_folder("portraits", size=(64, 64), fit="crop")  # doctest: +SKIP
@@ -87,13 +89,11 @@ def from_folder(
     folder, values = folder_table(root, table, variables or _variables_of(graph), split)
     names = values.pop(FILE_NAME)
     values.pop(SPLIT, None)
-
-    def called(row: int) -> str:
-        return f"{folder / table}, row {row} (counted from 0), {str(names[row])!r}"
-
+    names = [str(name) for name in names]
     _refuse_empty(names, str(folder / table), FILE_NAME)
     plan = _Plan.of(graph, variables, list(values), size, mode, fit)
-    return plan.gather(values, _all_pixels(plan, [folder / str(name) for name in names], called, progress))
+    called, what = partial(_called, str(folder / table), names), f"{folder / table}{f', {split}' if split else ''}"
+    return plan.gather(values, _pictures(plan, [folder / name for name in names], called, what, show=False))
 
 
 def from_frame(
@@ -120,7 +120,7 @@ def from_frame(
         variables: column -> variable.
         mode: "RGB" or "L".
         fit: "pad", "crop", "stretch" or "exact".
-        progress: Show a bar on a terminal.
+        progress: Show a bar on a terminal while pictures are read that are no files.
 
     Raises:
         MissingFileError: A picture is not there.
@@ -137,12 +137,8 @@ def from_frame(
     _refuse_empty(given, "The table", image)
     pictures = [Path(root) / value if isinstance(value, str | Path) else value for value in given]
     plan = _Plan.of(graph, variables, list(values), size, mode, fit)
-
-    def called(row: int) -> str:
-        shown = f", {str(pictures[row])!r}" if isinstance(pictures[row], Path) else ""
-        return f"'{image}', row {row} (counted from 0){shown}"
-
-    return plan.gather(values, _all_pixels(plan, pictures, called, progress))
+    called = partial(_called, f"'{image}'", pictures)
+    return plan.gather(values, _pictures(plan, pictures, called, f"pictures in {Path(root).resolve()}", progress))
 
 
 def from_items(
@@ -187,7 +183,7 @@ def from_items(
             plan = _Plan.of(graph, variables, list(rows), size, mode, fit)
         if item.keys() != {*rows, image}:
             raise DataError(f"Item {row} has {sorted(item)}: expected {sorted([*rows, image])}, as the first has.")
-        pixels.append(torch.from_numpy(plan.pixels(item[image], f"'{image}' of item {row}")))
+        pixels.append(torch.from_numpy(plan.decode(item[image], f"'{image}' of item {row}")))
         for name, values in rows.items():
             value = item[name]
             values.append(value.item() if isinstance(value, Tensor) and value.ndim == 0 else value)
@@ -284,12 +280,13 @@ class _Plan:
             raise DataError(f"variables= declares {strange}, which are not among {list(given.nodes)}.")
         return cls(given, node, _image(node, declared.get(node), size, mode), declared, others, fit, asked)
 
-    def pixels(self, picture: Any, name: str) -> np.ndarray:
-        """One picture as bytes of the image's shape."""
+    @property
+    def decode(self) -> partial[NDArray[np.uint8]]:
+        """What makes bytes of the image's shape of one picture, given what to call it."""
         mode = "L" if self.variable.channels == 1 else "RGB"
-        return as_pixels(picture, (self.variable.height, self.variable.width), mode, self.fit, name)
+        return partial(as_pixels, size=(self.variable.height, self.variable.width), mode=mode, fit=self.fit)
 
-    def gather(self, values: Mapping[str, Any], pixels: Tensor) -> Pictures:
+    def gather(self, values: Mapping[str, Any], pixels: Tensor | Column) -> Pictures:
         """The data set of a table's columns and all its pictures."""
         told: dict[str, Variable] = {}
         for name in [name for name in self.names if name not in self.variables]:
@@ -396,8 +393,10 @@ def _mappings(items: Iterable[Any], names: Sequence[str] | None) -> Iterator[Map
             )
 
 
-def _all_pixels(plan: _Plan, pictures: Sequence[Any], called: Callable[[int], str], show: bool) -> Tensor:
-    """All pictures as bytes (N, *shape), decoded in threads: Pillow decodes without holding the interpreter's lock.
+def _pictures(
+    plan: _Plan, pictures: Sequence[Any], called: Callable[[int], str], what: str, show: bool
+) -> Tensor | Column:
+    """Pictures as bytes (N, *shape): read from their files when they are asked for, or at once if they are in memory.
 
     Raises:
         MissingFileError, DataError: The first picture that cannot be read, and how many more there are.
@@ -405,21 +404,14 @@ def _all_pixels(plan: _Plan, pictures: Sequence[Any], called: Callable[[int], st
     from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
-    images = torch.empty(len(pictures), *plan.variable.event_shape, dtype=torch.uint8)
+    if all(isinstance(picture, Path) for picture in pictures):
+        return Column(Decoded(pictures, plan.decode, plan.variable.event_shape, called, what))
+    console, rows = Console(stderr=True), range(len(pictures))
+    shown = track(rows, "pictures", console=console, disable=not (show and console.is_terminal))
+    return torch.stack([torch.from_numpy(plan.decode(pictures[row], called(row))) for row in shown])
 
-    def load(row: int) -> DataError | MissingFileError | None:
-        try:
-            images[row] = torch.from_numpy(plan.pixels(pictures[row], called(row)))
-        except (DataError, MissingFileError) as error:
-            return error
-        return None
 
-    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-        done = pool.map(load, range(len(pictures)))
-        shown = track(done, "pictures", len(pictures), console=console, disable=not (show and console.is_terminal))
-        wrong = [error for error in shown if error is not None]
-    if wrong:
-        more = f" ({len(wrong)} of {len(pictures)} pictures cannot be read.)" if len(wrong) > 1 else ""
-        raise type(wrong[0])(f"{wrong[0]}{more}")
-    return images
+def _called(source: str, pictures: Sequence[Any], row: int) -> str:
+    """What a row's picture is called in errors."""
+    shown = f", {str(pictures[row])!r}" if isinstance(pictures[row], str | Path) else ""
+    return f"{source}, row {row} (counted from 0){shown}"

@@ -26,23 +26,23 @@ CHANNELS = {"L": 1, "RGB": 3}
 _MIDDLE = (0.5, 0.5)
 
 
-def as_pixels(value: Any, size: tuple[int, int], mode: str, fit: Fit, name: str) -> NDArray[np.uint8]:
+def as_pixels(value: Any, name: str, size: tuple[int, int], mode: str, fit: Fit) -> NDArray[np.uint8]:
     """A picture as bytes of shape (channels, height, width).
 
     Args:
         value: A path, the bytes of a file, a Pillow picture, an array of shape (H, W) or (H, W, C), a tensor of shape
             (C, H, W), or a mapping with "bytes" or "path", as Hugging Face stores pictures.
+        name: Its name in errors.
         size: Height and width, px.
         mode: "RGB" or "L", which is grey.
         fit: How a picture of another size is made to fit.
-        name: Its name in errors.
 
     Raises:
         MissingFileError: There is no such file.
         DataError: It is damaged, no picture, or of a kind that cannot be read without a choice.
 
     Example:
-        >>> as_pixels(np.full((2, 4), 255, np.uint8), (2, 2), "L", "pad", "a line").tolist()
+        >>> as_pixels(np.full((2, 4), 255, np.uint8), "a line", (2, 2), "L", "pad").tolist()
         [[[255, 255], [0, 0]]]
     """
     picture = _flat(_opened(value, name), mode, name)

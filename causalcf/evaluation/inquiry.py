@@ -274,7 +274,7 @@ class Inquiry:
 
     def real_images(self) -> Iterator[Tensor]:
         """The reference images in batches: as floats, a large data set may not fit into memory at once."""
-        return (rows[self.image] for rows in self.given("reference").blocks(BATCH))
+        return (rows[self.image] for rows in self.given("reference").prepare().blocks(BATCH))
 
     @cached_property
     def real(self) -> Tensor:

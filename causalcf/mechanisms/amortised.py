@@ -11,10 +11,13 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor, nn
 
-from causalcf.core.settings import POSITIVE
+from causalcf.core.columns import Column
+from causalcf.core.nn import column
+from causalcf.core.settings import POSITIVE, WEIGHT, Range
+from causalcf.mechanisms.average import Average, reach
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Trainable
 from causalcf.mechanisms.batching import in_one_batch
-from causalcf.mechanisms.images import ImageMechanism
+from causalcf.mechanisms.images import ImageMechanism, framed
 
 __all__ = ["AmortisedImage", "AmortisedMechanism", "divergence"]
 
@@ -82,22 +85,61 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
     r"""An amortised mechanism of an image, trained by the evidence lower bound.
 
     The gain of the parents (see `Gain`) multiplies :math:`\mu` and :math:`\sigma` alike. A subclass has the fields
-    `beta`, the weight of the KL terms, and `sigma`, the standard deviation of pixels before the gain, or None to learn
-    one per channel.
+    `beta`, the weight of the KL terms; `sigma`, the standard deviation of pixels before the gain, or None to learn
+    one per channel; `average`, whether the parents' average effect is added in closed form (see `Average`);
+    `sparsity`, the weight in training of how much an action on one parent changes (see `changed`); and `focus`, the
+    share of the pixels' weight in training that goes where parents act on average (see `reach`).
     """
 
     beta: float
     sigma: float | None
+    average: bool
+    sparsity: float
+    focus: float
     multiple: ClassVar[int] = 1  # any size: images are framed
 
     def validate(self) -> None:
         super().validate()
+        self.require(sparsity=WEIGHT, focus=Range(0, 1))
         if self.sigma is not None:
             self.require(sigma=POSITIVE)
 
     def build(self) -> None:
         super().build()
         self.log_sigma = nn.Parameter(torch.full((self.variable.event_shape[0], 1, 1), -2.5))
+        self.typical = Average(self.context, self.variable.event_shape) if self.average else None
+        self.weights: Tensor | None
+        self.register_buffer("weights", torch.ones(self.variable.event_shape) if self.focus else None)
+
+    def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
+        super().calibrate(x, pa)
+        c, gain = self.features(pa, len(x)), self.gain(pa) if self.parents else None
+        if self.typical is not None:
+            self.typical.calibrate(x, c, gain)
+        if self.weights is not None:
+            self.weights.copy_(1 - self.focus + self.focus * reach(x, c, gain))
+
+    @property
+    def drawn_channels(self) -> int:
+        """Channels that the networks draw: the image's, and with `average` those of each feature's effect."""
+        return self.variable.event_shape[0] * (1 + self.context * self.average)
+
+    def still(self, head: nn.Conv2d) -> None:
+        """Begin with the average effects alone: a last layer's channels that add to them give 0."""
+        own = head.out_channels // (1 + self.context * self.average)
+        with torch.no_grad():
+            head.weight[own:] = 0.0
+
+    def drawn(self, image: Tensor, c: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
+        """Mean (N, C, H, W) and standard deviation of p(x | u, pa), by what a network made of them.
+
+        Args:
+            image: The network's image, in the middle of its frame.
+            c: Encoded parents, (N, context).
+            pa: Parents.
+        """
+        gain, image = self.gain(pa), framed(image, self.frame(1))
+        return gain * (image if self.typical is None else self.typical(c, image)), gain * self.std()
 
     def std(self) -> Tensor:
         """Standard deviation of pixels before the gain, (C, 1, 1)."""
@@ -108,8 +150,25 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
         """The training objective, a scalar, and the noise that was drawn for it."""
 
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
-        """Minus the evidence lower bound, with the KL terms weighted by beta, in nats per pixel."""
-        return self.bound(x, pa)[0]
+        """Minus the evidence lower bound, with the KL terms weighted by beta, in nats per pixel; `sparsity` beside."""
+        loss, u = self.bound(x, pa)
+        return loss + self.sparsity * self.changed(x, u, pa) if self.sparsity and self.training else loss
+
+    def changed(self, x: Tensor, u: Mapping[str, Tensor], pa: Parents) -> Tensor:
+        """How much the networks change a pixel on average, in standard deviations, when one parent takes another value.
+
+        The value is another row's; what the parents do on average (see `Average`) is not counted. An effect that the
+        bound does not pay for stays 0, as by the lasso (Tibshirani 1996): a smile leaves the wall behind as it was.
+        """
+        acted = torch.randint(len(pa), (len(x),), device=x.device)
+        other = torch.randperm(len(x), device=x.device)
+        star = {name: torch.where(column(acted == i, v), v[other], v) for i, (name, v) in enumerate(pa.items())}
+        mean, std = self.location_scale(u, star)
+        change = mean / std - (x / (self.gain(pa) * self.std()) - u["eps"])
+        if self.typical is not None:
+            moved = self.features(star, len(x)) - self.features(pa, len(x))
+            change = change - (moved @ self.typical.weight[1:]).unflatten(1, self.variable.event_shape) / self.std()
+        return change.abs().mean()
 
     def finetune_loss(
         self, x: Tensor, pa: Parents, pa_star: Parents, predictors: Mapping[str, Trainable], carried: Tensor
@@ -126,7 +185,10 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
             std: Its standard deviation.
             kl: KL terms of each row, summed, (N,).
         """
-        reconstruction = Normal(mean, std, validate_args=False).log_prob(x).flatten(1).sum(1)
+        pixels = Normal(mean, std, validate_args=False).log_prob(x)
+        if self.weights is not None and self.training:
+            pixels = pixels * self.weights
+        reconstruction = pixels.flatten(1).sum(1)
         return (self.beta * kl - reconstruction).mean() / self.variable.numel
 
 

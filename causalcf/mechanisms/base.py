@@ -130,6 +130,10 @@ class Mechanism(Trainable, ABC):
 
     # ------------------------------------------------------------------ learning
 
+    @property
+    def balances(self) -> Mapping[str, Variable]:
+        return {name: variable for name, variable in self.parents.items() if variable.discrete}
+
     def loss(self, x: Tensor, pa: Parents) -> Tensor:
         """The training objective, averaged over rows: by default minus the log-likelihood."""
         return -self.dist(pa).log_prob(x).mean()

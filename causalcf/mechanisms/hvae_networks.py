@@ -27,6 +27,7 @@ class Shapes:
 
     Args:
         channels: Of the image.
+        drawn: Channels that are drawn.
         context: Features of the encoded parents.
         stride: Pixels of the image per cell of the finest level.
         grids: Height and width of each level.
@@ -38,6 +39,7 @@ class Shapes:
     """
 
     channels: int
+    drawn: int
     context: int
     stride: int
     grids: tuple[tuple[int, int], ...]
@@ -133,7 +135,7 @@ class TopDown(nn.Module):
         [module for module in self.modules() if isinstance(module, Latent)][-1].free = None
         # Edges of strokes are decided at the finest level: one more block there.
         self.last = _block(shapes, shapes.widths[0], shapes.grids[0])
-        self.head = quiet(nn.Conv2d(shapes.widths[0], shapes.channels * self.stride**2, 3, padding=1))
+        self.head = quiet(nn.Conv2d(shapes.widths[0], shapes.drawn * self.stride**2, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, c: Tensor, choose: Choose) -> Tensor:

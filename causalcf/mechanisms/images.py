@@ -37,6 +37,9 @@ __all__ = [
 EMBEDDING = 64
 """Width of the embedding through which the parents modulate the blocks."""
 
+EXPLAINED = 0.5
+"""Least share of the variance of log brightness that a gain explains."""
+
 CELL = 8
 """Pixels a side of the cells of the coarsest grid of an `Encoder` and a `Decoder`."""
 
@@ -70,7 +73,7 @@ class ImageMechanism(Mechanism):
 
     def build(self) -> None:
         self.encoder = ParentEncoder({name: v for name, v in self.parents.items() if name not in self.gain_only})
-        self.gain = Gain(self.parents)
+        self.gain = Gain(self.parents, known=bool(self.gain_only))
 
     def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         self.encoder.calibrate(pa)
@@ -104,14 +107,21 @@ class Gain(nn.Module):
     and a counterfactual keeps its texture. The logarithm of an image's brightness is regressed on the parents:
     positive ones by their logarithm, so that proportional effects stay proportional beyond the
     data as well, others as they are. Over the training data the gain averages 1.
+
+    Where the parents leave over half of the variance of that logarithm unexplained, they do not brighten images, and
+    the gain is 1: the hair of a portrait goes with how bright it is, yet dyeing it leaves the wall behind as it was.
+
+    Args:
+        parents: parent -> variable.
+        known: Whether some are known to brighten the whole image, so that there is a gain, however little it explains.
     """
 
     weight: Tensor
     offset: Tensor
 
-    def __init__(self, parents: Mapping[str, Variable]) -> None:
+    def __init__(self, parents: Mapping[str, Variable], *, known: bool = False) -> None:
         super().__init__()
-        self.parents = dict(parents)
+        self.parents, self.known = dict(parents), known
         self.register_buffer("weight", torch.zeros(sum(v.num_features for v in parents.values())))
         self.register_buffer("offset", torch.zeros(()))
 
@@ -133,8 +143,12 @@ class Gain(nn.Module):
         regressors = self.regressors(pa).double()
         centred = regressors - regressors.mean(0)
         # One-hot columns are collinear once centred: the pseudo-inverse takes the smallest solution.
-        self.weight.copy_(torch.linalg.pinv(centred) @ (brightness - brightness.mean()))
-        self.offset.copy_(-regressors.mean(0) @ self.weight.double())
+        weight = torch.linalg.pinv(centred) @ (brightness - brightness.mean())
+        explained = (centred @ weight).square().sum()
+        if not self.known and explained < EXPLAINED * (brightness - brightness.mean()).square().sum():
+            weight = torch.zeros_like(weight)
+        self.weight.copy_(weight)
+        self.offset.copy_(-regressors.mean(0) @ weight)
 
     def forward(self, pa: Parents) -> Tensor:
         """The factor, (N, 1, 1, 1), or () without parents."""

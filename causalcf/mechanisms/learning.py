@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from causalcf.core.errors import TrainingError
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, plain, require_settings
+from causalcf.variables import Variable
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 
@@ -37,6 +38,8 @@ class Recipe:
             one row's loss makes it the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
         accumulate: Parts a batch is worked through in, one after the other, to save memory. Gradients are
             those of the whole batch, as long as the loss is a mean over rows.
+        balance: Attributes whose values are drawn equally often, such as ("eyeglasses",): rows come with replacement.
+            Parents of a mechanism; what a predictor reads or is told.
 
     Raises:
         TrainingError: A setting that nothing could be trained with.
@@ -54,10 +57,13 @@ class Recipe:
     patience: int = 10
     slack: float = 0.0
     accumulate: int = 1
+    balance: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for setting in fields(self):
             object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
+        if isinstance(self.balance, str):
+            raise TrainingError(f"The training recipe: balance names attributes, balance=['{self.balance}'].")
         whole = {"batch_size": COUNT, "accumulate": COUNT, "patience": COUNT}
         whole |= dict.fromkeys(("epochs", "min_steps", "warmup"), NATURAL)
         share = Range(0, 1, below=True)
@@ -140,6 +146,11 @@ class Trainable(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """Its settings, besides its weights; a run that is resumed must have the same."""
+        return {}
+
+    @property
+    def balances(self) -> Mapping[str, Variable]:
+        """Attributes that its training rows may be balanced by."""
         return {}
 
     @property

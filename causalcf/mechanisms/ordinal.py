@@ -16,7 +16,7 @@ from causalcf.core.errors import CausalCFWarning
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.categorical import MARGIN, DiscreteMechanism
 
-__all__ = ["Ordinal", "logistic_between", "warn_of_impossible"]
+__all__ = ["Ordinal", "logistic_between", "thresholds_around", "warn_of_impossible"]
 
 SAME = 8.0
 """Roundings that two thresholds may lie apart and still be the same."""
@@ -121,7 +121,7 @@ class Ordinal(DiscreteMechanism):
         return torch.cat([raw[..., :1], softplus(raw[..., 1:])], -1).cumsum(-1)
 
     def law(self, logits: Tensor, validate_args: bool | None = None) -> dist.Categorical:
-        low, high = _around(logits)
+        low, high = thresholds_around(logits)
         # log(sigma(high) - sigma(low)), without a difference of numbers that are close.
         log_p = logsigmoid(high) + logsigmoid(-low) + torch.log(-torch.expm1(low - high))
         return dist.Categorical(logits=log_p, validate_args=validate_args)
@@ -130,7 +130,7 @@ class Ordinal(DiscreteMechanism):
         return torch.logit(draws.uniform((n,), self._anchor))
 
     def posterior_noise(self, x: Tensor, logits: Tensor) -> Tensor:
-        low, high = _around(logits)
+        low, high = thresholds_around(logits)
         at = x[..., None]
         low, high = (ends.expand(*x.shape, -1).gather(-1, at)[..., 0] for ends in (low, high))
         warn_of_impossible(self.node, x, low, high, low.dtype)
@@ -140,7 +140,11 @@ class Ordinal(DiscreteMechanism):
         return (u[..., None] > logits).sum(-1)
 
 
-def _around(thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """The thresholds below and above each category, (*batch, k)."""
+def thresholds_around(thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    """The thresholds below and above each category, (*batch, k); infinite at the ends.
+
+    Args:
+        thresholds: Increasing, (*batch, k - 1).
+    """
     end = torch.full_like(thresholds[..., :1], torch.inf)
     return torch.cat([-end, thresholds], -1), torch.cat([thresholds, end], -1)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor
 
 from causalcf.core.columns import Column
+from causalcf.core.errors import MechanismError
 from causalcf.core.settings import COUNT, WEIGHT
 from causalcf.mechanisms.amortised import AmortisedImage, divergence
 from causalcf.mechanisms.base import Parents, Recipe
+from causalcf.mechanisms.by_parents import ByParents
 from causalcf.mechanisms.categories import ByCategory
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, draw_normal, framed
 
@@ -44,8 +46,13 @@ class VAE(AmortisedImage):
         beta: Weight of the KL term in the training objective (Higgins et al. 2017). Above 1 it keeps
             what the parents explain out of z, which counterfactuals gain from.
         sigma: Standard deviation of pixels before the gain, or None to learn one per channel.
+        average: Add the parents' average effect on each pixel, in closed form, and learn what differs (see `Average`).
+        sparsity: Weight in training of how much an action on one parent changes: what does not pay stays as it is.
+        focus: Share of the pixels' weight in training that goes where parents act on average (see `reach`): what lies
+            elsewhere is left to the residual.
         by_category: Take what the parents' categories say out of the code after training, in closed form (see
             `ByCategory`): do(category) is then obeyed, and draws from the prior look like their category.
+        by_parents: Instead, take what all parents, numbers too, say on average out of the code (see `ByParents`).
 
     Example:
         >>> from causalcf.variables import Image, Real
@@ -60,7 +67,11 @@ class VAE(AmortisedImage):
     widths: tuple[int, int, int] = (32, 64, 96)
     beta: float = 4.0
     sigma: float | None = None
+    average: bool = False
+    sparsity: float = 0.0
+    focus: float = 0.0
     by_category: bool = False
+    by_parents: bool = False
 
     takes_columns: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z",)
@@ -68,9 +79,35 @@ class VAE(AmortisedImage):
         epochs=30, batch_size=64, lr=2e-3, warmup=200, weight_decay=0.01, clip=1.0, ema=0.999
     )
 
+    @classmethod
+    def preset(cls, name: str, **options: Any) -> Self:
+        """Settings for a kind of images: "colour", small, for coloured pictures such as portraits.
+
+        What parents do on average is taken from the data in closed form, from pixels and codes, so that a few minutes
+        of two slow cores do for a first useful model of 64 x 64 pictures; see docs/results.md.
+
+        Args:
+            name: "colour".
+            options: Fields to set otherwise, such as `latent`.
+
+        Raises:
+            MechanismError: There is no such preset.
+
+        Example:
+            >>> VAE.preset("colour").average
+            True
+        """
+        if name not in PRESETS:
+            raise MechanismError(f"VAE has no preset '{name}'. There are: {list(PRESETS)}.")
+        return cls(**{**PRESETS[name], **options})
+
     def validate(self) -> None:
         super().validate()
         self.require(latent=COUNT, widths=COUNT.each(3), beta=WEIGHT)
+        if self.by_category and self.by_parents:
+            raise MechanismError(
+                f"VAE of '{self.node}': by_category and by_parents are two laws of one code. Give one."
+            )
 
     def build(self) -> None:
         super().build()
@@ -78,8 +115,11 @@ class VAE(AmortisedImage):
         height, width = self.frame(CELL)
         grid = (height // CELL, width // CELL)
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
-        self.generator = Decoder(channels, self.context, self.widths, self.latent, grid)
-        self.categories = ByCategory(self.parents, self.latent) if self.by_category else None
+        self.generator = Decoder(self.drawn_channels, self.context, self.widths, self.latent, grid)
+        self.still(self.generator.head)  # type: ignore[arg-type]
+        self.categories: ByCategory | ByParents | None = None
+        if self.by_category or self.by_parents:
+            self.categories = (ByParents if self.by_parents else ByCategory)(self.parents, self.latent)
 
     # ------------------------------------------------------------------ distributions
 
@@ -91,9 +131,8 @@ class VAE(AmortisedImage):
 
     def decode(self, z: Tensor, pa: Parents) -> tuple[Tensor, Tensor]:
         """Mean (N, C, H, W) of p(x | z, pa), and its standard deviation, broadcastable to that."""
-        gain = self.gain(pa)
-        mean = framed(self.generator(z, self.features(pa, z.shape[0])), self.frame(1))
-        return gain * mean, gain * self.std()
+        c = self.features(pa, z.shape[0])
+        return self.drawn(self.generator(z, torch.zeros_like(c) if self.average else c), c, pa)
 
     def location_scale(self, u: Mapping[str, Tensor], pa: Parents) -> tuple[Tensor, Tensor]:
         return self.decode(self._code(u["z"], pa), pa)
@@ -111,8 +150,7 @@ class VAE(AmortisedImage):
         mean, log_std = self.encode(x, pa)
         if self.categories is None:
             return {"z": Normal(mean, log_std.exp()).to_event(1)}
-        inverse = self.categories.inverse[self.categories.cell(pa, len(mean))]
-        factor = inverse * log_std.exp()[:, None, :]
+        factor = self.categories.inverses(pa, len(mean)) * log_std.exp()[:, None, :]
         covariance = factor @ factor.mT
         return {"z": MultivariateNormal(self.categories.noise(mean, pa), covariance)}
 
@@ -149,3 +187,9 @@ class VAE(AmortisedImage):
 
     def sample_noise(self, n: int) -> dict[str, Tensor]:
         return self.standard_noise({"z": (n, self.latent), "eps": (n, *self.variable.event_shape)})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "colour": {"widths": (16, 32, 64), "average": True, "sparsity": 1.0, "by_parents": True},
+}
+"""Fields of the settings for kinds of images."""

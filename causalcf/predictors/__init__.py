@@ -7,12 +7,15 @@ nothing about them depends on the batch or on a training mode left on by mistake
 """
 
 from causalcf.predictors.fitting import Part, fit, part
-from causalcf.predictors.network import Jitter, Predictor, Score
+from causalcf.predictors.jitter import Jitter
+from causalcf.predictors.network import Predictor
+from causalcf.predictors.score import ClassScore, Score
 from causalcf.predictors.shipped import PLANS, file_name, planned, pretrained
 from causalcf.predictors.together import Ensemble, Predictors
 
 __all__ = [
     "PLANS",
+    "ClassScore",
     "Ensemble",
     "Jitter",
     "Part",

@@ -14,7 +14,7 @@ from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
 from causalcf.core.provenance import provenance
-from causalcf.data import read
+from causalcf.data import Batch, read
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
 from causalcf.predictors.network import Predictor
@@ -94,9 +94,12 @@ def fit(
         raise DataError(f"The data lack {lacks}, which {predictor.name} is trained on.")
     device = training.join(device)
     variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
-    table = read({node: data[node] for node in wanted}, variables, device=device)
+    values = data.held if isinstance(data, Batch) else data  # pictures are yet to be read
+    table = read({node: values[node] for node in wanted}, variables, device=device)
+    if isinstance(test, Batch):
+        test.prepare(progress=progress)
     index = part(table.rows, which)
-    train, held_out = training.split(table.select(index), validation, seed)
+    train, held_out = training.split(table.select(index).prepare(progress=progress), validation, seed)
     job = training.Fit(
         {predictor.target: predictor},
         {predictor.target: tuple(predictor.parents)},
@@ -107,6 +110,7 @@ def fit(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
+    predictor.balanced = any(predictor.target in stage.recipe.balance for stage in job.stages[predictor.target])  # type: ignore[union-attr]
     training.check(job, train, held_out, resume=resume)
     with seeding.seeded(seeding.derive(seed, predictor.target, "weights")):
         predictor.to("cpu").build()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,86 +24,22 @@ from causalcf.data import Batch, numbers
 from causalcf.mechanisms import Recipe, Trainable
 from causalcf.mechanisms.parents import ParentEncoder
 from causalcf.metrics.features import evaluating
+from causalcf.predictors.jitter import Jitter
+from causalcf.predictors.score import ClassScore, Score, class_scores
 from causalcf.variables import Variable, variable_from_json
+from causalcf.variables.codes import Categorical
 from causalcf.variables.image import Image
 
-__all__ = ["Jitter", "Predictor", "Score"]
+__all__ = ["Predictor"]
 
 BATCH = 250
 """Images per call when a whole data set is read."""
-
-
-@dataclass(frozen=True)
-class Jitter:
-    """Random changes of training images that leave their labels true.
-
-    Args:
-        shift: Largest shift in pixels, each way; only background may leave the frame.
-        brightness: Darkest peak that images are rescaled to (the brightest is 1), or 0 for no
-            rescaling. Half of the images are rescaled.
-        scales: Nodes that are proportional to the brightness of the pixels; they are rescaled too.
-    """
-
-    shift: int = 0
-    brightness: float = 0.0
-    scales: tuple[str, ...] = ()
-
-    def __call__(self, image: Tensor, columns: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Changed images, and the columns that go with them."""
-        columns = dict(columns)
-        if self.brightness:
-            peak = image.flatten(1).amax(1).clamp_min(1e-3)
-            wanted = self.brightness + (1 - self.brightness) * torch.rand_like(peak)
-            factor = torch.where(torch.rand_like(peak) < 0.5, wanted / peak, 1.0)
-            image = image * factor[:, None, None, None]
-            columns |= {name: columns[name] * factor for name in self.scales if name in columns}
-        return (_shifted(image, self.shift) if self.shift else image), columns
-
-
-def _shifted(image: Tensor, most: int) -> Tensor:
-    """Each image moved by its own whole number of pixels, zeros moving in."""
-    rows, _, height, width = image.shape
-    padded = F.pad(image, (most,) * 4)
-    down, right = torch.randint(2 * most + 1, (2, rows, 1), device=image.device)
-    at_y = (down + torch.arange(height, device=image.device))[:, None, :, None]
-    at_x = (right + torch.arange(width, device=image.device))[:, None, None, :]
-    at_row = torch.arange(rows, device=image.device)[:, None, None, None]
-    at_channel = torch.arange(image.shape[1], device=image.device)[None, :, None, None]
-    return padded[at_row, at_channel, at_y, at_x]
 
 
 def _peak(image: Tensor) -> Tensor:
     """Mean of the brightest sixty-fourth of each image's values, (N,): no single pixel decides it."""
     values = image.flatten(1).float()
     return values.topk(max(1, values.shape[1] // 64)).values.mean(1).clamp_min(1e-3)
-
-
-@dataclass(frozen=True)
-class Score:
-    """A predictor's own error on real images.
-
-    Args:
-        metric: "accuracy" (higher is better) or "mae" (lower is better, in `unit`).
-        value: Over all rows.
-        bias: Mean of prediction minus truth; for classes, mean confidence minus accuracy.
-        worst: The error that 95 % of the rows stay below; for classes, the lowest accuracy of a class.
-        unit: Of a mean absolute error.
-        n: Number of rows.
-        data: Which rows.
-    """
-
-    metric: str
-    value: float
-    bias: float
-    worst: float
-    unit: str
-    n: int
-    data: str = ""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.metric} {self.value:.4g}{f' {self.unit}' if self.unit else ''} on {self.data or 'data'}, n={self.n}"
-        )
 
 
 class Predictor(Trainable):
@@ -181,6 +117,8 @@ class Predictor(Trainable):
             self.classes = 2
         if proportional and self.classes:
             raise MechanismError(f"'{target}' is a category: it cannot be proportional to brightness.")
+        self.jitter.require_true(target, variable)
+        self.balanced = False
         self._build()
 
     def _build(self) -> None:
@@ -338,14 +276,15 @@ class Predictor(Trainable):
         read, true = self.read(data), data[self.target]
         if not self.classes:
             error = (read - true).double()
-            worst = float(error.abs().quantile(0.95))
-            unit = self.variable.unit
-            return Score("mae", float(error.abs().mean()), float(error.mean()), worst, unit, len(read), name)
+            worst, base = float(error.abs().quantile(0.95)), float((true - true.median()).abs().double().mean())
+            mean, bias = float(error.abs().mean()), float(error.mean())
+            return Score("mae", mean, bias, worst, self.variable.unit, len(read), name, base)
         right = (read == true).double()
         sure = self._walk(data, lambda image, given: self.probabilities(image, given).amax(1))
         bias = float(sure.double().mean() - right.mean())
-        worst = min(float(right[true == code].mean()) for code in true.unique())
-        return Score("accuracy", float(right.mean()), bias, worst, "", len(read), name)
+        classes = class_scores(read, true, _class_names(self.variable, self.classes))
+        worst, base = min(c.recall for c in classes), max(c.share for c in classes)
+        return Score("accuracy", float(right.mean()), bias, worst, "", len(read), name, base, classes)
 
     def trained_share(self, index: Tensor) -> float:
         """Share of row numbers (of the training split) that the predictor was trained on."""
@@ -354,6 +293,10 @@ class Predictor(Trainable):
             return 0.0
         inside = index < len(mask)
         return float((mask[index.clamp_max(len(mask) - 1)] & inside).double().mean())
+
+    @property
+    def balances(self) -> Mapping[str, Variable]:
+        return {name: v for name, v in {self.target: self.variable, **self.given}.items() if v.discrete}
 
     # ------------------------------------------------------------------ learning, as `training` asks for it
 
@@ -374,6 +317,9 @@ class Predictor(Trainable):
         counts = torch.bincount(x.long(), minlength=self.classes)
         if int((counts > 0).sum()) < 2:
             raise DataError(f"'{self.target}' has one class in every row: there is nothing to predict.")
+        if self.balanced:  # by the rows that are drawn
+            self.weights.fill_(1.0)
+            return
         balanced = len(x) / (counts.clamp_min(1) * (counts > 0).sum())
         self.weights.copy_(torch.where(counts > 0, balanced, 0.0).clamp_max(20.0))
 
@@ -398,7 +344,7 @@ class Predictor(Trainable):
         header = {
             "kind": "predictor",
             "config": self.config,
-            "score": None if self.score is None else vars(self.score),
+            "score": None if self.score is None else asdict(self.score),
             "trained_on": {k: v for k, v in self.trained_on.items() if k != "mask"} | {"rows": len(mask)},
             "history": self.history,
             "provenance": self.provenance,
@@ -435,7 +381,7 @@ class Predictor(Trainable):
                 hidden=config["hidden"],
                 pool=config["pool"],
                 proportional=config["proportional"],
-                jitter=Jitter(jitter["shift"], jitter["brightness"], tuple(jitter["scales"])),
+                jitter=_jitter(jitter),
             )
             own = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
             load_tensors(predictor, own, path, predictor.name)
@@ -444,7 +390,27 @@ class Predictor(Trainable):
             if not 0 <= len(bits) - rows < 8:
                 raise CheckpointError(f"{path} says that it saw {rows} rows, and marks {len(bits)}. Take another copy.")
             predictor.trained_on = {**facts, "mask": torch.from_numpy(bits[:rows].astype(bool))}
-            predictor.score = None if header["score"] is None else Score(**header["score"])
+            predictor.score = _score(header["score"])
             predictor.history, predictor.provenance = list(header["history"]), dict(header["provenance"])
             predictor.fitted = True
         return predictor.requires_grad_(False).eval().to(as_device(device))
+
+
+def _jitter(record: Mapping[str, Any]) -> Jitter:
+    """A jitter from a file."""
+    fields: dict[str, Any] = {**record, "scales": tuple(record["scales"])}
+    return Jitter(**fields)
+
+
+def _score(record: Mapping[str, Any] | None) -> Score | None:
+    """A score from a file."""
+    if record is None:
+        return None
+    fields: dict[str, Any] = {**record, "classes": tuple(ClassScore(**c) for c in record.get("classes", ()))}
+    return Score(**fields)
+
+
+def _class_names(variable: Variable, classes: int) -> list[str]:
+    if isinstance(variable, Categorical):
+        return [str(name) for name in variable.categories]
+    return ["no", "yes"] if variable.kind == "Boolean" else [str(code) for code in range(classes)]

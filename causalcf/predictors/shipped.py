@@ -13,7 +13,8 @@ from causalcf.catalogue import DATASETS
 from causalcf.core.errors import GraphError, UnknownNodeError
 from causalcf.graph import CausalGraph
 from causalcf.predictors.fitting import Part
-from causalcf.predictors.network import Jitter, Predictor
+from causalcf.predictors.jitter import Jitter
+from causalcf.predictors.network import Predictor
 from causalcf.predictors.together import Predictors
 from causalcf.variables.image import Image
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from causalcf.core.errors import DataError, GraphError, UnknownNodeError
 from causalcf.metrics.features import evaluating
-from causalcf.predictors.network import Predictor, Score
+from causalcf.predictors.network import Predictor
+from causalcf.predictors.score import Score
 from causalcf.variables import Variable
 from causalcf.variables.raw import read_raw
 

@@ -9,7 +9,7 @@ import copy
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
     from causalcf.scm.scorecard import Check
 
-__all__ = ["Checker", "Counterfactual", "counterfactual", "predict_worlds"]
+__all__ = ["Checker", "Counterfactual", "Mode", "counterfactual", "predict_worlds"]
+
+
+Mode = Literal["intervention", "backtracking"]
+"""How a counterfactual comes about: by an action that leaves causes alone, or by other noise under the same laws."""
 
 
 class Checker(Protocol):
@@ -62,6 +66,7 @@ class Counterfactual(Mapping[str, Tensor]):
         recompute: Which mechanisms ran: "descendants" or "all".
         listed: Whether there is a W axis.
         num_samples: Length of the S axis, None if there is none.
+        mode: Whether the rows were acted on, or their noise was moved until `do` came out: "backtracking".
         origin: The model that answered and facts about its data, for `check`.
     """
 
@@ -74,6 +79,7 @@ class Counterfactual(Mapping[str, Tensor]):
     recompute: Recompute = "descendants"
     listed: bool = False
     num_samples: int | None = None
+    mode: Mode = "intervention"
     origin: Checker | None = field(default=None, repr=False)
     _copies: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -237,6 +243,17 @@ class Counterfactual(Mapping[str, Tensor]):
         from causalcf.plots import plot_answer
 
         return plot_answer(self, kind, **options | ({} if rows is None else {"rows": rows}))
+
+    @property
+    def sentence(self) -> str:
+        """What the answer licenses one to say."""
+        from causalcf.plots import describe_actions
+
+        asked = " or ".join(describe_actions(do, self.graph) for do in read_worlds(self.do).each)
+        if self.mode == "intervention":
+            return f"Under {asked}, an action that leaves the causes as they were, this would have followed."
+        found = asked.removeprefix("do(").removesuffix(")")
+        return f"Had {found} come about by the least change of noise, causes included, this is how all would have been."
 
     def check(self) -> Check:
         """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.

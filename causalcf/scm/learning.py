@@ -133,13 +133,15 @@ def read_split(
     seed: int,
     dtype: torch.dtype,
     device: torch.device,
+    *,
+    progress: bool = False,
 ) -> tuple[Batch, Batch]:
-    """Training and validation rows: a share of the data, or other data."""
+    """Training and validation rows: a share of the data, or other data; read from files where they have to be."""
     warn_of_rounding(graph, data, dtype)
-    train = read_rows(graph, mechanisms, data, dtype, device)
+    train = read_rows(graph, mechanisms, data, dtype, device).prepare(progress=progress)
     if isinstance(validation, Real):
         return training.split(train, plain(validation), seed)
-    return train, read_rows(graph, mechanisms, validation, dtype, device)
+    return train, read_rows(graph, mechanisms, validation, dtype, device).prepare(progress=progress)
 
 
 def initialise(mechanisms: Mapping[str, Mechanism], seed: int) -> None:

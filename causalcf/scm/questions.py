@@ -23,8 +23,9 @@ from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
 from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
 from causalcf.scm.action import Dos, Worlds, check_targets, read_one, read_worlds
+from causalcf.scm.backtracking import backtrack
 from causalcf.scm.check import Origin
-from causalcf.scm.counterfactual import Counterfactual, counterfactual, predict_worlds
+from causalcf.scm.counterfactual import Counterfactual, Mode, counterfactual, predict_worlds
 from causalcf.scm.density import LogDensity, log_density
 from causalcf.scm.doubts import warn_of_far_draws
 from causalcf.scm.gaps import Reader, read_gaps, read_off
@@ -231,6 +232,8 @@ class Questions(nn.Module):
         out_of_support: OutOfSupport = "raise",
         missing: Missing = "refuse",
         predictors: Mapping[str, Reader] | None = None,
+        mode: Mode = "intervention",
+        spread: float = 0.5,
         seed: seeding.Seed = None,
     ) -> Counterfactual:
         """Return the observed rows as they would have been under the actions.
@@ -253,6 +256,9 @@ class Questions(nn.Module):
             missing: "refuse" rows with gaps, or "infer" the missing values: `num_samples` draws of them, by `infer`,
                 each with a counterfactual of its own. Nodes may be absent from x altogether.
             predictors: As for `infer`.
+            mode: "intervention", or "backtracking": mechanisms stay, and the noise moves as little as it must for the
+                values in `do` to come out; see `causalcf.scm.backtracking`.
+            spread: By how many standard deviations the noise of backtracked draws (`num_samples`) moves at random.
             seed: Seed of the random part; recorded in the result.
 
         Returns:
@@ -268,6 +274,14 @@ class Questions(nn.Module):
         if missing not in get_args(Missing):
             raise InterventionError(f"missing={missing!r}: choose one of {list(get_args(Missing))}.")
         rules = Rules(recompute, residual, out_of_support)
+        if mode not in get_args(Mode):
+            raise InterventionError(f"mode={mode!r}: choose one of {list(get_args(Mode))}.")
+        if mode == "backtracking":
+            draws = {"num_samples": num_samples, "spread": spread, "sample": is_sampled(abduction)}
+            answer = backtrack(
+                self.graph, mechanisms, self.read(x), do, rules=rules, seed=seeding.resolve(seed), **draws
+            )
+            return replace(answer, origin=Origin(self.mechanisms, self.seen))
         warn_of_answer(self.graph, mechanisms, worlds.each)
         if missing == "infer":
             answer = self._inferred(x, worlds, num_samples, abduction, rules, predictors, seed)

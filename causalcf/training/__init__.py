@@ -7,6 +7,7 @@ alone, so a run that is killed and resumed gives the same bits as one that is no
 from causalcf.training.feeding import all_rows, rows_of
 from causalcf.training.job import Fit, Recipes, dtype_of
 from causalcf.training.processes import agree, join
+from causalcf.training.progress import tell
 from causalcf.training.resume import check
 from causalcf.training.run import fit, plan, recipe_of, split
 from causalcf.training.trainer import MAX_SKIPPED, Trainer, schedule
@@ -27,4 +28,5 @@ __all__ = [
     "rows_of",
     "schedule",
     "split",
+    "tell",
 ]

@@ -18,6 +18,7 @@ from causalcf.core.errors import CheckpointError, MechanismError, TrainingError
 from causalcf.data import Batch
 from causalcf.mechanisms import Recipe, Trainable, Turn
 from causalcf.training import processes
+from causalcf.training.balancing import drawn_order, row_weights
 from causalcf.training.feeding import feed, rows_of
 from causalcf.training.progress import Report
 from causalcf.training.replay import ROWS, Replay, replays
@@ -29,6 +30,9 @@ __all__ = ["MAX_SKIPPED", "Trainer", "compiled_objective", "prefixed", "schedule
 
 MAX_SKIPPED = 5
 """Turns with a non-finite loss or gradient that one stage may skip before training stops."""
+
+WITH_GRADIENTS = 3.5
+"""A training step takes about so many times as long as its losses alone."""
 
 REPORT_EVERY = 20
 """Steps between looks at the loss: a look makes the host wait for the device."""
@@ -57,6 +61,7 @@ class Trainer:
         for parameter in self.moved:
             parameter.requires_grad_(True)
         self.average = Average(self.mechanism, self.recipe.ema)
+        self.weights = row_weights(train, self.recipe.balance, self.mechanism.balances, self.name)
         self.epoch, self.stale, self.best = 0, 0, inf
         self.best_weights: dict[str, Tensor] = {}
         self.skipped = torch.zeros((), dtype=torch.long, device=self.mechanism.device)
@@ -68,6 +73,8 @@ class Trainer:
 
     def epochs(self, report: Report) -> Iterator[dict[str, Any]]:
         """Train to the end, giving one record an epoch."""
+        if report.shown:
+            report.expect(self.name, self._seconds())
         report.start(self.name, self.num_epochs * self.steps_per_epoch, done=self.epoch * self.steps_per_epoch)
         while self.epoch < self.num_epochs and self.stale < self.recipe.patience:
             started = time.perf_counter()
@@ -86,6 +93,20 @@ class Trainer:
                 **self.mechanism.facts(),
             }
         report.stop(self.best if self.stage.validation else None)
+
+    def _seconds(self) -> float:
+        """About how long all epochs that are left will take, by a copy's losses of one batch."""
+        probe = copy.deepcopy(self.mechanism)
+        batch = torch.arange(min(self.recipe.batch_size, self.train.rows), device=self.mechanism.device)
+        with seeding.seeded(0, self.mechanism.device):
+            for _ in range(2):  # the first pays for what only first calls pay for
+                started = time.perf_counter()
+                for turn in self.stage.turns:
+                    with self._autocast():
+                        loss = getattr(probe, turn.loss)(*rows_of(self.train, self.node, self.parents, batch))
+                        float(loss.detach())
+        steps = (self.num_epochs - self.epoch) * self.steps_per_epoch
+        return WITH_GRADIENTS * (time.perf_counter() - started) * steps / processes.number()
 
     def finish(self) -> None:
         """Leave the weights that are kept in the mechanism, frozen and ready for queries or the next stage.
@@ -111,7 +132,7 @@ class Trainer:
         totals = {name: torch.zeros((), device=device) for name in names}
         seed = seeding.derive(self.job.seed, self.node, *self._labels(), "epoch", self.epoch)
         with seeding.seeded(seed, device):
-            order = torch.randperm(self.train.rows, device=device)
+            order = drawn_order(self.train.rows, self.weights, device)
             if processes.number() > 1:  # the same rows in all processes, but other noise
                 torch.manual_seed(seeding.derive(seed, processes.rank()))
             for i, batch in enumerate(self._batches(order)):

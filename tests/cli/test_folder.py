@@ -7,6 +7,9 @@ import pytest
 from PIL import Image as Pillow
 
 import causalcf as ccf
+from causalcf.cli.page import _data_code
+from causalcf.datasets import decoded
+from causalcf.datasets import folder as folders
 from causalcf.graph import load_graph
 
 
@@ -203,3 +206,51 @@ def test_a_folder_that_cannot_be_fitted_is_refused(refused, folder, drafted, tmp
     (folder / "metadata.csv").unlink()
     assert "There is no metadata.csv in" in refused(*fit)
     assert "There is no data set 'nowhere'" in refused(*fit[:3], "nowhere", *fit[4:])
+
+
+def test_a_question_decodes_the_pictures_it_asks_about(run, pictures, model, tmp_path, monkeypatch):
+    names = []
+    decode = decoded._decoded
+    monkeypatch.setenv("CAUSALCF_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(decoded, "_decoded", lambda jobs, how: (names.extend(jobs), decode(jobs, how))[1])
+    ask = ("counterfactual", model, "--data", pictures, "--do", "shade=light", "--rows", 5, "--out", tmp_path / "out")
+    code, _, error = run(*ask)
+    assert code == 0, error
+    assert len(names) == 5
+    assert not (tmp_path / "empty").exists()
+
+
+def test_pictures_are_made_to_fit_as_it_is_said_and_as_the_model_was_fitted(
+    run, pictures, drafted, tmp_path, monkeypatch
+):
+    asked = []
+    from_folder = folders.from_folder
+    monkeypatch.setattr(folders, "from_folder", lambda *a, **o: (asked.append(o["fit"]), from_folder(*a, **o))[1])
+    file = tmp_path / "bars.safetensors"
+    code, _, error = run("fit", drafted[0], "--data", pictures, *VAE, "--out", file, "--fit", "crop")
+    assert code == 0, error
+    ask = ("counterfactual", file, "--data", pictures, "--do", "shade=light", "--rows", 2, "--out", tmp_path / "out")
+    assert run(*ask)[0] == run(*ask, "--fit", "stretch")[0] == 0
+    assert run("evaluate", file, "--data", pictures, "--metric", "composition", "--n", 10)[0] == 0
+    assert asked == ["crop", "crop", "stretch", "crop"]
+
+
+@pytest.mark.parametrize(
+    ("data", "fit", "message"),
+    [
+        ("digits", "crop", "--fit crop is for a folder of pictures, and 'digits' is none"),
+        ("people.csv", "pad", "--fit pad is for a folder of pictures, and 'people.csv' is none"),
+        (None, "resize", "fit='resize': choose one of ['pad', 'crop', 'stretch', 'exact']"),
+    ],
+)
+def test_a_way_to_fit_that_is_none_is_refused(refused, pictures, model, data, fit, message):
+    asked = ("counterfactual", model, "--data", data or pictures, "--do", "shade=light", "--fit", fit)
+    assert message in refused(*asked)
+
+
+def test_the_page_s_python_reads_the_same_pictures(split):
+    folder, _, model = split
+    code = _data_code(str(folder), None, None, "crop")
+    assert code == f'ccf.datasets.from_folder("{folder}", graph=scm.graph, split="test", fit="crop")'
+    found = eval(code, {"ccf": ccf, "scm": ccf.SCM.load(model)})
+    assert found.rows == 3

@@ -86,7 +86,7 @@ def test_a_bad_question_ends_with_one_line(run, model, tmp_path, arguments, mess
         ("image=Diffuser", "there is no mechanism 'Diffuser'. Known: ['Flow'"),
         ("image=VAE(**{'latent': 3})", "expected node=Name"),
         ("image=VAE(depth=3)", "unexpected keyword argument 'depth'"),
-        ("image=VAE.preset('32')", "VAE has no 'preset'"),
+        ("image=VAE.preset('32')", "VAE has no preset '32'"),
         ("image=HVAE.preset('128')", "HVAE has no preset '128'"),
         ("image=HVAE.build()", "HVAE has no 'build'"),
         ("picture=VAE", "Mechanisms are given for ['picture']"),

@@ -12,6 +12,7 @@ from causalcf.costs.bare_loops import LOOPS
 from causalcf.costs.counterfactuals import Program
 from causalcf.costs.measure import Cost, one_thread
 from causalcf.costs.models import IMAGES
+from causalcf.costs.pictures import reading
 from causalcf.costs.throughput import speeds
 
 
@@ -31,7 +32,7 @@ def test_every_benchmark_measures_both_sides(costs: list[Cost]):
 
 def test_a_verdict_is_given_where_something_is_promised(costs: list[Cost]):
     assert all((cost.kept is None) == (cost.promise == "") for cost in costs)
-    assert sum(cost.kept is not None for cost in costs) == 5 + len(IMAGES) + len(LOOPS)
+    assert sum(cost.kept is not None for cost in costs) == 7 + len(IMAGES) + len(LOOPS)
 
 
 def test_the_shares_of_an_evaluation_are_all_of_it(costs: list[Cost]):
@@ -44,6 +45,15 @@ def test_every_image_mechanism_is_timed():
     measured = speeds(quick=True)
     assert {one.name for one in measured} == {*IMAGES}
     assert all(min(one.training, one.counterfactuals, one.parameters) > 0 for one in measured)
+
+
+def test_the_peak_memory_of_fit_does_not_grow_with_the_rows(costs: list[Cost]):
+    (cost,) = (cost for cost in costs if cost.name.startswith("peak memory of fit, 5,000 pictures over 700"))
+    assert cost.kept, f"{cost.ours:.0f} MiB; the rows have {cost.reference:.0f} MiB as bytes, four times that as floats"
+
+
+def test_reading_pictures_is_measured_beside_a_plain_loader():
+    assert min(reading(rows=10, batch_size=4, repeats=1).values()) > 0
 
 
 def test_the_result_is_a_table_and_a_file_with_its_provenance(tmp_path: Path, capsys, monkeypatch, costs: list[Cost]):

@@ -240,7 +240,7 @@ def test_presets_build_for_their_size_and_refuse_others(name: str, channels: int
 
 def test_a_preset_keeps_what_is_set_and_names_the_others() -> None:
     assert HVAE.preset("32", beta=2.0, exogenous_prior=False).config["beta"] == 2.0
-    with pytest.raises(MechanismError, match=r"HVAE has no preset '128'. There are: \['32', '64'\]"):
+    with pytest.raises(MechanismError, match=r"HVAE has no preset '128'. There are: \['32', '64', 'colour'\]"):
         HVAE.preset("128")
 
 

@@ -248,3 +248,64 @@ def test_a_model_file_is_not_a_predictor(tmp_path: Path) -> None:
     ccf.SCM([("a", "b")]).fit({"a": torch.randn(50), "b": torch.randn(50)}, epochs=1, seed=0, progress=False).save(path)
     with pytest.raises(CheckpointError, match="not a predictor"):
         Predictor.load(path)
+
+
+def test_a_score_says_what_a_constant_would_score() -> None:
+    """Of 100 rows 10 wear glasses; 8 of them are seen, and 2 others besides."""
+    true = torch.arange(100) < 10
+    read = (torch.arange(100) >= 2) & (torch.arange(100) < 12)
+    no, yes = predictors.score.class_scores(read, true, ["no", "yes"])
+    assert (yes.name, yes.share, yes.recall) == ("yes", 0.1, 0.8)
+    assert yes.f1 == pytest.approx(0.8)
+    assert yes.base == pytest.approx(2 / 11), "all said to wear glasses: recall 1, precision .1"
+    assert (no.share, no.recall) == pytest.approx((0.9, 88 / 90))
+
+
+def test_scores_of_each_class_are_kept(judges: Predictors, tmp_path: Path) -> None:
+    judges["side"].save(tmp_path / "side.safetensors")
+    again = Predictor.load(tmp_path / "side.safetensors").score
+    assert again == judges["side"].score
+    assert again is not None
+    assert [c.share for c in again.classes] == pytest.approx([0.25, 0.5, 0.25], abs=0.07)
+    assert again.base == max(c.share for c in again.classes)
+    assert judges["width"].score.base > 0.5  # type: ignore[union-attr,operator]
+
+
+def test_faces_are_mirrored_cut_and_tinted() -> None:
+    """A picture that brightens from left to right: mirrored in half of the rows, less steep where it is enlarged."""
+    torch.manual_seed(0)
+    image = torch.linspace(0.2, 0.8, 16).expand(200, 3, 16, 16)
+    mirrored, _ = Jitter(flip=True)(image, {})
+    slope = mirrored[:, 0, 8, -1] - mirrored[:, 0, 8, 0]
+    assert slope.abs().allclose(torch.full((200,), 0.6), atol=1e-5)
+    assert (slope > 0).double().mean() == pytest.approx(0.5, abs=0.1)
+    cut, _ = Jitter(crop=0.2)(image, {})
+    slope = cut[:, 0, 8, -2] - cut[:, 0, 8, 1]
+    assert bool((slope > 0.6 * 13 / 15 * 0.75).all())
+    assert slope.min() < 0.6 * 13 / 15 * 0.85
+    tinted, _ = Jitter(colour=0.2)(image, {})
+    factors = (tinted[:, :, 8, 9] - tinted[:, :, 8, 6]) / (image[:, :, 8, 9] - image[:, :, 8, 6])
+    assert factors.min() == pytest.approx(0.8, abs=0.02)
+    assert factors.max() == pytest.approx(1.2, abs=0.02)
+    assert bool((factors.std(1) > 0).all()), "each channel by itself"
+
+
+@pytest.mark.parametrize(
+    ("jitter", "target", "variable"),
+    [
+        (Jitter(colour=0.1), "hair", ccf.Categorical(["black", "brown"])),
+        (Jitter(colour=0.1), "look", ccf.Categorical(["black hair", "bald"])),
+        (Jitter(flip=True), "digit", ccf.Categorical(10)),
+        (Jitter(flip=True), "looks", ccf.Categorical(["left", "right"])),
+        (Jitter(crop=0.1), "thickness", ccf.Positive()),
+        (Jitter(brightness=0.5), "intensity", ccf.Real()),
+    ],
+)
+def test_a_change_of_what_is_predicted_is_refused_by_name(jitter: Jitter, target: str, variable: Any) -> None:
+    with pytest.raises(MechanismError, match=rf"jitter with \w+=.* would change '{target}'.* Leave \w+ out"):
+        Predictor(target, variable, ccf.Image(3, 16, 16), jitter=jitter)
+
+
+def test_shares_of_a_jitter_are_shares() -> None:
+    with pytest.raises(MechanismError, match="A predictor's jitter: crop must be"):
+        Jitter(crop=1.5)
