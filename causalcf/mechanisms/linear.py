@@ -179,8 +179,8 @@ def _warn_if_ruled(
     wider = float((target - design @ beta).std(unbiased=False) / noise) if noise > LEAST * spread else 1.0
     if moved > MOVED or wider > WIDER:
         warnings.warn(
-            f"'{node}' = its coefficients * {parents} + noise is ruled by {rows} of {len(target)} rows that lie far from"
-            f" all others: without them an action of one standard deviation moves '{node}' by {moved:.2g} standard"
+            f"'{node}' = its coefficients * {parents} + noise is ruled by {rows} of {len(target)} rows that lie far"
+            f" from all others: without them an action of one standard deviation moves '{node}' by {moved:.2g} standard"
             f" deviations more or less, and the noise is {wider:.2g} times as narrow. Correct or drop these rows, or"
             f" take ccf.mechanisms.Flow() for '{node}', which outliers do not rule.",
             CausalCFWarning,
@@ -189,7 +189,7 @@ def _warn_if_ruled(
 
 
 def _far(columns: Tensor, among: Tensor | None = None) -> Tensor:
-    """Values, (N, d), that lie `FAR` spreads of the middle half from the middle, as it is among some rows, (N,) bool."""
+    """Values, (N, d), that lie `FAR` spreads of the middle half from the middle of some rows, (N,), or of all."""
     low, middle, high = quartiles(columns if among is None else columns[among])
     spread = (high - low) / 1.349
     return (spread > 0) & ((columns - middle).abs() > FAR * spread)
