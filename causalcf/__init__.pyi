@@ -19,6 +19,7 @@ from .finetuning import finetune as finetune
 from .graph import CausalGraph as CausalGraph
 from .graph import graph_names as graph_names
 from .graph import load_graph as load_graph
+from .onnx import to_onnx as to_onnx
 from .queries.recourse import recourse as recourse
 from .reference import pretrained as pretrained
 from .reference import pretrained_names as pretrained_names

@@ -21,7 +21,7 @@ FLOORS = (
     ("The model and its three steps; what reads causes back; worlds to ask about.", {"scm", "predictors", "datasets"}),
     (
         "Verbs above the model: explain, evaluate, ask, of one row or a million, fine-tune, load.",
-        {"explainers", "evaluation", "finetuning", "queries", "reference", "streaming"},
+        {"explainers", "evaluation", "finetuning", "onnx", "queries", "reference", "streaming"},
     ),
     (
         "What was found, as tables, files and a page: reports, the papers' tables, costs, the app.",

@@ -44,8 +44,8 @@ class ParentEncoder(nn.Module):
         """Features before standardisation."""
         dtype = self.standardise.loc.dtype
         features = [variable.features(pa[name]).to(dtype) for name, variable in self.parents.items()]
-        shapes = {f.shape[:-1] for f in features}
-        if len(shapes) > 1:
+        shapes = [f.shape[:-1] for f in features]
+        if any(shape != shapes[0] for shape in shapes):  # compared, not hashed: torch.export has shapes that cannot be
             batch = torch.broadcast_shapes(*shapes)
             features = [f.expand(*batch, -1) for f in features]
         return torch.cat(features, dim=-1)
