@@ -299,7 +299,7 @@ def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predict
     return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]
 
 
-def _judges(data: str, folder: Path | None, device: str) -> Predictors:
+def _judges_at_hand(data: str, folder: Path | None, device: str) -> Predictors:
     """Judges: those of a folder, or those that come along; none where there are none and the truth is known."""
     from causalcf import predictors
     from causalcf.predictors.shipped import known
@@ -347,7 +347,7 @@ def load_benchmark(
         test,
         nodes=[node for node, variable in train.variables.items() if not variable.event_shape],
         models=named("--model, --mechanism", makers),
-        predictors=_judges(data, judges, device),
+        predictors=_judges_at_hand(data, judges, device),
         latents=space,
         perception=_perception(vgg),
         features=_inception(),
