@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from causalcf.cli.folder import is_folder, test_split
 from causalcf.cli.load import fit_of, is_sheet, load_classifier, load_model, load_split
 from causalcf.cli.options import DataName, Device, Fit, Model, Root, Seed, Split
 
@@ -47,8 +48,9 @@ def page(
 
     listening = listen(host, port)
     scm = load_model(model, device)
-    table, name = load_split(data, root, split, scm.variables, fit=fit_of(fit, scm, data))
-    source = Source(model, name, _model_code(model, device), _data_code(data, root, split))
+    fit = fit_of(fit, scm, data)
+    table, name = load_split(data, root, split, scm.variables, fit=fit)
+    source = Source(model, name, _model_code(model, device), _data_code(data, root, split, fit))
     session = Session(scm, table, source, State(seed=seed))
     served = build(session, _classified(session, classifier, data, model, device))
     shown = f"[{host}]" if ":" in host else host
@@ -85,11 +87,15 @@ def _model_code(model: str, device: str) -> str:
     return f"ccf.{'SCM.load' if Path(model).suffix == '.safetensors' else 'pretrained'}({literal(model)}{where})"
 
 
-def _data_code(data: str, root: Path | None, split: str | None) -> str:
+def _data_code(data: str, root: Path | None, split: str | None, fit: str | None = None) -> str:
     """The Python that `load_split` stands for."""
     from causalcf.app.session import literal
 
     if is_sheet(data):
         return f"ccf.Batch(ccf.data.read_csv({literal(data)}, scm.variables))"
+    if is_folder(data):
+        known = split or test_split(data)
+        options = [f"{name}={literal(value)}" for name, value in (("split", known), ("fit", fit)) if value]
+        return f"ccf.datasets.from_folder({', '.join([literal(data), 'graph=scm.graph', *options])})"
     folder = "" if root is None else f", root={literal(str(root))}"
     return f"ccf.datasets.load({literal(data)}{folder}, split={literal(split or 'test')})"

@@ -179,8 +179,8 @@ class Column:
             if rows.ndim != 1 or isinstance(key, tuple):
                 raise IndexError(f"Rows are selected with a slice, a list or a mask, got {key!r}.")
             rows = self._chosen(rows) if rows.dtype == torch.bool else rows.long()
-        if self.is_resident:
-            return rows
+        if self.is_resident:  # nothing waits for the device to say whether there are such rows
+            return rows if self.rows is None else self.rows.to(rows.device)[rows]
         rows = rows.cpu()
         if len(rows) and not -len(self) <= int(rows.min()) <= int(rows.max()) < len(self):
             raise IndexError(f"There are {len(self)} rows; {int(rows.min())} .. {int(rows.max())} were asked for.")

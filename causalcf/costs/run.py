@@ -38,7 +38,7 @@ def run(*, quick: bool = False) -> list[Cost]:
             training(steps=4, repeats=1),
             *(step(name, small, steps=1, batch_size=4, repeats=1) for name, (_, small) in IMAGES.items()),
             streamed(VAE(widths=(8, 8, 8)), rows=8, batch_size=4, repeats=1),
-            fit_memory(10, 20),
+            fit_memory(),
             *evaluation(rows=20),
             *searches(Setting(rows=4, steps=2, widths=(8, 8, 8)), repeats=1),
         ]

@@ -154,6 +154,9 @@ class Batch(Mapping[str, Tensor]):
         """
         return torch.cat([ask(part) for part in self.blocks(size)])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._values  # a mapping's own would read the column
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 

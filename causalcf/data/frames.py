@@ -55,7 +55,8 @@ def open_table(data: Any) -> RawTable:
             raise DataError(f"Got a lazy {type(data).__name__}. Give its rows: data.compute().")
         raise DataError(
             f"Expected a mapping of arrays or tensors, or a data frame, got {type(data).__name__}."
-            " Name its columns: {'x': ..., 'y': ...}."
+            " Name its columns: {'x': ..., 'y': ...}; items one after another, as a torch Dataset has them, are read by"
+            " ccf.datasets.from_items."
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

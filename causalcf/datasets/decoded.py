@@ -60,14 +60,14 @@ class Decoded(Store):
     ) -> None:
         super().__init__((len(paths), *shape))
         self.paths, self.decode, self.called, self.what = paths, decode, called, what
-        self.facts = [_stat(path, called, row) for row, path in enumerate(paths)]
+        how = [VERSION, decode.func.__qualname__, dict(sorted(decode.keywords.items()))]
+        files = (_told_apart(path, called, row) for row, path in enumerate(paths))
+        self.key = digest(json.dumps(how, default=str), *files, digits=24)
 
     @cached_property
     def entry(self) -> Entry:
         """Where the cache keeps them."""
-        how = [VERSION, self.decode.func.__qualname__, dict(sorted(self.decode.keywords.items()))]
-        key = digest(json.dumps([how, self.facts], default=str), digits=24)
-        return Entry(cache_folder() / key)
+        return Entry(cache_folder() / self.key)
 
     @cached_property
     def done(self) -> Tensor:
@@ -163,13 +163,13 @@ class Decoded(Store):
         return {name: value for name, value in self.__dict__.items() if name != "mapped"}
 
 
-def _stat(path: Path, called: Callable[[int], str], row: int) -> tuple[str, int, int]:
+def _told_apart(path: Path, called: Callable[[int], str], row: int) -> str:
     """What tells a file from another: its name, size and time."""
     try:
         found = path.stat()
     except OSError:
         raise MissingFileError(f"{called(row)}: there is no such file.") from None
-    return os.path.abspath(path), found.st_size, found.st_mtime_ns
+    return f"\n{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
 
 
 def _write(entry: Entry, block: int, jobs: Sequence[tuple[int, Path, str]], decode: Decoder) -> tuple[int, list[Wrong]]:

@@ -14,7 +14,7 @@ from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
 from causalcf.core.provenance import provenance
-from causalcf.data import read
+from causalcf.data import Batch, read
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
 from causalcf.predictors.network import Predictor
@@ -94,7 +94,10 @@ def fit(
         raise DataError(f"The data lack {lacks}, which {predictor.name} is trained on.")
     device = training.join(device)
     variables = {predictor.target: predictor.variable, predictor.node: predictor.image, **predictor.given}
-    table = read({node: data[node] for node in wanted}, variables, device=device)
+    values = data.held if isinstance(data, Batch) else data  # pictures are yet to be read
+    table = read({node: values[node] for node in wanted}, variables, device=device)
+    if isinstance(test, Batch):
+        test.prepare(progress=progress)
     index = part(table.rows, which)
     train, held_out = training.split(table.select(index).prepare(progress=progress), validation, seed)
     job = training.Fit(

@@ -81,11 +81,12 @@ class Image(Variable):
         return column.to(device, dtype)
 
     def encode(self, name: str, raw: Raw) -> Tensor:
-        x = super().encode(name, raw)
+        pictures = "Files and pictures are read by ccf.datasets.from_folder, from_frame and from_items."
+        x = raw.numbers(name, self.article, pictures if raw.kind in ("objects", "text") else "")
         if x.dtype == torch.uint8:
             raise DataError(
-                f"'{name}' holds bytes (uint8) in a {raw.dtype} column. Give an array of bytes (N, C, H, W), or floats"
-                " in [0, 1]: divide by 255."
+                f"'{name}' holds bytes (uint8) of shape {raw.shape}, in no array of bytes (N, C, H, W). Give one, or"
+                f" floats in [0, 1]. {pictures}"
             )
         return x
 

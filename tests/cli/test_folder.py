@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 import causalcf as ccf
+from causalcf.cli.page import _data_code
 from causalcf.datasets import decoded
 from causalcf.datasets import folder as folders
 from causalcf.graph import load_graph
@@ -245,3 +246,11 @@ def test_pictures_are_made_to_fit_as_it_is_said_and_as_the_model_was_fitted(
 def test_a_way_to_fit_that_is_none_is_refused(refused, pictures, model, data, fit, message):
     asked = ("counterfactual", model, "--data", data or pictures, "--do", "shade=light", "--fit", fit)
     assert message in refused(*asked)
+
+
+def test_the_page_s_python_reads_the_same_pictures(split):
+    folder, _, model = split
+    code = _data_code(str(folder), None, None, "crop")
+    assert code == f'ccf.datasets.from_folder("{folder}", graph=scm.graph, split="test", fit="crop")'
+    found = eval(code, {"ccf": ccf, "scm": ccf.SCM.load(model)})
+    assert found.rows == 3

@@ -73,6 +73,8 @@ def test_a_batch_reads_what_is_asked_for_and_no_more():
     batch = Batch({"x": torch.arange(20.0), "image": Column(store)})
     some = batch.select(torch.tensor([5, 2, 9]))[1:]
     assert "image: (20, 1, 4, 4)" in repr(batch)
+    assert "image" in batch
+    assert "pixels" not in batch
     assert Batch(batch).rows == batch.like(batch.held).rows == 20
     assert store.taken == [[2, 9]]
     assert torch.equal(some["image"], FLOATS[[2, 9]])

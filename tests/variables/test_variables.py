@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from causalcf.core.errors import DataError, GraphError, SupportError
 from causalcf.variables import VARIABLES, Variable, variable_from_json
@@ -165,6 +166,13 @@ def test_an_empty_batch_can_be_read():
         (Real(), [1.0, None], DataError, "'x' has NaN or infinite values in 1 of 2 rows. Drop or impute"),
         (Real(), [1.0, np.nan, np.inf], DataError, "'x' has NaN or infinite values in 2 of 3 rows. Drop or impute"),
         (Image(1, 1, 2), [[[[0.0, np.nan]]]], DataError, "in 1 of 1 rows"),
+        (
+            Image(1, 1, 2),
+            ["a.png", "b.png"],
+            DataError,
+            r"expected numbers, got .*text.*Files and pictures .*from_folder",
+        ),
+        (Image(1, 1, 2), [Pillow.new("L", (2, 1))], DataError, r"of shape \(1, 1, 2\), in no array.*from_items"),
         (Image(1, 2, 2), np.ones((1, 1, 2, 2), np.uint8), DataError, r"bytes \(uint8\).* multiply by 255"),
         (Image(1, 1, 2), torch.ones(1, 1, 1, 2, dtype=torch.uint8), DataError, r"bytes \(uint8\)"),
         (Image(1, 1, 2), [[[[0.5, 1.5]]], [[[0.0, 1.0]]]], SupportError, r"in \[0, 1\]: 1 of 2 rows.*example 1.5"),
