@@ -31,7 +31,7 @@ def test_five_lines_answer_a_table(oracle, y, z):
 def test_a_small_training_run_beats_doing_nothing():
     train, test = ccf.datasets.Digits("train"), ccf.datasets.Digits("test")
     scm = ccf.SCM(train.graph, mechanisms={"image": ccf.mechanisms.VAE(latent=8, widths=(16, 16, 16))})
-    scm.fit(train, epochs={"image": 3}, seed=0, progress=False)
+    scm.fit(train, epochs={"thickness": 40, "intensity": 40, "image": 3}, seed=0, progress=False)
     records = score(scm, test, n=100)
     found = errors(records)
     nothing = {(r.do, r.node): r.identity for r in records}

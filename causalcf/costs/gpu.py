@@ -30,7 +30,12 @@ from causalcf.costs.device import Job, rates, synchronise
 
 __all__ = ["STEPS", "Step", "main", "perform"]
 
-AGREEMENT = ("tests/contracts/test_devices.py", "tests/training/test_waiting.py", "tests/training/test_replay.py")
+AGREEMENT = (
+    "tests/contracts/test_devices.py",
+    "tests/training/test_waiting.py",
+    "tests/training/test_replay.py",
+    "tests/training/test_columns.py::test_a_gpu_captures_steps_on_bytes_wherever_they_lie",
+)
 """The tests that mean something else on a GPU; they are run in a checkout."""
 
 
