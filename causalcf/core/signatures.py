@@ -205,7 +205,8 @@ def _of_class(hint: Any) -> tuple[Test, str] | None:
         return (callable, "a function") if hint is Callable else None
     if issubclass(hint, os.PathLike):
         return (lambda value: isinstance(value, os.PathLike)), "a path"
-    return (lambda value: isinstance(value, hint)), WORDS.get(hint, _article(hint.__name__))
+    words = "a torch.Generator" if hint.__name__ == "Generator" else _article(hint.__name__)
+    return (lambda value: isinstance(value, hint)), WORDS.get(hint, words)
 
 
 def _is_number(value: Any) -> bool:

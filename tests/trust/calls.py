@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from trust.good_calls import Good
+from trust.good_metrics import Good
 
 import causalcf as ccf
 

@@ -46,7 +46,6 @@ def good_lines(table: Path, model: Path, graph: Path, out: Path) -> dict[str, li
         "graphs": ["chain"],
         "fit": [str(graph), *data, "--out", str(out / "m.safetensors"), "--epochs", "0", "--quiet"],
         "counterfactual": [str(model), *data, "--do", "x=1", "--rows", "2", *results],
-        "evaluate": [str(model), *data, "--n", "5", "--out", str(out / "s.json")],
         "ask effect": [str(model), "x", "y", *effect],
         "ask necessity": [str(model), "b", "c", "--draws", "20"],
         "ask quantiles": [str(model), "y", "--draws", "20"],
@@ -116,5 +115,6 @@ def line_outcome(code: int, err: str, option: str, value: str) -> str:
     name = option.strip("-")
     words = {name, name.replace("_", "-"), name.upper(), name.rstrip("s")}
     words |= set(re.split(r"[-=+,:(]+", value)) - {"", "x"} if value else {"''", "empty", "'.'", "="}
+    words |= {"action"} if option == "--do" else set()
     named = any(re.search(re.escape(word), said[0], re.IGNORECASE) for word in words)
     return "good" if named else f"unnamed: {said[0][:200]}"

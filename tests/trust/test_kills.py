@@ -79,7 +79,7 @@ def kill(job: str, prepared: Path, times: int, seed: int) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-@pytest.mark.parametrize("job", ["fit", "save"])
+@pytest.mark.parametrize("job", ["save"])
 def test_a_killed_job_gives_the_same_bits_when_it_is_run_again(job: str, prepared: Path) -> None:
     assert kill(job, prepared, 2, seed=0) >= 0
 
