@@ -29,6 +29,7 @@ from .scm.counterfactual import Counterfactual as Counterfactual
 from .scm.residual import Fading as Fading
 from .streaming import BulkQuery as BulkQuery
 from .streaming import bulk as bulk
+from .trust import trust_report as trust_report
 from .variables import Boolean as Boolean
 from .variables import Categorical as Categorical
 from .variables import Count as Count

@@ -25,7 +25,7 @@ FLOORS = (
     ),
     (
         "What was found, as tables, files and a page: reports, the papers' tables, costs, the app.",
-        {"report", "benchmark", "costs", "app"},
+        {"report", "benchmark", "costs", "app", "trust"},
     ),
     ("The command line.", {"cli"}),
 )

@@ -19,6 +19,7 @@ from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmar
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
 from causalcf.cli.questions import effect, mediation, necessity, quantiles
+from causalcf.cli.trust import trust
 from causalcf.core.errors import CausalCFError
 
 __all__ = ["app", "main"]
@@ -65,6 +66,7 @@ COMMANDS = (
         "Example: causalcf evaluate m.safetensors --data digits --n 297 --out scores.json; with judges: "
         "causalcf evaluate morphomnist-vae --data morphomnist --metric effectiveness --metric cld",
     ),
+    Command("trust", trust, "Example: causalcf trust m.safetensors --data test.csv --out trust.html"),
     Command(
         "explain",
         explain,

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from causalcf.core.html import ROWS, card, figure, picture, pictures, quiet, strong, table, warned
 from causalcf.core.pictures import difference_url, image_url
+from causalcf.plots.explanations import how_explained
 from causalcf.plots.graphs import draw_graph
 from causalcf.plots.protocols import Answer, Explained, Finding, Graph, Scored
 from causalcf.plots.results import DrawnWorld, drawn_worlds, notes_of, row_labels
 from causalcf.plots.style import styled
-from causalcf.plots.words import describe_actions, show, three_digits
+from causalcf.plots.words import describe_actions, score, show, three_digits
 from causalcf.variables import Variable
 from causalcf.variables.image import Image
 
@@ -192,12 +193,12 @@ def records_html(records: Sequence[Scored], missing: Mapping[str, str], arrows: 
     """
     lines = []
     for r in records[:SCORES_SHOWN]:
-        interval = "" if r.low is None or r.high is None else f"{three_digits(r.low)} .. {three_digits(r.high)}"
-        besides = [quiet("" if v is None else three_digits(v)) for v in (r.truth, r.identity, r.noise)]
+        interval = "" if r.low is None or r.high is None else f"{score(r.low)} .. {score(r.high)}"
+        besides = [quiet("" if v is None else score(v)) for v in (r.truth, r.identity, r.noise)]
         asked = f"do({r.do})" if r.do else ""
         residual = "" if r.residual is None else str(r.residual)
         unit = f"{r.unit} {arrows[r.better]}".strip()
-        lines.append((r.metric, asked, r.node, residual, strong(three_digits(r.value)), interval, *besides, unit))
+        lines.append((r.metric, asked, r.node, residual, strong(score(r.value)), interval, *besides, unit))
     head = ("metric", "do", "node", "residual", "score", "95 %", "truth", "doing nothing", "noise", "unit")
     notes = _more(len(records) - SCORES_SHOWN, "scores")
     if records:
@@ -234,7 +235,7 @@ def explanation_html(explanation: Explained) -> str:
     return card(
         f"Explanation by {explanation.method}: {done} of {explanation.rows} reached",
         table(head, lines),
-        notes=[*_more(explanation.rows - count, "units"), f"Seed {explanation.seed}."],
+        notes=[*_more(explanation.rows - count, "units"), how_explained(explanation)],
     )
 
 

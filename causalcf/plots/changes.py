@@ -25,7 +25,7 @@ __all__ = ["needs_factual", "plot_changes", "plot_pair", "world_legend"]
 
 PANEL, A_LINE, FOOT = 2.35, 4, 0.13
 
-MOST_CATEGORIES = 8
+MOST_CATEGORIES = 10
 """Rows and columns of a table of categories."""
 
 ARROWED = 60
@@ -197,7 +197,8 @@ def _draw_flows(ax: Axes, variable: Variable, was: Tensor, worlds: Sequence[Draw
     ax.tick_params(axis="x", pad=1.5)
     if len(worlds) > 1:
         ax.spines[:].set(visible=True, color=WORLDS[k_world % len(WORLDS)], linewidth=1.2)
-    return [f"{int(_moved(w, node, was).sum()):,} of {len(was):,} changed" for w in worlds]
+    cut = [f"{len(kept)} of {k} categories are shown"] if k > len(kept) else []
+    return [f"{int(_moved(w, node, was).sum()):,} of {len(was):,} changed" for w in worlds] + cut
 
 
 def _draw_images(ax: Axes, node: str, was: Tensor, worlds: Sequence[DrawnWorld]) -> list[str]:

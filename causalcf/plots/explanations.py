@@ -14,7 +14,7 @@ from causalcf.plots.protocols import Explained, Search
 from causalcf.plots.style import CUT, GREY, INK, WORLDS, new_figure, styled
 from causalcf.variables.image import Image
 
-__all__ = ["plot_explanation"]
+__all__ = ["how_explained", "plot_explanation"]
 
 PANEL = 0.95
 """Side of an image, in."""
@@ -65,10 +65,14 @@ def plot_explanation(explanation: Explained, rows: int = 6, frames: int = 6) -> 
         )
         if explanation.stream is not None:
             _curve(axes[i, -1], explanation.stream, i, first=i == 0, last=i == count - 1)
-    kept = f"{explanation.node}.eps" not in explanation.do
-    note = f"{explanation.method}, seed {explanation.seed}{'' if kept else ', residual left out'}."
-    figure.supxlabel(note, size=6.5, color=GREY, x=0.01, ha="left")
+    figure.supxlabel(how_explained(explanation), size=6.5, color=GREY, x=0.01, ha="left")
     return figure
+
+
+def how_explained(explanation: Explained) -> str:
+    """The method, the seed, and what became of the residual, in a sentence."""
+    left_out = ", residual left out" if f"{explanation.node}.eps" in explanation.do else ""
+    return f"{explanation.method}, seed {explanation.seed}{left_out}."
 
 
 def _columns(explanation: Explained, count: int, frames: int) -> list[tuple[str, Tensor, bool]]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from causalcf.core.errors import DataError
 from causalcf.plots.protocols import Scored
 from causalcf.plots.style import CUT, GREY, INK, WORLDS, new_figure, styled
-from causalcf.plots.words import three_digits
+from causalcf.plots.words import score
 
 __all__ = ["plot_records"]
 
@@ -72,8 +72,16 @@ def _draw(ax: Axes, key: tuple[str, str], records: Sequence[Scored], residuals: 
         if r.low is not None and r.high is not None:
             ax.plot([r.low, r.high], [y, y], color=colour, lw=1.2, solid_capstyle="butt", zorder=2)
         ax.plot(r.value, y, "o", color=colour, ms=4.2, zorder=4)
-        end = (r.value if r.high is None else r.high, y)
-        ax.annotate(three_digits(r.value), end, (5, 0), textcoords="offset points", va="center", size=6.2, color=colour)
+        ax.annotate(
+            score(r.value),
+            (1, y),
+            (3, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            size=6.3,
+            color=colour,
+        )  # in a column of their own, so that they lie on no mark
         if r.truth is not None:
             ax.plot(r.truth, y, "|", color=INK, ms=8, mew=1.1, zorder=3)
         if r.identity is not None:
@@ -82,7 +90,7 @@ def _draw(ax: Axes, key: tuple[str, str], records: Sequence[Scored], residuals: 
     ax.set_ylim(len(asked) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", length=2)
-    ax.margins(x=0.14)
+    ax.margins(x=0.06)
     ax.locator_params(axis="x", nbins=5)
     ax.set_title(key[0], loc="left")
     ax.set_xlabel(", ".join(filter(None, [key[1], HINTS[records[0].better]])), size=7, labelpad=1.5)

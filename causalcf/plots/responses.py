@@ -30,7 +30,7 @@ ROW, PANEL, A_LINE = 1.75, 2.5, 4
 
 @styled
 def plot_responses(
-    responses: Sequence[Response], graph: Graph, *, nodes: Sequence[str] | None = None, drawn: bool = False
+    responses: Sequence[Response], graph: Graph, *, seed: int, nodes: Sequence[str] | None = None, drawn: bool = False
 ) -> Figure:
     """Draw how each child answers to each of its causes.
 
@@ -42,6 +42,7 @@ def plot_responses(
     Args:
         responses: What `causalcf.scm.responses.responses` gives.
         graph: Knows units and names of categories.
+        seed: What noise was drawn with, where abduction draws.
         nodes: Which children to show; by default all.
         drawn: Whether the rows were drawn from the model.
 
@@ -59,7 +60,7 @@ def plot_responses(
     columns = min(max(map(len, lines.values()), default=1), A_LINE)
     rows = [(child, group[i : i + columns]) for child, group in lines.items() for i in range(0, len(group), columns)]
     heights = [_height(graph.variables[child], group, graph) for child, group in rows]
-    figure = new_figure(0.5 + PANEL * columns, 0.3 + sum(heights), layout="constrained")
+    figure = new_figure(max(3.4, 0.5 + PANEL * columns), 0.3 + sum(heights), layout="constrained")
     panels = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for line, (child, group) in zip(panels, rows, strict=True):
         for ax in line[len(group) :]:
@@ -69,7 +70,7 @@ def plot_responses(
     dots = "draws of the model" if drawn else "rows of the data"
     note = (
         f"Dots: {dots}; rings: shares among them.\nThin lines: single units, their noise and other causes held."
-        "\nThick lines: all units."
+        f"\nThick lines: all units. Seed {seed}."
     )
     figure.supxlabel(note, size=6.5, color=GREY, x=0.01, ha="left")
     return figure

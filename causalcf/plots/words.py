@@ -14,7 +14,7 @@ from causalcf.plots.protocols import Graph
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
 
-__all__ = ["action_pieces", "describe_actions", "show", "signed", "three_digits"]
+__all__ = ["action_pieces", "describe_actions", "score", "show", "signed", "three_digits"]
 
 
 def describe_actions(do: Mapping[str, Any] | None, graph: Graph) -> str:
@@ -99,6 +99,11 @@ def three_digits(value: float) -> str:
         return signed(f"{value:.2e}")
     decimals = 2 if size < 10 else 1 if size < 100 else 0
     return signed(f"{value:.{max(decimals, 3) if 0 < size < 0.1 else decimals}f}")
+
+
+def score(value: float) -> str:
+    """A score to three digits; of one that is all but zero, that it is."""
+    return "< 0.001" if 0 < abs(value) < 1e-3 else three_digits(value)
 
 
 def signed(text: str) -> str:

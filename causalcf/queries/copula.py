@@ -60,7 +60,7 @@ def require_score(mechanism: Mechanism) -> None:
         DataError: It is an image, a vector, a count, or has no noise.
     """
     single = isinstance(mechanism, InvertibleMechanism) and not mechanism.variable.event_shape
-    if not single and not isinstance(mechanism, DiscreteMechanism):
+    if not single and not (isinstance(mechanism, DiscreteMechanism) and mechanism.variable.discrete):
         raise DataError(
             f"'{mechanism.node}' is {mechanism.variable.article}, modelled by {type(mechanism).__name__}: its noise is"
             " not one number. A strength can be asked of numbers, Booleans and categories."

@@ -409,7 +409,9 @@ class StructuralCausalModel(Questions):
 
         mechanisms = self.require_fitted()
         rows = self.sample(SHOWN, seed=seed) if data is None else evenly(self.read(evenly(data, SHOWN)), SHOWN)
-        return plot_responses(responses(self.graph, mechanisms, rows, seed), self.graph, drawn=data is None, **options)
+        return plot_responses(
+            responses(self.graph, mechanisms, rows, seed), self.graph, drawn=data is None, seed=seed, **options
+        )
 
     def _repr_html_(self) -> str:
         from causalcf.plots.cards import model_html

@@ -14,9 +14,7 @@ import pandas as pd
 from causalcf.plots.style import STYLE, new_figure
 
 mpl.rcParams.update(STYLE)
-SMALL = (
-    "CAUSALCF_SMALL" in os.environ
-)  # the tests run this page with few rows and without the slow flow
+SMALL = "CAUSALCF_SMALL" in os.environ  # in the tests: few rows, without the slow flow
 digits = ccf.datasets.Digits("test")
 x = digits[[0, 3]] if SMALL else digits[[0, 3, 10, 20, 30, 40]]
 names = ["vae", "hvae", "gan"] if SMALL else ["vae", "hvae", "gan", "diffusion"]
@@ -105,7 +103,8 @@ for name in names[:3]:
 #
 # ## Judge 3: effectiveness. Did the action arrive?
 #
-# Change the digit to a 3, and ask a classifier that has seen none of this. For do(digit) there is no truth: nobody knows
+# Change the digit to a 3, and ask a classifier that has seen none of this. The number is the share of *all* of `x` that it calls a 3. For
+# do(digit) there is no truth: nobody knows
 # how *this* writer would have written a 3.
 
 # %%
@@ -119,12 +118,8 @@ for row, line in enumerate(figure.subplots(2, 1 + len(threes))):
         ax.imshow(images[row, 0], cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
         if row == 0:
-            share = (
-                ""
-                if name == "as it is"
-                else f"\n{(judge.predict(images) == 3).float().mean():.0%} are a 3"
-            )
-            ax.set_title(name + share)
+            share = float((judge.predict(images) == 3).float().mean())
+            ax.set_title(f"{name}\n{share:.0%} are a 3")
 figure
 
 # %% [markdown]

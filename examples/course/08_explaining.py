@@ -99,7 +99,7 @@ for row, line in enumerate(figure.subplots(2, 2)):
 figure
 
 # %% [markdown]
-# PGD changes every pixel a little. REVISE changes few pixels, and these a lot. A change that is small in every pixel is not yet a
+# PGD changes many pixels a little. REVISE changes few pixels, and these a lot. A change that is small in every pixel is not yet a
 # *good* explanation: who asks for nothing but small changes gets the fooled picture.
 #
 # ## Exercises

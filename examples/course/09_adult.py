@@ -11,6 +11,7 @@ import os
 
 import causalcf as ccf
 import matplotlib as mpl
+import torch
 from causalcf.plots.style import STYLE
 from causalcf.queries import effect, mediation
 
@@ -108,8 +109,12 @@ print(
 as_men.check()
 
 # %% [markdown]
-# Some rows extrapolate: had she been a man, and stayed a *wife*, there would be nobody like that in the data. The model answers
-# anyway. The check says: do not trust these rows.
+# Read it line by line. Nearly every row is marked for one reason: the graph file declares `education-num` as a number
+# with everything between, so a woman's counterfactual may be school level 9.2, and there is no such level: a *gap of the data*.
+# That is a fault of the declaration, and a small one. `ccf.Ordinal` would keep the levels whole.
+#
+# Marks in other lines are about single people: a rare marriage, hours that nobody works, causes never seen together.
+# The model answers anyway. The check says which answers not to trust, and why.
 #
 # ## Exercises
 #
@@ -155,23 +160,25 @@ if first is not ...:
 # </details>
 
 # %% [markdown]
-# **Exercise 3.** How many of the rows of `as_men` does `check()` mark as extrapolating?
+# **Exercise 3.** How many rows does the check mark in a line about `hours-per-week`? `as_men.check().of("hours-per-week")` gives these
+# lines; each has `.unusual`, a truth value for each row.
 
 # %% tags=["exercise"]
 marked = ...
 
 # %% tags=["check"]
 if marked is not ...:
-    assert int(marked) == int(as_men.check().extrapolates.sum()), (
-        "as_men.check().extrapolates has a truth value for each row."
-    )
+    lines = [line.unusual for line in as_men.check().of("hours-per-week")]
+    right = int(torch.stack(lines).any(0).sum())
+    assert marked == right, "A row that is marked in two lines counts once."
     print("Right.")
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
-# marked = int(as_men.check().extrapolates.sum())
+# lines = [line.unusual for line in as_men.check().of("hours-per-week")]
+# marked = int(torch.stack(lines).any(0).sum())
 # ```
 # </details>
 #

@@ -73,7 +73,7 @@ warned_of(frame)
 # %%
 broken = frame.copy()
 broken.loc[:19, "sleep"] = -999.0
-warned_of(broken)
+_ = warned_of(broken)
 
 # %% [markdown]
 # ## 3. Fit, and look again

@@ -169,7 +169,9 @@ def test_a_model_draws_its_mechanisms(mixed, rows):
     panel = next(ax for ax in figure.axes if ax.get_ylabel() == "y")
     assert np.isin(dots(panel)[:, 1], rows["y"].double().numpy()).all()
     assert "rows of the data" in figure._supxlabel.get_text()
-    assert "draws of the model" in mixed.plot(nodes=["y"])._supxlabel.get_text()
+    note = mixed.plot(nodes=["y"], seed=5)._supxlabel.get_text()
+    assert "draws of the model" in note
+    assert "Seed 5." in note
     render(figure)
 
 

@@ -159,7 +159,7 @@ def test_an_explanation_shows_pictures_and_how_it_ended():
     page = Page(found._repr_html_())
     assert page.count("img") == 8 * 3
     assert f"{int(found.reached.sum())} of 12 reached" in page.said
-    assert "Seed 0." in page.said
+    assert "REVISE, seed 0, residual left out." in page.said
 
 
 def test_a_page_stays_small(shipped):

@@ -201,7 +201,7 @@ def test_what_cannot_be_asked_is_refused(change, error, message) -> None:
 
 def test_a_strength_needs_an_arrow_and_one_noise() -> None:
     scm = ccf.SCM(
-        [("x", "y"), ("x", "v"), ("v", "w")],
+        [("x", "y"), ("x", "v"), ("x", "w")],
         {"x": ccf.Real(), "y": ccf.Real(), "v": ccf.Vector(2), "w": ccf.Count()},
     )
     for mechanism in scm.mechanisms.values():
@@ -210,6 +210,8 @@ def test_a_strength_needs_an_arrow_and_one_noise() -> None:
         with_hidden_cause(scm, ("y", "v"), 0.5)
     with pytest.raises(DataError, match=r"'v' is a Vector.*its noise is not one number"):
         with_hidden_cause(scm, ("x", "v"), 0.5)
+    with pytest.raises(DataError, match=r"'w' is a Count.*its noise is not one number"):
+        with_hidden_cause(scm, ("x", "w"), 0.5)
 
 
 # ---------------------------------------------------------------------- bounds
