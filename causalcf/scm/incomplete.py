@@ -43,11 +43,12 @@ class Fittable(Protocol):
     """A structural causal model, as far as it is fitted here."""
 
     graph: CausalGraph
-    dtype: torch.dtype
     provenance: dict[str, Any] | None
 
     @property
     def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
     @property
     def mechanisms(self) -> Mapping[str, Mechanism]: ...
     def fit(self, data: Any, **options: Any) -> Any: ...
