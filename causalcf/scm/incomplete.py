@@ -43,7 +43,7 @@ class Fittable(Protocol):
     """A structural causal model, as far as it is fitted here."""
 
     graph: CausalGraph
-    provenance: dict[str, Any] | None
+    provenance: dict[str, Any]
 
     @property
     def device(self) -> torch.device: ...
@@ -128,7 +128,7 @@ def fit_incomplete(scm: Fittable, data: Any, validation: float, seed: int, **opt
         whole = [_completed(scm, part, lacks, drawn) for part, lacks in (train, held_out)]
         scm.fit(whole[0], validation=whole[1], nodes=moved, seed=seed, **options)
     counts = {node: int(gap.sum()) for node, gap in gaps.items()}
-    scm.provenance = {**(made or {}), "gaps": counts, "rounds": ROUNDS}
+    scm.provenance = {**made, "gaps": counts, "rounds": ROUNDS}
 
 
 def _part(rows: Batch, gaps: Mapping[str, Tensor], chosen: Tensor) -> tuple[Batch, dict[str, Tensor]]:
