@@ -105,7 +105,7 @@ class AffineSpline(Transform):
         a, b, c = torch.addcmul(bent, height, mean - slope0), torch.addcmul(-bent, height, slope0), mean * rise
         # Rounding may leave less than nothing under the root where slopes differ a thousandfold.
         root = torch.add(b.square(), a * c, alpha=4).clamp_min(torch.finfo(y.dtype).tiny).sqrt()
-        half = (c / (b + root)).clamp(0, 0.5)
+        half = (c / (b + root)).clamp(0.0, 0.5)
         x = torch.addcmul(x0, half, width, value=2) + (y - inside)
         return (x.squeeze(-1) - self.shift) / self.scale
 
