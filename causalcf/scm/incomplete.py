@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, Protocol
 
@@ -51,7 +51,8 @@ class Fittable(Protocol):
     def dtype(self) -> torch.dtype: ...
     @property
     def mechanisms(self) -> Mapping[str, Mechanism]: ...
-    def fit(self, data: Any, **options: Any) -> Any: ...
+    @property
+    def fit(self) -> Callable[..., Any]: ...
 
 
 def without_gaps(graph: CausalGraph, data: Any) -> dict[str, Any]:
