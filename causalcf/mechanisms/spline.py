@@ -12,7 +12,9 @@ from math import log
 
 import torch
 from torch import Tensor, constant_pad_nd
-from torch.distributions import Transform, constraints
+from torch.distributions import constraints
+
+from causalcf.core._zuko import Uncycled
 
 __all__ = ["AffineSpline"]
 
@@ -23,7 +25,7 @@ LIMIT = -log(1e-3)
 """Scales and slopes stay within [1e-3, 1e3]."""
 
 
-class AffineSpline(Transform):
+class AffineSpline(Uncycled):
     r"""Element-wise :math:`y = \mathrm{RQS}(e^{s} x + m)` with parameters of its own for every element.
 
     References:
