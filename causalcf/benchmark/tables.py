@@ -12,6 +12,7 @@ from causalcf.evaluation.records import Record, Records
 from causalcf.evaluation.scores.uncertainty import LOG_DENSITY
 from causalcf.metrics import METRICS, Metric
 from causalcf.scm.residual import residual_label
+from causalcf.variables.image import Image
 
 __all__ = ["tables"]
 
@@ -53,7 +54,7 @@ def _summary_columns(benchmark: Benchmark, records: Mapping[str, Records]) -> li
         )
         for do in acted
         for n in _scored(records, do)
-        if n in {judge.node for judge in benchmark.predictors.values()}
+        if isinstance(benchmark.train.variables[n], Image)
     ]
     lpips = bool(first.select(metric="composition(1) lpips"))
     for suffix, measure, at in (("", "composition", 0), (" lpips", "lpips", 4)):

@@ -15,7 +15,14 @@ import typer
 
 from causalcf.cli.ask import counterfactual, data_faces, data_morphomnist, demo, explain, graphs
 from causalcf.cli.folder import data_cache, draft
-from causalcf.cli.judge import benchmark_celeba, benchmark_morphomnist, benchmark_tables, benchmark_truth, evaluate
+from causalcf.cli.judge import (
+    benchmark_celeba,
+    benchmark_faces,
+    benchmark_morphomnist,
+    benchmark_tables,
+    benchmark_truth,
+    evaluate,
+)
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
 from causalcf.cli.questions import bounds, effect, mediation, necessity, quantiles, sensitivity
@@ -123,6 +130,12 @@ BENCHMARK_COMMANDS = (
         "image=VAE --out vae.safetensors; causalcf benchmark celeba --model vae.safetensors --predictors "
         "judges; for CLD: causalcf fit celeba-image --data celeba --mechanism image=VAE --out "
         "latents.safetensors",
+    ),
+    Command(
+        "faces",
+        benchmark_faces,
+        "Example: causalcf fit faces --data faces --rows 6000 --mechanism \"image=VAE.preset('colour')\" --out "
+        "vae.safetensors; causalcf benchmark faces --model vae.safetensors",
     ),
     Command(
         "truth",

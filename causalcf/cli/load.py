@@ -124,7 +124,8 @@ def load_data(
     from causalcf import datasets
 
     if fit is not None and (is_sheet(name) or not is_folder(name)):
-        raise DataError(f"--fit {fit} is for a folder of pictures, and '{name}' is none. Leave the option out.")
+        meant = f", or write ./{name} for the folder of that name" if Path(name).is_dir() else ""
+        raise DataError(f"--fit {fit} is for a folder of pictures, and '{name}' is none. Leave the option out{meant}.")
     if is_sheet(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")
@@ -299,6 +300,16 @@ def _judges(given: str | None, data: str, scm: StructuralCausalModel) -> Predict
     return judges if judges and set(judges) <= set(scm.graph.nodes) else None  # type: ignore[return-value]
 
 
+def _judges_at_hand(data: str, folder: Path | None, device: str) -> Predictors:
+    """Judges: those of a folder, or those that come along; none where there are none and the truth is known."""
+    from causalcf import predictors
+    from causalcf.predictors.shipped import known
+
+    if folder is None and not known(data) and DATASETS[data].truth:
+        return predictors.Predictors([])
+    return predictors.pretrained(data, folder=folder, device=device)
+
+
 def load_benchmark(
     data: str,
     root: Path | None,
@@ -313,7 +324,6 @@ def load_benchmark(
     device: str = "cpu",
 ) -> Benchmark:
     """The setup for the tables of a data set: models by name or file, the user's mechanisms, judges, latent space."""
-    from causalcf import predictors
     from causalcf.benchmark import Benchmark, file_digest, fitted_once, read_mechanism_file
     from causalcf.mechanisms import Mechanism
     from causalcf.reference import latent_space
@@ -338,7 +348,7 @@ def load_benchmark(
         test,
         nodes=[node for node, variable in train.variables.items() if not variable.event_shape],
         models=named("--model, --mechanism", makers),
-        predictors=predictors.pretrained(data, folder=judges, device=device),
+        predictors=_judges_at_hand(data, judges, device),
         latents=space,
         perception=_perception(vgg),
         features=_inception(),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from benchmark.bars import NODES
 
+import causalcf as ccf
 from causalcf import cli, predictors
 from causalcf.benchmark import Benchmark
 from causalcf.core.errors import DataError
@@ -35,6 +36,25 @@ def test_any_data_set_with_an_image_has_its_tables(models: list[str], tmp_path: 
     row = json.loads((out / "rows" / "vae.json").read_text(encoding="utf-8"))
     assert row["settings"]["residuals"] == ["1.0", "0.0"]
     assert row["settings"]["nodes"] == list(NODES)
+
+
+def test_faces_are_compared_with_their_truth_and_need_no_judges(tmp_path: Path) -> None:
+    """A model of average effects alone: nearer to the truth than doing nothing, and the page has both."""
+    faces, held_out = ccf.datasets.Faces(rows=400), ccf.datasets.Faces("valid", rows=40)
+    image = ccf.mechanisms.VAE(widths=(4, 4, 4), latent=2, average=True)
+    scm = ccf.SCM(faces.graph, mechanisms={"image": image})
+    scm.fit(faces, validation=held_out, epochs=0, seed=0, progress=False).save(tmp_path / "average.safetensors")
+    out = tmp_path / "out"
+    model = ["--model", str(tmp_path / "average.safetensors"), "--residual", "1"]
+    _command("benchmark", "faces", "--n", "10", "--quiet", "--out", str(out), *model)
+    row = json.loads((out / "rows" / "average.json").read_text(encoding="utf-8"))
+    assert row["settings"]["judges"][:-3] == []
+    scores = [s for s in row["scores"]["records"] if s["metric"] == "truth error" and s["node"] == "image"]
+    assert {s["do"] for s in scores} == set(ccf.datasets.Faces(rows=1).variables) - {"image"}
+    assert all(s["identity"] > 0 for s in scores)
+    page = (out / "summary.md").read_text(encoding="utf-8")
+    assert "do(eyeglasses)" in page
+    assert "doing nothing" in page
 
 
 def test_tables_are_of_images(models: list[str]) -> None:
