@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from causalcf.core import seeding
-from causalcf.core.signatures import checked
 from causalcf.queries.estimate import Estimates, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, draw, holds, in_blocks, read_event
 from causalcf.scm import StructuralCausalModel
@@ -17,7 +16,6 @@ __all__ = ["bounds"]
 ASSUMPTIONS = ("the law of the observed nodes is right; hidden causes may be any",)
 
 
-@checked
 def bounds(
     scm: StructuralCausalModel,
     x: str,

@@ -11,7 +11,6 @@ from torch import nn
 
 from causalcf.core.draws import by_row, row_keys
 from causalcf.core.errors import DataError, InterventionError
-from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
@@ -91,7 +90,6 @@ class Sensitivity:
         )
 
 
-@checked
 @kept_out()
 def sensitivity(
     scm: StructuralCausalModel,
@@ -220,7 +218,6 @@ def _ordered(graph: CausalGraph, confounded: Sequence[str]) -> tuple[str, str]:
     )
 
 
-@checked
 def with_hidden_cause(
     scm: StructuralCausalModel, confounded: tuple[str, str], strength: float
 ) -> StructuralCausalModel:
