@@ -42,6 +42,15 @@ def test_images_are_those_of_the_model(tmp_path):
         assert (found["intensity"] - x["intensity"]).abs().max() > 0.01, "something was done"
 
 
+@pytest.mark.slow  # some eight seconds
+def test_flows_are_those_of_the_model(tmp_path):
+    scm = unfitted(ccf.CausalGraph([("x", "p")], {"x": ccf.Real(), "p": ccf.Positive()}))
+    x = {"x": torch.tensor([0.0, 1.0, 2.0]), "p": torch.tensor([0.5, 1.0, 3.0])}
+    acted = {"x": torch.tensor([1.0, -1.0, 0.5])}
+    _, found = _asked(to_onnx(scm, ["x"], tmp_path), x, acted)
+    torch.testing.assert_close(found["p"], scm.counterfactual(x, acted)["p"], rtol=1e-5, atol=1e-5)
+
+
 def test_several_nodes_are_acted_on(tmp_path):
     scm, x = linear(), {"x": torch.randn(3), "m": torch.randn(3), "y": torch.randn(3)}
     acted = {"x": torch.ones(3), "m": torch.tensor([0.0, 1.0, 2.0])}

@@ -76,15 +76,14 @@ def data_cache(
     if clear:
         typer.echo(f"{cache.clear()} sets of pictures removed from {cache.cache_folder()}")
         return
-    table = Table("pictures", "shape", "decoded", "MB", "last used")
+    table = Table("pictures", "shape", "fit", "decoded", "MB", "last used")
+    table.columns[0].overflow = "fold"
     for entry in cache.entries():
-        kept, size = entry.kept(), entry.size()
-        used = f"{datetime.fromtimestamp(entry.used()):%Y-%m-%d %H:%M}"
-        rows, *shape = entry.about.get("shape", (0,))
-        shown = " x ".join(map(str, shape))
-        table.add_row(
-            str(entry.about.get("what", "not whole")), shown, f"{kept:,} of {rows:,}", f"{size / 1e6:,.1f}", used
-        )
+        about, used = entry.about, f"{datetime.fromtimestamp(entry.used()):%Y-%m-%d %H:%M}"
+        rows, *shape = about.get("shape", (0,))
+        what, how = str(about.get("what", "not whole")), str(about.get("decoded", {}).get("fit", ""))
+        decoded, size = f"{entry.kept():,} of {rows:,}", f"{entry.size() / 1e6:,.1f}"
+        table.add_row(what, " x ".join(map(str, shape)), how, decoded, size, used)
     Console().print(table)
     typer.echo(cache.cache_folder())
 

@@ -124,7 +124,8 @@ def load_data(
     from causalcf import datasets
 
     if fit is not None and (is_sheet(name) or not is_folder(name)):
-        raise DataError(f"--fit {fit} is for a folder of pictures, and '{name}' is none. Leave the option out.")
+        meant = f", or write ./{name} for the folder of that name" if Path(name).is_dir() else ""
+        raise DataError(f"--fit {fit} is for a folder of pictures, and '{name}' is none. Leave the option out{meant}.")
     if is_sheet(name):
         if root is not None:
             raise DataError(f"--root {root}: {name} is a file by itself. Leave the option out.")

@@ -13,17 +13,42 @@ import zuko  # noqa: E402
 Distribution._validate_args = _validate
 Distribution.arg_constraints = _constraints  # type: ignore[method-assign]
 
+from torch.distributions import AffineTransform  # noqa: E402
+from torch.distributions.transforms import Transform, _InverseTransform  # noqa: E402
 from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402
-from zuko.transforms import (  # noqa: E402
-    ComposedTransform,
-    DependentTransform,
-    MonotonicAffineTransform,
-)
+from zuko.transforms import ComposedTransform, DependentTransform  # noqa: E402
 
 __all__ = [
+    "Affine",
+    "Autoregressive",
     "ComposedTransform",
     "DependentTransform",
     "MaskedAutoregressiveTransform",
-    "MonotonicAffineTransform",
+    "MonotonicAffine",
+    "Uncycled",
     "zuko",
 ]
+
+
+class Uncycled(Transform):
+    """A transform that does not keep its inverse.
+
+    torch's keep it, and are kept by it: such a pair, with parameters for every row, stays in memory until the garbage
+    collector comes by, which over a million rows took 100 MiB.
+    """
+
+    @property
+    def inv(self) -> Transform:
+        return _InverseTransform(self)
+
+
+class Affine(Uncycled, AffineTransform):
+    """torch's affine map."""
+
+
+class MonotonicAffine(Uncycled, zuko.transforms.MonotonicAffineTransform):
+    """zuko's affine map, whose scale is bounded."""
+
+
+class Autoregressive(Uncycled, zuko.transforms.AutoregressiveTransform):
+    """zuko's autoregressive map."""

@@ -164,18 +164,29 @@ def _shown(labels: Any) -> str:
 def scalar_columns(values: Mapping[str, Tensor], variables: Mapping[str, Variable]) -> dict[str, np.ndarray]:
     """Scalar nodes as arrays (N,), category names restored; a Vector's components as `name[0]`, ...
 
-    Images are left out.
+    Images are left out. Where a category or a Boolean has no value stands None.
     """
     series: dict[str, np.ndarray] = {}
     for name, variable in variables.items():
         value = values[name].detach().cpu().numpy()
-        if isinstance(variable, Categorical):
+        if variable.discrete and value.dtype.kind == "f":
+            series[name] = _with_gaps(value, variable)
+        elif isinstance(variable, Categorical):
             series[name] = np.asarray(variable.categories)[value]
         elif value.ndim == 1:
             series[name] = value
         elif value.ndim == 2:
             series |= {f"{name}[{i}]": value[:, i] for i in range(value.shape[1])}
     return series
+
+
+def _with_gaps(codes: np.ndarray, variable: Variable) -> np.ndarray:
+    """Names, or truths, of codes (N,) some of which are NaN."""
+    there = ~np.isnan(codes)
+    found = np.full(len(codes), None, dtype=object)
+    whole = codes[there].astype(int)
+    found[there] = np.asarray(variable.categories)[whole] if isinstance(variable, Categorical) else whole.astype(bool)
+    return found
 
 
 def to_frame(

@@ -15,11 +15,21 @@ from causalcf.data.inferred import ENOUGH, FEW, Inferred, line
 from causalcf.data.text import of_text
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean
+from causalcf.variables.count import Count
 from causalcf.variables.days import unit_of_days
 from causalcf.variables.raw import Raw, read_raw
-from causalcf.variables.scalar import Real
+from causalcf.variables.scalar import Interval, Real
 
-__all__ = ["NAMED_ID", "infer", "infer_variable", "infer_variables", "sentinel", "warn_of"]
+__all__ = ["NAMED_ID", "infer", "infer_variable", "infer_variables", "pile", "sentinel", "warn_of"]
+
+PILE = 0.1
+"""Least share of the rows that makes one value a place of its own."""
+
+OFTEN = 5.0
+"""How many times as often as the next one it is there."""
+
+SEEN = 10_000
+"""Most other rows that are looked at."""
 
 NAMED_ID = re.compile(r"(?:^|[_\W])(?:id|uuid|guid|key|index|idx|nr|no)$|^(?:id|row)s?(?:[_\W]|$)", re.IGNORECASE)
 
@@ -204,11 +214,28 @@ def sentinel(x: np.ndarray) -> float | None:
     return None
 
 
+def pile(x: np.ndarray) -> float | None:
+    """A value, 0 or one of the ends, that is there far more often than any other: no density has such a place.
+
+    Example:
+        >>> pile(np.concatenate([np.zeros(20), np.linspace(1, 2, 80)]))
+        0.0
+    """
+    for value in dict.fromkeys((0.0, float(x.min()), float(x.max()))):
+        share = float((x == value).mean())
+        if share < PILE:
+            continue
+        found, counts = np.unique(x[x != value][:SEEN], return_counts=True)
+        if len(found) > FEW and share > OFTEN * (1 - share) * counts.max() / counts.sum():
+            return value
+    return None
+
+
 def warn_of(data: Any, variables: Mapping[str, Variable]) -> None:
-    """Warn of columns of numbers, declared or not, in which a mark for "missing" hides.
+    """Warn of columns of numbers, declared or not, in which a mark for "missing" hides, or many rows have one value.
 
     Warns:
-        CausalCFWarning: Names the column, the value, and the line that makes it missing.
+        CausalCFWarning: Names the column, the value, and the line that makes it missing, or two nodes of it.
     """
     values = open_table(data).values
     for name, variable in variables.items():
@@ -228,6 +255,17 @@ def warn_of(data: Any, variables: Mapping[str, Variable]) -> None:
                 f"'{name}' is {mark:.10g} in {rows} of {len(x)} rows, far from all other values: if that stands for a"
                 f" missing value, it rules the fit of all others. Drop these rows, df[df['{name}'] != {mark:.10g}], or"
                 " impute them.",
+                CausalCFWarning,
+                stacklevel=4,
+            )
+            continue
+        heap = pile(x) if len(x) >= ENOUGH and not isinstance(variable, Count | Interval) else None
+        if heap is not None:
+            rows = int((x == heap).sum())
+            warnings.warn(
+                f"'{name}' is exactly {heap:.10g} in {rows} of {len(x)} rows, and the rest are spread: a density has no"
+                f" such place, so draws and counterfactuals lie beside it. Make two nodes of it, whether, df['{name}']"
+                f" != {heap:.10g}, a ccf.Boolean(), and how much; or, if it counts something, ccf.Count().",
                 CausalCFWarning,
                 stacklevel=4,
             )

@@ -36,7 +36,7 @@ def read(
             held as they are.
         variables: node -> variable; columns that are not among them are ignored with one warning.
         optional: Nodes that may be missing.
-        gaps: Nodes of numbers that may have no value in some rows; these are NaN.
+        gaps: Nodes that may have no value in some rows; these are NaN, and codes are then held as numbers.
         dtype: Floating type of the numbers.
         device: Where the tensors go.
 

@@ -92,7 +92,8 @@ def from_folder(
     names = [str(name) for name in names]
     _refuse_empty(names, str(folder / table), FILE_NAME)
     plan = _Plan.of(graph, variables, list(values), size, mode, fit)
-    called, what = partial(_called, str(folder / table), names), f"{folder / table}{f', {split}' if split else ''}"
+    called = partial(_called, str(folder / table), names)
+    what = f"{(folder / table).absolute()}{f', {split}' if split else ''}"
     return plan.gather(values, _pictures(plan, [folder / name for name in names], called, what, show=False))
 
 

@@ -11,6 +11,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,10 +22,11 @@ from torch.distributions import Transform, constraints
 
 from causalcf.core import draws
 from causalcf.core._zuko import (
+    Autoregressive,
     ComposedTransform,
     DependentTransform,
     MaskedAutoregressiveTransform,
-    MonotonicAffineTransform,
+    MonotonicAffine,
 )
 from causalcf.core.errors import MechanismError
 from causalcf.core.nn import Growing, RobustStandardiser, mlp
@@ -252,6 +254,9 @@ class _Autoregressive(MaskedAutoregressiveTransform):
     def meta(self, c: Tensor | None, x: Tensor) -> Transform:
         return super().meta(c, x.clamp(-FAR, FAR))  # type: ignore[arg-type]  # zuko takes None, too
 
+    def forward(self, c: Tensor | None = None) -> Transform:
+        return Autoregressive(partial(self.meta, c), self.passes)
+
 
 def _spline_flow(features: int, context: int, bins: int, **network: Any) -> nn.Module:
     """`AffineSpline` with its parameters read off the context, autoregressive over the features."""
@@ -351,4 +356,4 @@ class AdditiveNoise(InvertibleMechanism):
         if self.location is None or c is None:
             return self.noise()
         location = self.location(c)
-        return ComposedTransform(MonotonicAffineTransform(-location, torch.zeros_like(location)), self.noise())
+        return ComposedTransform(MonotonicAffine(-location, torch.zeros_like(location)), self.noise())

@@ -12,7 +12,9 @@ from math import log
 
 import torch
 from torch import Tensor, constant_pad_nd
-from torch.distributions import Transform, constraints
+from torch.distributions import constraints
+
+from causalcf.core._zuko import Uncycled
 
 __all__ = ["AffineSpline"]
 
@@ -23,7 +25,7 @@ LIMIT = -log(1e-3)
 """Scales and slopes stay within [1e-3, 1e3]."""
 
 
-class AffineSpline(Transform):
+class AffineSpline(Uncycled):
     r"""Element-wise :math:`y = \mathrm{RQS}(e^{s} x + m)` with parameters of its own for every element.
 
     References:
@@ -105,7 +107,7 @@ class AffineSpline(Transform):
         a, b, c = torch.addcmul(bent, height, mean - slope0), torch.addcmul(-bent, height, slope0), mean * rise
         # Rounding may leave less than nothing under the root where slopes differ a thousandfold.
         root = torch.add(b.square(), a * c, alpha=4).clamp_min(torch.finfo(y.dtype).tiny).sqrt()
-        half = (c / (b + root)).clamp(0, 0.5)
+        half = (c / (b + root)).clamp(0.0, 0.5)
         x = torch.addcmul(x0, half, width, value=2) + (y - inside)
         return (x.squeeze(-1) - self.shift) / self.scale
 

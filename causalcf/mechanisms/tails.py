@@ -6,7 +6,9 @@ from math import ceil
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform, constraints
+from torch.distributions import constraints
+
+from causalcf.core._zuko import Uncycled
 
 __all__ = ["TamedExp", "upper_tail"]
 
@@ -17,7 +19,7 @@ SLOPES = (0.1, 1.0)
 """Least and largest slope beyond the data, as a share of the exponential's own at their end."""
 
 
-class TamedExp(Transform):
+class TamedExp(Uncycled):
     r"""exp up to the largest value of the data, and a line beyond.
 
     Beyond the data an exponential turns noise that is a little too large into a value that is many times too large:

@@ -140,6 +140,8 @@ def abduct(
     for node in graph.nodes:
         mechanism = mechanisms[node]
         pa = {parent: x[parent] for parent in graph.parents(node)}
+        if any(graph.variables[name].has_gaps(x[name]) for name in (node, *pa)):
+            continue  # no answer depends on this noise, or its gaps would have been refused
         with drawing.of(node, random=mechanism.is_random(sample=sample)):
             found = mechanism.abduct(x[node], pa, sample=sample)
         noise |= {site(node, suffix): u for suffix, u in found.items()}

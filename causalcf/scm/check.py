@@ -224,7 +224,8 @@ def _together(node: str, graph: CausalGraph, values: Mapping[str, Tensor], seen:
 def _plausible(node: str, graph: CausalGraph, mechanism: Mechanism, values: Mapping[str, Tensor]) -> list[Finding]:
     """Compare an acted value with the draws of its own mechanism under the acted parents: a joint question."""
     pa = {parent: values[parent] for parent in graph.parents(node)}
-    if not pa or isinstance(mechanism.variable, Image) or mechanism.kind != "invertible":
+    gaps = any(mechanism.parents[parent].has_gaps(value) for parent, value in pa.items())
+    if not pa or gaps or isinstance(mechanism.variable, Image) or mechanism.kind != "invertible":
         return []
     given = f"given {', '.join(pa)}"
     if mechanism.variable.discrete:
@@ -240,7 +241,8 @@ def _plausible(node: str, graph: CausalGraph, mechanism: Mechanism, values: Mapp
 def _noise(node: str, mechanism: Mechanism, noise: Noise, seen: Mapping[str, Any]) -> list[Finding]:
     """Abducted noise against its prior, and residuals against those of held-out rows."""
     findings = []
-    if mechanism.variable.discrete or noise.observed is None:
+    sites = {site(node, suffix) for suffix in mechanism.sites}
+    if mechanism.variable.discrete or noise.observed is None or not sites <= noise.keys():
         return findings
     for suffix in mechanism.sites:
         u, name = noise[site(node, suffix)], site(node, suffix)

@@ -69,7 +69,7 @@ def read_gaps(
         if node in table.values:
             raw = read_raw(node, table.values[node])
             gone = torch.from_numpy(np.asarray(raw.missing).reshape(len(raw.missing), -1).any(1))
-            values[node] = table.values[node] if not bool(gone.any()) else _filled(raw, gone, example[node])
+            values[node] = table.values[node] if not bool(gone.any()) else filled(raw, gone, example.get(node))
         elif mechanisms[node].sites:
             gone, values[node] = (
                 torch.ones(rows, dtype=torch.bool),
@@ -85,9 +85,9 @@ def read_gaps(
     return Batch(dict(batch), table.index, table.labels), missing
 
 
-def _filled(raw: Raw, gone: Tensor, example: Tensor) -> Any:
+def filled(raw: Raw, gone: Tensor, example: Tensor | None = None) -> Any:
     """The values with the first that there is, or an example, where there is none."""
-    if bool(gone.all()):
+    if example is not None and bool(gone.all()):
         return example.expand(len(gone), *example.shape[1:])
     first = int((~gone).nonzero()[0])
     if isinstance(raw.values, Tensor):

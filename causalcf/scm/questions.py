@@ -115,7 +115,7 @@ class Questions(nn.Module):
 
         Args:
             x: Mapping of arrays or tensors, data set or data frame, in data units.
-            gaps: Nodes of numbers that may have no value in some rows; these are NaN.
+            gaps: Nodes that may have no value in some rows; these are NaN, and codes are then held as numbers.
 
         Raises:
             DataError: A node is missing, a value is not of its kind, or there are no rows.
@@ -241,8 +241,8 @@ class Questions(nn.Module):
         Abduction, action, prediction: `predict(abduct(x), do)` in one call.
 
         Args:
-            x: Observed rows of every node, in data units; noiseless nodes may be missing, and so may numbers that no
-                answer depends on, which stay NaN.
+            x: Observed rows of every node, in data units; noiseless nodes may be missing, and so may values that no
+                answer depends on, which stay NaN; categories with gaps are then codes held as numbers.
             do: node (or latent site) -> number, per-row values, category name, `ccf.shift`,
                 `ccf.scale`, distribution, function of the acted parents, or `ccf.given_factual`.
                 A list of such mappings asks for several worlds from one abduction.

@@ -11,10 +11,12 @@ from torch.distributions import Distribution
 
 from causalcf.core.columns import BLOCK, Column
 from causalcf.core.errors import DataError
+from causalcf.core.nn import column
 from causalcf.data import Batch, read
 from causalcf.do import Do, GivenFactual, Scale, Shift
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
+from causalcf.variables.codes import Boolean
 
 __all__ = ["fill_noiseless", "read_rows", "unneeded"]
 
@@ -35,7 +37,7 @@ def read_rows(
         x: The rows, as people have them.
         dtype: Floating type of the numbers.
         device: Where they go.
-        gaps: Nodes of numbers that may have no value in some rows.
+        gaps: Nodes that may have no value in some rows.
 
     Raises:
         DataError: A node is missing, a value is not of its kind, or there are no rows.
@@ -82,6 +84,13 @@ def fill_noiseless(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], rows
 def _computed(mechanism: Mechanism, pa: Mapping[str, Tensor | Column]) -> Tensor:
     """What follows from the parents alone; by blocks of rows where a parent is yet to be read."""
     whole = {name: value for name, value in pa.items() if isinstance(value, Tensor)}
+    coded = {name: value for name, value in whole.items() if mechanism.parents[name].has_gaps(value)}
+    if coded:  # any code stands in for those that are missing, and what follows from it is missing, too
+        gone = torch.stack([value.isnan() for value in coded.values()]).any(0)
+        codes = {name: value.nan_to_num(0.0) for name, value in coded.items()}
+        kinds = {name: torch.bool if isinstance(mechanism.parents[name], Boolean) else torch.long for name in coded}
+        x = _computed(mechanism, {**pa, **{name: value.to(kinds[name]) for name, value in codes.items()}})
+        return x.to(mechanism.dtype).masked_fill(column(gone, x), torch.nan)
     if len(whole) == len(pa):
         return mechanism.predict({}, whole)
     return Batch(pa).walk(BLOCK, lambda part: mechanism.predict({}, dict(part)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -96,13 +96,25 @@ class Variable(ABC):
             values: Tensor, array, sequence, or column of a data frame, with rows first; see `raw.read_raw`.
             dtype: Floating type for numbers; codes become long, booleans bool.
             device: Where the tensor goes.
-            gaps: Whether numbers may be missing; they are NaN then.
+            gaps: Whether values may be missing; they are NaN then, and codes are held as numbers.
 
         Raises:
             DataError: Wrong shape or type, or missing values.
             SupportError: Values outside the support.
         """
-        x = self.encode(name, read_raw(name, values)).to(device)
+        raw = read_raw(name, values)
+        if not (gaps and self.discrete and raw.missing.any()):
+            return self._of_raw(name, raw, dtype, device, gaps=gaps)
+        there = ~raw.missing
+        codes = torch.full(there.shape, torch.nan, dtype=dtype, device=device)
+        if there.any():
+            at = torch.from_numpy(there)
+            found = replace(raw, values=raw.values[at if isinstance(raw.values, Tensor) else there])
+            codes[at.to(device)] = self._of_raw(name, found, dtype, device, gaps=False).to(dtype)
+        return codes
+
+    def _of_raw(self, name: str, raw: Raw, dtype: torch.dtype, device: torch.device, *, gaps: bool) -> Tensor:
+        x = self.encode(name, raw).to(device)
         if x.shape[1:] != self.event_shape or x.ndim == 0:
             expected = ", ".join(["N", *map(str, self.event_shape)])
             raise DataError(f"'{name}' is {self.article}: expected shape ({expected}), got {tuple(x.shape)}.")
@@ -113,6 +125,10 @@ class Variable(ABC):
             self.check(name, x)
         # What inference mode has made takes part in no gradient.
         return x.clone() if x.is_inference() and not torch.is_inference_mode_enabled() else x
+
+    def has_gaps(self, x: Tensor) -> bool:
+        """Whether these are codes some of which are missing: held as numbers, NaN where there is none."""
+        return self.discrete and x.is_floating_point()
 
     def hold(
         self, name: str, values: Any, dtype: torch.dtype, device: torch.device, *, gaps: bool = False

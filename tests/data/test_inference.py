@@ -13,6 +13,7 @@ import torch
 import causalcf as ccf
 from causalcf.core.errors import CausalCFWarning, DataError
 from causalcf.data import infer_variable
+from causalcf.data.inference import pile
 from causalcf.scm.learning import declare
 
 RNG = np.random.default_rng(0)
@@ -132,11 +133,13 @@ def test_minus_one_among_ages_is_a_mark_and_among_grades_is_none() -> None:
 def test_heavy_tails_and_single_outliers_are_no_marks() -> None:
     heavy = RNG.standard_cauchy(5000)
     single = np.append(RNG.normal(size=N - 1), 1e6)
-    censored = np.minimum(RNG.normal(size=N), 0.5)
+    censored, y = np.minimum(RNG.normal(size=N), 0.5), RNG.normal(size=N)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for x in (heavy, single, censored):
+        for x in (heavy, single):
             declare(ccf.CausalGraph([("x", "y")]), {"x": x, "y": RNG.normal(size=len(x))})
+    with pytest.warns(CausalCFWarning, match=r"'x' is exactly 0\.5 in \d+ of 200 rows, and the rest are spread"):
+        declare(ccf.CausalGraph([("x", "y")]), {"x": censored, "y": y})
 
 
 def test_the_graph_says_what_was_inferred_and_why() -> None:
@@ -158,3 +161,27 @@ def test_a_model_names_the_columns_that_there_are() -> None:
         DataError, match=r"lack \['age'\]. The graph's nodes are \['age', 'y'\]; the data have \['Age', 'y'\]"
     ):
         ccf.SCM([("age", "y")]).fit({"Age": [1.0], "y": [1.0]}, progress=False)
+
+
+def test_numbers_that_are_zero_for_many_are_told() -> None:
+    """Money spent, cigarettes smoked: a spike and a spread, which no density has."""
+    generator = torch.Generator().manual_seed(0)
+    spent = torch.randn(1000, generator=generator).exp()
+    spent[torch.rand(1000, generator=generator) < 0.4] = 0.0
+    rows, x = int((spent == 0).sum()), torch.randn(1000, generator=generator)
+    scm = ccf.SCM([("x", "spent")], {"x": ccf.Real(), "spent": ccf.Real()}, {"spent": ccf.mechanisms.LinearGaussian()})
+    with pytest.warns(CausalCFWarning, match=rf"'spent' is exactly 0 in {rows} of 1000 rows.*Make two nodes"):
+        scm.fit({"x": x, "spent": spent}, nodes=["spent"], seed=0, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ratings", "rounded", "uniform"])
+def test_other_numbers_have_no_place_of_their_own(kind: str) -> None:
+    x = np.random.default_rng(0).normal(size=2000)
+    columns = {
+        "normal": x,
+        "ratings": np.clip(np.round(x + 3), 1, 5),
+        "rounded": np.round(x, 1),
+        "uniform": np.linspace(0, 1, 2000),
+    }
+    assert pile(columns[kind]) is None
+    assert pile(np.where(x > 1, 1.0, x)) == 1.0  # cut off at the top

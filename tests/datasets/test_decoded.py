@@ -216,6 +216,7 @@ def test_the_cache_is_listed_and_swept(pictures, run):
     assert code == 0
     assert f"{cache.BLOCK} of {ROWS}" in said
     assert "1 x 8 x 8" in said
+    assert "pad" in said
     code, said, _ = run("data", "cache", "--clear")
     assert code == 0
     assert said.startswith("1 sets of pictures removed")

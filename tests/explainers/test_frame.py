@@ -318,3 +318,11 @@ def test_an_explanation_can_be_pickled_and_copied() -> None:
     explanation = _explained()
     for again in (pickle.loads(pickle.dumps(explanation)), copy.deepcopy(explanation)):
         assert torch.equal(again.counterfactual, explanation.counterfactual)
+
+
+def test_decoding_outside_a_search_leaves_torchs_state_alone() -> None:
+    scm, f = linear_scm(), linear_classifier()
+    explainer, state = LoSoCs(scm, classifier=f), torch.get_rng_state()
+    explainer.decode(torch.zeros(3, LATENT, dtype=torch.float64), {})
+    scm.counterfactual({"image": images(scm, 3)}, {"image.z": [0.0] * LATENT})
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,5 +1,8 @@
 """Least squares far from zero, on columns that repeat each other, and on columns that say nothing."""
 
+import re
+import warnings
+
 import pytest
 import torch
 from hypothesis import given
@@ -89,3 +92,38 @@ def test_the_noise_is_as_small_as_the_unit_makes_it() -> None:
     data = {"x": _draws(500), "y": 1e-15 * _draws(500, seed=1)}
     scm = ccf.SCM([("x", "y")], mechanisms=_linear("x", "y")).fit(data, seed=0, progress=False)
     assert float(scm.sample(500, seed=0)["y"].std()) == pytest.approx(1e-15, rel=0.2)
+
+
+def _told(x: torch.Tensor, y: torch.Tensor) -> list[str]:
+    """Warnings of a fit of y on x that speak of rows that rule the line."""
+    mechanism = ccf.mechanisms.LinearGaussian().bind("y", ccf.Real(), {"x": ccf.Real()}).double()
+    mechanism.calibrate(y, {"x": x})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        mechanism.solve(y, {"x": x})
+    return [str(warning.message) for warning in told]
+
+
+def test_a_few_rows_that_rule_the_line_are_counted() -> None:
+    x, e = _draws(2, 2000, seed=5)
+    y, bad = 2 * x + 0.5 * e, torch.arange(2000) % 50 == 0
+    ten = torch.full_like(x, 10.0)
+    for told in (_told(torch.where(bad, ten, x), y), _told(torch.where(bad, x + 8, x), torch.where(bad, -3 * ten, y))):
+        assert len(told) == 1
+        assert "ruled by 40 of 2000 rows" in told[0]
+        assert "moves 'y' by" in told[0]
+    # Off the line alone, they widen the noise and hardly move the line.
+    (told,) = _told(x, torch.where(bad, 3 * ten, y))
+    assert float(re.findall(r"noise is (\S+) times", told)[0]) > 5
+
+
+@pytest.mark.parametrize("law", ["normal", "lognormal cause", "laplace noise", "rare cause", "one that explains all"])
+def test_data_without_such_rows_are_not_doubted(law: str) -> None:
+    x, e = _draws(2, 2000, seed=6)
+    if law == "lognormal cause":
+        x = x.exp()
+    elif law == "laplace noise":
+        e = torch.sign(e) * torch.log(torch.rand(2000, generator=torch.Generator().manual_seed(0))).double()
+    elif law == "rare cause":
+        x = (x > 2).double()
+    assert _told(x, 2 * x + (0.0 if law == "one that explains all" else 0.5) * e) == []

@@ -223,6 +223,8 @@ class _Trial:
         self.same("ancestors", self.acted, x, still)
         wrong = _wrong(self.acted, self.model)
         self.note("support", not wrong, wrong)
+        if self.where != "ordinary":
+            return
         at_once = self.ask(lambda: self.scm.counterfactual(x, {a: self.other[a]}, seed=self.seed))
         if at_once is not None:
             self.same("three steps", at_once, self.acted)
@@ -261,12 +263,17 @@ class _Trial:
             self.close("reversibility", back, self.x, 1e-5)
 
     def at_edge(self, node: str) -> bool:
-        """Whether an action drove values to an edge of their interval, where what was beyond is lost."""
-        v, x = self.scm.variables[node], self.acted[node]
-        return v.kind == "Interval" and bool((torch.minimum(x - v.low, v.high - x) < 1e-5 * (v.high - v.low)).any())
+        """Whether values are, or are driven to, an edge of their support, where what was beyond is lost."""
+        v = self.scm.variables[node]
+        for x in (self.x[node], self.acted[node]):
+            if v.kind == "Positive" and bool((x < 2 * torch.finfo(x.dtype).tiny).any()):
+                return True
+            if v.kind == "Interval" and bool((torch.minimum(x - v.low, v.high - x) < 1e-5 * (v.high - v.low)).any()):
+                return True
+        return False
 
     def batches(self) -> None:
-        if self.acted is None:
+        if self.acted is None or self.where == "far":
             return
         draw = random.Random(self.model.seed)
         order = torch.tensor(draw.sample(range(self.x.rows), draw.randint(1, self.x.rows)))

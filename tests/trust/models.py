@@ -40,6 +40,7 @@ class Model:
         affine: Whether its flows are affine maps.
         fitted: Whether it was fitted for a few steps.
         ranges: node -> how far its ordinary values spread.
+        drawn: Ordinary rows, once they were drawn.
     """
 
     seed: int
@@ -47,6 +48,7 @@ class Model:
     affine: bool
     fitted: bool
     ranges: dict[str, float] = field(default_factory=dict)
+    drawn: ccf.Batch | None = None
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -252,10 +254,11 @@ def rows_of(model: Model, where: str, n: int = 12) -> ccf.Batch:
 
     Nodes without noise of their own are left to the model.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        drawn = model.scm.sample(n, seed=model.seed + 1)
-    values = {node: x.clone() for node, x in drawn.items()}
+    if model.drawn is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.drawn = model.scm.sample(n, seed=model.seed + 1)
+    values = {node: x.clone() for node, x in model.drawn.items()}
     draw = random.Random(f"{model.seed} {where}")
     extremes = {"ordinary": lambda *_: [], "edges": _edges, "far": _outliers}[where]
     for node, variable in model.scm.variables.items():
