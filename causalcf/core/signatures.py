@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
@@ -203,7 +204,7 @@ def _of_class(hint: Any) -> tuple[Test, str] | None:
         return (lambda value: isinstance(value, bool | np.bool_)), WORDS[bool]
     if not isinstance(hint, type) or getattr(hint, "_is_protocol", False):
         return (callable, "a function") if hint is Callable else None
-    if issubclass(hint, os.PathLike):
+    if issubclass(hint, PurePath):
         return (lambda value: isinstance(value, os.PathLike)), "a path"
     words = "a torch.Generator" if hint.__name__ == "Generator" else _article(hint.__name__)
     return (lambda value: isinstance(value, hint)), WORDS.get(hint, words)
