@@ -222,6 +222,8 @@ def _of_generic(origin: Any, parts: tuple[Any, ...]) -> tuple[Test, str] | None:
         return None
     if issubclass(origin, Mapping):
         return (lambda value: isinstance(value, Mapping)), "a mapping"
+    if origin is Iterable:  # what has rows by their numbers can be gone through, too
+        return None
     if not issubclass(origin, Iterable):
         return (lambda value: isinstance(value, origin)), _article(origin.__name__)
     item = parts[0] if parts and (parts[0] in (int, float, str) or get_origin(parts[0]) is tuple) else None

@@ -29,7 +29,6 @@ MOST = 10
 """Most players that are shared out exactly: 2^10 coalitions."""
 
 
-@checked
 def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -> dict[str, Tensor]:
     r"""Shapley values: the contribution of each player, averaged over all orders of joining.
 
