@@ -7,6 +7,7 @@ import augmentation
 import c3lt
 import clarity
 import losocs
+import missing
 import mixture_search
 import peers
 import pytest
@@ -183,3 +184,9 @@ def test_mixture_search_of_a_table_keeps_categories():
     whole = table.project(half)
     assert found["sparsity"] == pytest.approx(float((whole - x).abs().sum(1).mean()))
     assert mixture_search.score(repeat, half, x, torch.zeros(5, dtype=torch.bool))["valid"] == 0
+
+
+def test_the_study_of_gaps_tells_chance_from_choice():
+    found = missing.study(rows=1500, seed=0)
+    assert found["given y"]["by the model"] < 0.15 < 0.25 < found["given y"]["drop the rows"]
+    assert found["by m itself"]["by the model"] > 0.15

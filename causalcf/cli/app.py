@@ -25,7 +25,7 @@ from causalcf.cli.judge import (
 )
 from causalcf.cli.learn import finetune, fit, train_predictors
 from causalcf.cli.page import page
-from causalcf.cli.questions import effect, mediation, necessity, quantiles
+from causalcf.cli.questions import bounds, effect, mediation, necessity, quantiles, sensitivity
 from causalcf.cli.trust import trust
 from causalcf.core.errors import CausalCFError
 
@@ -99,6 +99,12 @@ ASK_COMMANDS = (
     ),
     Command("necessity", necessity, "Example: causalcf ask necessity m.safetensors smoking cancer --out causes.png"),
     Command("quantiles", quantiles, "Example: causalcf ask quantiles morphomnist-vae intensity --do thickness=4"),
+    Command("bounds", bounds, "Example: causalcf ask bounds m.safetensors smoking cancer"),
+    Command(
+        "sensitivity",
+        sensitivity,
+        "Example: causalcf ask sensitivity morphomnist-vae thickness intensity --treated 4 --control 2 --out curve.png",
+    ),
 )
 
 DATA_COMMANDS = (

@@ -19,6 +19,7 @@ from causalcf.cli.options import (
     Epochs,
     FirstRows,
     Fit,
+    Gaps,
     Half,
     Key,
     Missing,
@@ -66,11 +67,13 @@ def fit(
     half: Half = None,
     encoding: Encoding = None,
     missing: Missing = None,
+    gaps: Gaps = "refuse",
     key: Key = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a causal model to data and write it to a file, with its training curves beside it."""
     from causalcf.datasets import Dataset
+    from causalcf.scm.incomplete import without_gaps
     from causalcf.scm.learning import declare
     from causalcf.scm.model import StructuralCausalModel
 
@@ -81,21 +84,24 @@ def fit(
     _check_half(scm, half)
     sheet = of_sheet(encoding=encoding, missing=missing, key=key)
     table = load_data(data, root, "train", scm.variables, nodes=scm.graph.nodes, fit=fit, **sheet)
+    chosen, by_model = table.select(slice(rows)), gaps != "refuse"
     if len(scm.variables) < len(scm.graph.nodes):
-        declared = declare(scm.graph, table if isinstance(table, Dataset) else table.select(slice(rows)))
+        known = table if isinstance(table, Dataset) else without_gaps(scm.graph, chosen) if by_model else chosen
+        declared = declare(scm.graph, known)
         typer.echo(declared.describe())
         scm = StructuralCausalModel(declared, mechanisms=mechanisms)
     checkpoint = out.with_suffix(".checkpoint")
     scm.fit(
-        table.select(slice(rows)),
+        chosen,
         validation=validation,
         epochs=parse_epochs(epochs or [], scm.graph.nodes),
         seed=seed,
         device=device,
         precision=precision,
-        checkpoint=checkpoint,
+        checkpoint=None if by_model else checkpoint,
         resume=resume,
         compile=compile,
+        missing=gaps,
         progress=not quiet,
     )
     _write_model(scm, out, data, half, fit)

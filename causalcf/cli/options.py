@@ -130,6 +130,9 @@ Resume = Annotated[bool, typer.Option(help="Go on from a killed run's checkpoint
 Compile = Annotated[bool, typer.Option("--compile", help="Cheaper steps: CUDA graphs on a GPU, else torch.compile.")]
 
 
+Gaps = Annotated[str, typer.Option(help='Rows with gaps: "refuse" them, or let the "model" draw what is missing.')]
+
+
 Balance = Annotated[
     list[str] | None,
     typer.Option(help="Draw the values of this attribute equally often, such as eyeglasses; again for another."),

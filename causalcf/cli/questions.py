@@ -1,4 +1,4 @@
-"""The commands that ask for effects: `causalcf ask effect | mediation | necessity | quantiles`."""
+"""The commands that ask for effects: `causalcf ask effect | mediation | necessity | quantiles | ...`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from causalcf.queries import Estimate, Estimates
     from causalcf.scm.model import StructuralCausalModel
 
-__all__ = ["effect", "mediation", "necessity", "quantiles"]
+__all__ = ["bounds", "effect", "mediation", "necessity", "quantiles", "sensitivity"]
 
 Cause = Annotated[str, typer.Argument(help="The node that is acted on.")]
 Outcome = Annotated[str, typer.Argument(help="A number or Boolean node, or NODE=CATEGORY for its probability.")]
@@ -100,6 +100,60 @@ def quantiles(
     scm = load_model(model, "cpu")
     actions = None if do is None else parse_do(do, scm.variables)
     _show(queries.quantiles(scm, _outcome(outcome), do=actions, draws=draws, seed=seed), out, seed, model=model)
+
+
+def bounds(
+    model: Model,
+    cause: Cause,
+    outcome: Outcome,
+    treated: Treated = "true",
+    control: Control = "false",
+    above: Annotated[float | None, typer.Option(help="The event is that a number is above this.")] = None,
+    draws: Draws = 20_000,
+    seed: Seed = 0,
+    out: Written = None,
+) -> None:
+    """What of an event's probability under action holds whatever the hidden causes?"""
+    from causalcf import queries
+
+    scm = load_model(model, "cpu")
+    values = _values(scm, cause, treated, control)
+    found = queries.bounds(scm, cause, _outcome(outcome), **values, above=above, draws=draws, seed=seed)
+    _show(found, out, seed, model=model)
+
+
+def sensitivity(
+    model: Model,
+    cause: Cause,
+    outcome: Outcome,
+    treated: Treated = "1",
+    control: Control = "0",
+    confounded: Annotated[
+        str | None, typer.Option(help="The two that share the hidden cause, A,B; by default cause and outcome.")
+    ] = None,
+    draws: Draws = 2000,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Draw the curve: .png.")] = None,
+) -> None:
+    """How strong must a hidden cause be to turn the sign of an effect?"""
+    from causalcf import queries
+    from causalcf.core.provenance import provenance
+    from causalcf.plots import save_figure
+
+    if out is not None and out.suffix != ".png":
+        raise DataError(f"--out {out}: the curve is drawn, .png.")
+    scm = load_model(model, "cpu")
+    values, read = _values(scm, cause, treated, control), _outcome(outcome)
+    pair = (cause, outcome.partition("=")[0].strip()) if confounded is None else tuple(confounded.split(","))
+
+    def ask(model: StructuralCausalModel) -> Estimate:
+        return queries.effect(model, cause, read, **values, draws=draws, seed=seed)
+
+    found = queries.sensitivity(scm, ask, confounded=pair)  # type: ignore[arg-type]
+    typer.echo(repr(found))
+    if out is not None:
+        save_figure(found.plot(), out, provenance(seed=seed, device="cpu", model=model))
+        typer.echo(out)
 
 
 def _outcome(text: str) -> Any:

@@ -75,6 +75,8 @@ def row_labels(cf: Answer, count: int) -> list[str]:
 def notes_of(cf: Answer) -> list[str]:
     """Sentences that a reader of a result must see, one per caveat."""
     notes = []
+    if cf.mode == "backtracking":
+        notes.append("Backtracked: noise moved until the value came out; its causes moved, too.")
     if not isinstance(cf.residual, int | float):
         notes.append(f"Residual noise fades as parents move ({cf.residual}).")
     elif cf.residual != 1.0:

@@ -108,15 +108,22 @@ def backtrack(
             f"{[node for node in actions if node not in targets]}: backtracking conditions on a value that has come"
             " out, not on a shift, a function or a distribution."
         )
-    search = _Search(graph, mechanisms, noise, targets)
-    start = search.start()
-    if num_samples is not None:
-        with by_row(row_keys(x.index, seed, "backtracking", device=start.device)):
-            start = start + spread * normal(tuple(start.shape), start)
-    moved = search.noise_at(search.nearest(start), everywhere=num_samples is not None)
+    with torch.inference_mode(False):  # the search differentiates
+        known, targets = ({name: _plain(value) for name, value in some.items()} for some in (noise, targets))
+        search = _Search(graph, mechanisms, noise.like(known, noise.observed), targets)
+        start = search.start()
+        if num_samples is not None:
+            with by_row(row_keys(x.index, seed, "backtracking", device=start.device)):
+                start = start + spread * normal(tuple(start.shape), start)
+        moved = search.noise_at(search.nearest(start), everywhere=num_samples is not None)
     answer = predict_worlds(graph, mechanisms, noise, read_worlds(moved), rules=rules, num_samples=num_samples)
     changed = noise.replace({name: value for name, value in moved.items() if name in noise})
     return replace(answer, do=wanted, flat_noise=changed, mode="backtracking", seed=seed)
+
+
+def _plain(value: Tensor) -> Tensor:
+    """A tensor that can be differentiated through, though it was made in inference mode."""
+    return value.clone() if value.is_inference() else value
 
 
 def _read_condition(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], condition: Dos) -> Do:

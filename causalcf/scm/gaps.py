@@ -64,12 +64,15 @@ def read_gaps(
     known = [node for node in graph.nodes if node in table.values]
     if not known:
         raise DataError(f"Nothing was observed: the data have none of the nodes {list(graph.nodes)}. Use scm.sample.")
+    alone = [node for node in known if np.ndim(table.values[node]) == 0]
+    if alone:
+        raise DataError(f"'{alone[0]}' is a single value. Give one a row, first: {{'{alone[0]}': [...]}}.")
     rows, values, missing = len(table.values[known[0]]), {}, {}
     for node in graph.nodes:
         if node in table.values:
             raw = read_raw(node, table.values[node])
             gone = torch.from_numpy(np.asarray(raw.missing).reshape(len(raw.missing), -1).any(1))
-            values[node] = table.values[node] if not bool(gone.any()) else _filled(raw, gone, example[node])
+            values[node] = table.values[node] if not bool(gone.any()) else filled(raw, gone, example.get(node))
         elif mechanisms[node].sites:
             gone, values[node] = (
                 torch.ones(rows, dtype=torch.bool),
@@ -85,9 +88,9 @@ def read_gaps(
     return Batch(dict(batch), table.index, table.labels), missing
 
 
-def _filled(raw: Raw, gone: Tensor, example: Tensor) -> Any:
+def filled(raw: Raw, gone: Tensor, example: Tensor | None = None) -> Any:
     """The values with the first that there is, or an example, where there is none."""
-    if bool(gone.all()):
+    if example is not None and bool(gone.all()):
         return example.expand(len(gone), *example.shape[1:])
     first = int((~gone).nonzero()[0])
     if isinstance(raw.values, Tensor):

@@ -14,16 +14,18 @@ import torch
 from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import CausalCFWarning, DataError
+from causalcf.core.provenance import provenance
 from causalcf.core.settings import plain
 from causalcf.core.surroundings import in_single, kept_out
 from causalcf.data import Batch, columns, infer
 from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism, Stage
+from causalcf.scm.check import summarise
 from causalcf.scm.doubts import warn_of_rounding
 from causalcf.scm.rows import read_rows
 
-__all__ = ["choose", "declare", "initialise", "plan_stages", "read_split", "whole_or_not"]
+__all__ = ["choose", "declare", "initialise", "note", "plan_stages", "read_split", "whole_or_not"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,6 +144,23 @@ def read_split(
     if isinstance(validation, Real):
         return training.split(train, plain(validation), seed)
     return train, read_rows(graph, mechanisms, validation, dtype, device).prepare(progress=progress)
+
+
+def note(scm: Any, job: training.Fit, train: Batch, held_out: Batch, seconds: float) -> None:
+    """Write into a model how the mechanisms of a fit were made: history, a summary of their data, provenance."""
+    scm.history = [record for record in scm.history if record["node"] not in job.mechanisms] + job.history
+    scm.seen = summarise(scm.graph, scm.mechanisms, train, held_out)
+    # The record of how the other mechanisms were made, and tuned, still counts.
+    partly = len(job.mechanisms) < len(scm.mechanisms)
+    before = {"made_from": scm.provenance} if scm.provenance and partly else {}
+    scm.provenance = provenance(
+        seed=job.seed,
+        device=scm.device,
+        precision=job.precision,
+        rows=train.rows,
+        seconds=round(seconds, 1),
+        **before,
+    )
 
 
 def initialise(mechanisms: Mapping[str, Mechanism], seed: int) -> None:

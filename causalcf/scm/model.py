@@ -20,18 +20,17 @@ from causalcf.core.atomic import write_atomically
 from causalcf.core.devices import as_device
 from causalcf.core.errors import MechanismError, UnknownNodeError
 from causalcf.core.files import write_json
-from causalcf.core.provenance import provenance
 from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph, load_graph
 from causalcf.mechanisms import Classifier, Mechanism, default_mechanism
 from causalcf.mechanisms.asked import as_rows, check_answers
 from causalcf.mechanisms.estimators import Estimator, as_function, frozen
-from causalcf.scm.check import summarise
 from causalcf.scm.doubts import warn_of_outliers
 from causalcf.scm.files import read_model, write_model
 from causalcf.scm.hidden import warn_of_fit
-from causalcf.scm.learning import choose, declare, initialise, plan_stages, read_split, whole_or_not
+from causalcf.scm.incomplete import check_missing, fit_incomplete, without_gaps
+from causalcf.scm.learning import choose, declare, initialise, note, plan_stages, read_split, whole_or_not
 from causalcf.scm.obedience import ignored, obedience
 from causalcf.scm.questions import ActedSCM, Questions
 from causalcf.scm.responses import evenly, in_words, responses
@@ -143,6 +142,7 @@ class StructuralCausalModel(Questions):
         checkpoint: str | Path | None = None,
         resume: bool = False,
         compile: bool = False,
+        missing: str = "refuse",
         progress: bool = True,
     ) -> Self:
         """Fit each mechanism by its own objectives: likelihood, an evidence lower bound, an adversary's.
@@ -166,6 +166,9 @@ class StructuralCausalModel(Questions):
             compile: Make steps cheaper. On a GPU each step is captured once as a CUDA graph and then launched as a
                 whole, which pays wherever kernels are short; elsewhere, and in several processes, `torch.compile`
                 works on the objectives, which is slow to start and faster on large networks.
+            missing: "refuse" rows with gaps, or learn from them by the "model": gaps are drawn given what was
+                observed, and the mechanisms fitted again, some times (`causalcf.scm.incomplete`). That is right where
+                it depends on observed values alone which values are missing.
             progress: Show progress bars.
 
         Returns:
@@ -180,11 +183,16 @@ class StructuralCausalModel(Questions):
 
             The model is then unchanged.
         """
-        self.graph = declare(self.graph, data)
+        by_model = check_missing(missing, validation, nodes=nodes, checkpoint=checkpoint, resume=resume or None)
+        self.graph = declare(self.graph, without_gaps(self.graph, data) if by_model else data)
         if not self._order:
             self._bind()
         device = training.join(device)
         seed = training.agree(seeding.resolve(seed), device)
+        if by_model:
+            asked: dict[str, Any] = {"epochs": epochs, "recipes": recipes, "device": device, "precision": precision}
+            fit_incomplete(self, data, validation, seed, **asked, compile=compile, progress=progress)
+            return self
         # All that can be refused is refused before the first weight is touched.
         dtype = training.dtype_of(precision)
         chosen = choose(self.graph, self.mechanisms, nodes)
@@ -210,25 +218,10 @@ class StructuralCausalModel(Questions):
         self.to(device=device, dtype=dtype).requires_grad_(False).eval()
         started = time.perf_counter()
         training.fit(job, train, held_out, resume=resume)
-        self._record(job, train, held_out, time.perf_counter() - started)
+        note(self, job, train, held_out, time.perf_counter() - started)
         if progress:
             training.tell(ignored(obedience(self.graph, self.mechanisms, train)))
         return self
-
-    def _record(self, job: training.Fit, train: Batch, held_out: Batch, seconds: float) -> None:
-        """Note how the mechanisms of a fit were made: history, a summary of their data, provenance."""
-        self.history = [record for record in self.history if record["node"] not in job.mechanisms] + job.history
-        self.seen = summarise(self.graph, self.mechanisms, train, held_out)
-        # The record of how the other mechanisms were made, and tuned, still counts.
-        before = {"made_from": self.provenance} if self.provenance and len(job.mechanisms) < len(self._order) else {}
-        self.provenance = provenance(
-            seed=job.seed,
-            device=self.device,
-            precision=job.precision,
-            rows=train.rows,
-            seconds=round(seconds, 1),
-            **before,
-        )
 
     def finetune(self, data: Any, predictors: Any, **settings: Any) -> Self:
         """Teach an image's fitted mechanism to obey actions that it ignores: `causalcf.finetune(self, ...)`."""

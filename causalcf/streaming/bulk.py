@@ -28,6 +28,7 @@ from causalcf.core.errors import DataError
 from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import COUNT
+from causalcf.core.signatures import checked
 from causalcf.core.untrusted import read_json
 from causalcf.data import Batch
 from causalcf.datasets.shards import MANIFEST, Manifest, Shard, require_pyarrow
@@ -40,13 +41,17 @@ from causalcf.streaming.query import BulkQuery
 
 __all__ = ["bulk"]
 
-SHARD_BYTES = 2**25
-"""About how large a shard is."""
+SHARD_BYTES = 2**23
+"""About how large a shard is: what a kill can lose, and what processes share the work in."""
+
+SHARD_ROWS = 2**16
+"""The most rows of a shard, where rows are small."""
 
 BLOCK_BYTES = 2**20
 """About how large the rows of a block are: a network's inner values take some ten times that."""
 
 
+@checked
 def bulk(
     scm: StructuralCausalModel,
     data: Any,
@@ -74,7 +79,7 @@ def bulk(
         do: Actions, or a list of them for several worlds; values may be one for each row.
         out: The folder, made if it does not exist.
         seed: What the random part is drawn with.
-        shard: Rows a shard; by default as many as make about 32 MiB.
+        shard: Rows a shard; by default as many as make about 8 MiB, and at most 65,536.
         block: Rows that are asked about at once; by default as many as make about 1 MiB.
         progress: Show a bar on a terminal.
         facts: Anything else to record, JSON-able.
@@ -148,8 +153,9 @@ class _Job:
         if extra:
             warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
         size = 4 * sum(prod(variable.event_shape) for variable in scm.variables.values())
-        block = int(block or max(16, BLOCK_BYTES // size))
-        shard = int(shard or max(block, SHARD_BYTES // (size * len(worlds) * (query.num_samples or 1))))
+        lines = len(worlds) * (query.num_samples or 1)
+        block = int(block or min(SHARD_ROWS, max(16, BLOCK_BYTES // size)))
+        shard = int(shard or max(block, min(SHARD_ROWS, SHARD_BYTES // (size * lines))))
         return cls(query, data, told_apart(data.index), shard, block)
 
     def manifest(self, facts: Mapping[str, Any]) -> Manifest:

@@ -64,3 +64,18 @@ def test_epochs_that_are_no_number_are_refused(run, tmp_path):
     )
     assert code == 2
     assert "--epochs image=many: expected a number, or node=number" in err
+
+
+def test_a_csv_with_gaps_is_learned_from_when_asked(run, tmp_path):
+    data, out, graph = (tmp_path / name for name in ("gaps.csv", "gaps.safetensors", "graph.json"))
+    kinds = ["old" if i % 3 == 0 else "new" for i in range(240)]
+    lines = [f"{'' if i % 4 == 0 else kind},{5 * (kind == 'new') + i * 37 % 100 / 50}" for i, kind in enumerate(kinds)]
+    data.write_text("\n".join(["kind,price", *lines]))
+    ccf.CausalGraph([("kind", "price")]).save(graph)
+    asked = ["fit", graph, "--data", data, "--out", out, "--epochs", "1", "--quiet"]
+    code, _, err = run(*asked)
+    assert code == 2
+    assert "'kind' has no value in 60 of 240 rows" in err
+    code, _, err = run(*asked, "--gaps", "model")
+    assert code == 0, err
+    assert ccf.SCM.load(out).provenance["gaps"] == {"kind": 60}

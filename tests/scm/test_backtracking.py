@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from matplotlib.text import Text
 
 import causalcf as ccf
 from causalcf.core.errors import InterventionError, UnknownNodeError
@@ -96,6 +97,14 @@ def test_what_the_condition_does_not_touch_stays_bit_for_bit(bent) -> None:
     assert torch.allclose(same["x"], rows["x"], atol=1e-8)
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_it_answers_in_torchs_contexts(rows, context) -> None:
+    plain = linear().counterfactual(rows, do={"y": 3.0}, **BACK)
+    with context():
+        made = linear().sample(50, seed=0)
+        assert torch.equal(linear().counterfactual(made, do={"y": 3.0}, **BACK)["x"], plain["x"])
+
+
 def test_of_a_root_it_is_the_action_and_of_an_effect_it_is_not(rows) -> None:
     scm = linear()
     back, act = (
@@ -110,6 +119,8 @@ def test_of_a_root_it_is_the_action_and_of_an_effect_it_is_not(rows) -> None:
     assert float((back["x"] - rows["x"]).abs().min()) > 0.1
     assert (back.mode, act.mode) == ("backtracking", "intervention")
     assert back.sentence.startswith("Had m = 5 come about by the least change of noise, causes included")
+    said = [[text.get_text() for text in cf.plot().findobj(Text)] for cf in (back, act)]
+    assert [any("its causes moved, too" in text for text in texts) for texts in said] == [True, False]
     assert act.sentence == "Under do(m = 5), an action that leaves the causes as they were, this would have followed."
 
 

@@ -73,6 +73,14 @@ def test_images_come_back_as_they_were_or_as_bytes(pictures, tmp_path):
     assert (tmp_path / "bytes" / "000000.safetensors").stat().st_size < 8 * 1024 + 200
 
 
+def test_shards_are_small_where_rows_are_large(mixed, pictures, rows, tmp_path):
+    ccf.bulk(pictures, noise_images(20), {"thickness": 4.0}, tmp_path / "images")
+    ccf.bulk(mixed, rows, WORLDS, tmp_path / "tables", num_samples=2)
+    images, tables = (from_shards(tmp_path / name).manifest.query for name in ("images", "tables"))
+    assert (images["block"], images["shard"]) == (2**20 // 4108, 2**23 // 4108)
+    assert (tables["block"], tables["shard"]) == (2**20 // 36, 2**23 // (36 * 4))
+
+
 def test_values_for_each_row_are_cut_with_the_rows(mixed, rows, tmp_path):
     do = {"x": torch.arange(64.0), "y": ccf.shift(np.linspace(0, 1, 64)), "v": torch.ones(64, 2)}
     expected = mixed.counterfactual(rows, do, seed=0)
