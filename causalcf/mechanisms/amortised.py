@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from causalcf.core.columns import Column
 from causalcf.core.nn import column
-from causalcf.core.settings import POSITIVE, WEIGHT, Range
-from causalcf.mechanisms.average import Average, reach
+from causalcf.core.settings import POSITIVE, WEIGHT
+from causalcf.mechanisms.average import Average
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Trainable
 from causalcf.mechanisms.batching import in_one_batch
 from causalcf.mechanisms.images import ImageMechanism, framed
@@ -86,21 +86,19 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
 
     The gain of the parents (see `Gain`) multiplies :math:`\mu` and :math:`\sigma` alike. A subclass has the fields
     `beta`, the weight of the KL terms; `sigma`, the standard deviation of pixels before the gain, or None to learn
-    one per channel; `average`, whether the parents' average effect is added in closed form (see `Average`);
-    `sparsity`, the weight in training of how much an action on one parent changes (see `changed`); and `focus`, the
-    share of the pixels' weight in training that goes where parents act on average (see `reach`).
+    one per channel; `average`, whether the parents' average effect is added in closed form (see `Average`); and
+    `sparsity`, the weight in training of how much an action on one parent changes (see `changed`).
     """
 
     beta: float
     sigma: float | None
     average: bool
     sparsity: float
-    focus: float
     multiple: ClassVar[int] = 1  # any size: images are framed
 
     def validate(self) -> None:
         super().validate()
-        self.require(sparsity=WEIGHT, focus=Range(0, 1))
+        self.require(sparsity=WEIGHT)
         if self.sigma is not None:
             self.require(sigma=POSITIVE)
 
@@ -108,16 +106,11 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
         super().build()
         self.log_sigma = nn.Parameter(torch.full((self.variable.event_shape[0], 1, 1), -2.5))
         self.typical = Average(self.context, self.variable.event_shape) if self.average else None
-        self.weights: Tensor | None
-        self.register_buffer("weights", torch.ones(self.variable.event_shape) if self.focus else None)
 
     def calibrate(self, x: Tensor | Column, pa: Parents) -> None:
         super().calibrate(x, pa)
-        c, gain = self.features(pa, len(x)), self.gain(pa) if self.parents else None
         if self.typical is not None:
-            self.typical.calibrate(x, c, gain)
-        if self.weights is not None:
-            self.weights.copy_(1 - self.focus + self.focus * reach(x, c, gain))
+            self.typical.calibrate(x, self.features(pa, len(x)), self.gain(pa) if self.parents else None)
 
     @property
     def drawn_channels(self) -> int:
@@ -185,10 +178,7 @@ class AmortisedImage(AmortisedMechanism, ImageMechanism):
             std: Its standard deviation.
             kl: KL terms of each row, summed, (N,).
         """
-        pixels = Normal(mean, std, validate_args=False).log_prob(x)
-        if self.weights is not None and self.training:
-            pixels = pixels * self.weights
-        reconstruction = pixels.flatten(1).sum(1)
+        reconstruction = Normal(mean, std, validate_args=False).log_prob(x).flatten(1).sum(1)
         return (self.beta * kl - reconstruction).mean() / self.variable.numel
 
 

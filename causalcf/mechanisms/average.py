@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from causalcf.core.columns import Column
 
-__all__ = ["Average", "certain", "least_squares", "reach"]
+__all__ = ["Average", "least_squares"]
 
 ROWS = 1000
 """Rows a part."""
@@ -77,7 +77,7 @@ class Average(nn.Module):
     @torch.no_grad()
     def calibrate(self, x: Tensor | Column, c: Tensor, gain: Tensor | None = None) -> None:
         """Least squares of images (N, C, H, W), over their gain, on encoded parents (N, context)."""
-        self.weight.copy_(certain(*least_squares(x, c, gain)))
+        self.weight.copy_(_certain(*least_squares(x, c, gain)))
         effects = self.weight[1:].unflatten(1, self.shape).abs().amax(1)
         near = F.max_pool2d(effects[:, None], 2 * NEAR + 1, 1, NEAR)[:, 0]
         self.mask.copy_(near > 0)
@@ -104,7 +104,7 @@ def least_squares(x: Tensor | Column, c: Tensor, gain: Tensor | None = None) -> 
     return weight, (inverse.diag()[:, None] * left / max(1, len(c) - len(gram))).sqrt()
 
 
-def certain(weight: Tensor, error: Tensor) -> Tensor:
+def _certain(weight: Tensor, error: Tensor) -> Tensor:
     """Weights of a one and of features (1 + F, P), each three standard errors nearer to 0; those within are 0.
 
     A soft threshold (Donoho, "De-noising by Soft-Thresholding", 1995). The first row, the mean, stays.
@@ -112,24 +112,6 @@ def certain(weight: Tensor, error: Tensor) -> Tensor:
     nearer = torch.copysign((weight.abs() - SURE * error).clamp_min(0), weight)
     nearer[0] = weight[0]
     return nearer
-
-
-def reach(x: Tensor | Column, c: Tensor, gain: Tensor | None = None) -> Tensor:
-    """Where parents act on average: a weight a pixel, (C, H, W), 1 on average.
-
-    Every feature of the parents has the same share of the weight, however few pixels it acts on; in each it goes by
-    the square of its effect. The channels of a pixel weigh the same.
-
-    Args:
-        x: Images, (N, C, H, W).
-        c: Encoded parents, (N, context).
-        gain: What the images are divided by, (N, 1, 1, 1).
-    """
-    squares = certain(*least_squares(x, c, gain))[1:].square().unflatten(1, tuple(x.shape[1:])).mean(1)
-    share = squares / squares.sum((1, 2), keepdim=True).clamp_min(1e-12)
-    found = share.sum((1, 2)) > 0.5  # those of which nothing can be told from chance have no share
-    weights = share[found].mean(0) * share[0].numel() if bool(found.any()) else torch.ones_like(share[0])
-    return weights.expand(tuple(x.shape[1:])).to(x.dtype)
 
 
 def _beside_one(c: Tensor) -> Tensor:

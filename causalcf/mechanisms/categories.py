@@ -79,10 +79,6 @@ class ByCategory(nn.Module):
             self.root[k] = vectors @ (values.sqrt()[:, None] * vectors.T)
             self.inverse[k] = vectors @ (values.rsqrt()[:, None] * vectors.T)
 
-    def inverses(self, pa: Mapping[str, Tensor], rows: int) -> Tensor:
-        """The inverse of S for each row, (N, d, d)."""
-        return self.inverse[self.cell(pa, rows)]
-
     def noise(self, z: Tensor, pa: Mapping[str, Tensor]) -> Tensor:
         """u of codes (N, d)."""
         cell = self.cell(pa, len(z))

@@ -62,8 +62,6 @@ class HVAE(AmortisedImage):
             and answers whose latents were drawn have it in `temperatures`.
         average: Add the parents' average effect on each pixel, in closed form, and learn what differs (see `Average`).
         sparsity: Weight in training of how much an action on one parent changes: what does not pay stays as it is.
-        focus: Share of the pixels' weight in training that goes where parents act on average (see `reach`): what lies
-            elsewhere is left to the residual.
         gain_only: Parents known to do no more than brighten the image: the gain alone hears of them, and acting on
             one of them multiplies the image by a number.
         size: The only height and width it takes, for presets made for one; None for any,
@@ -91,7 +89,6 @@ class HVAE(AmortisedImage):
     temperature: float = 1.0
     average: bool = False
     sparsity: float = 0.0
-    focus: float = 0.0
     gain_only: tuple[str, ...] = ()
     size: int | None = None
 

@@ -15,7 +15,6 @@ from causalcf.core.errors import MechanismError
 from causalcf.core.settings import COUNT, WEIGHT
 from causalcf.mechanisms.amortised import AmortisedImage, divergence
 from causalcf.mechanisms.base import Parents, Recipe
-from causalcf.mechanisms.by_parents import ByParents
 from causalcf.mechanisms.categories import ByCategory
 from causalcf.mechanisms.images import CELL, Decoder, Encoder, draw_normal, framed
 
@@ -48,11 +47,8 @@ class VAE(AmortisedImage):
         sigma: Standard deviation of pixels before the gain, or None to learn one per channel.
         average: Add the parents' average effect on each pixel, in closed form, and learn what differs (see `Average`).
         sparsity: Weight in training of how much an action on one parent changes: what does not pay stays as it is.
-        focus: Share of the pixels' weight in training that goes where parents act on average (see `reach`): what lies
-            elsewhere is left to the residual.
         by_category: Take what the parents' categories say out of the code after training, in closed form (see
             `ByCategory`): do(category) is then obeyed, and draws from the prior look like their category.
-        by_parents: Instead, take what all parents, numbers too, say on average out of the code (see `ByParents`).
 
     Example:
         >>> from causalcf.variables import Image, Real
@@ -69,9 +65,7 @@ class VAE(AmortisedImage):
     sigma: float | None = None
     average: bool = False
     sparsity: float = 0.0
-    focus: float = 0.0
     by_category: bool = False
-    by_parents: bool = False
 
     takes_columns: ClassVar[bool] = True
     latents: ClassVar[tuple[str, ...]] = ("z",)
@@ -83,8 +77,8 @@ class VAE(AmortisedImage):
     def preset(cls, name: str, **options: Any) -> Self:
         """Settings for a kind of images: "colour", small, for coloured pictures such as portraits.
 
-        What parents do on average is taken from the data in closed form, from pixels and codes, so that a few minutes
-        of two slow cores do for a first useful model of 64 x 64 pictures; see docs/results.md.
+        What parents do on average is taken from the data in closed form, so that a few minutes of two slow cores do for
+        a first useful model of 64 x 64 pictures; see docs/results.md.
 
         Args:
             name: "colour".
@@ -104,10 +98,6 @@ class VAE(AmortisedImage):
     def validate(self) -> None:
         super().validate()
         self.require(latent=COUNT, widths=COUNT.each(3), beta=WEIGHT)
-        if self.by_category and self.by_parents:
-            raise MechanismError(
-                f"VAE of '{self.node}': by_category and by_parents are two laws of one code. Give one."
-            )
 
     def build(self) -> None:
         super().build()
@@ -117,9 +107,7 @@ class VAE(AmortisedImage):
         self.inference = Encoder(channels, self.context, self.widths, 2 * self.latent, grid)
         self.generator = Decoder(self.drawn_channels, self.context, self.widths, self.latent, grid)
         self.still(self.generator.head)  # type: ignore[arg-type]
-        self.categories: ByCategory | ByParents | None = None
-        if self.by_category or self.by_parents:
-            self.categories = (ByParents if self.by_parents else ByCategory)(self.parents, self.latent)
+        self.categories = ByCategory(self.parents, self.latent) if self.by_category else None
 
     # ------------------------------------------------------------------ distributions
 
@@ -150,7 +138,8 @@ class VAE(AmortisedImage):
         mean, log_std = self.encode(x, pa)
         if self.categories is None:
             return {"z": Normal(mean, log_std.exp()).to_event(1)}
-        factor = self.categories.inverses(pa, len(mean)) * log_std.exp()[:, None, :]
+        inverse = self.categories.inverse[self.categories.cell(pa, len(mean))]
+        factor = inverse * log_std.exp()[:, None, :]
         covariance = factor @ factor.mT
         return {"z": MultivariateNormal(self.categories.noise(mean, pa), covariance)}
 
@@ -190,6 +179,6 @@ class VAE(AmortisedImage):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "colour": {"widths": (16, 32, 64), "average": True, "sparsity": 1.0, "by_parents": True},
+    "colour": {"widths": (16, 32, 64), "average": True, "sparsity": 1.0},
 }
 """Fields of the settings for kinds of images."""

@@ -7,8 +7,7 @@ from torch import Tensor
 import causalcf as ccf
 from causalcf.core.errors import MechanismError
 from causalcf.mechanisms import HVAE, VAE
-from causalcf.mechanisms.average import Average, reach
-from causalcf.mechanisms.by_parents import ByParents
+from causalcf.mechanisms.average import Average
 
 GLASSES = {"glasses": ccf.Boolean(), "age": ccf.Real()}
 
@@ -65,18 +64,10 @@ def test_what_networks_add_to_an_effect_stays_near_it() -> None:
     assert moved[0, 0].allclose(expected)
 
 
-def test_the_weight_of_pixels_goes_where_parents_act() -> None:
-    x, pa = _pictures(3000)
-    weights = reach(x, torch.stack([pa["glasses"].float(), pa["age"]], 1))
-    assert float(weights.mean()) == pytest.approx(1.0, abs=1e-4)
-    assert float(weights[0, 2, 3]) == pytest.approx(32, rel=0.1), "half of all weight for each parent, 64 pixels"
-    assert float(weights[0, 6, 6]) == pytest.approx(32, rel=0.1)
-
-
-def test_focus_and_sparsity_are_for_training_alone() -> None:
+def test_sparsity_is_for_training_alone() -> None:
     x, pa = _pictures(200)
     plain = VAE(widths=(4, 4, 4), latent=2).bind("image", ccf.Image(1, 8, 8), GLASSES)
-    vae = VAE(widths=(4, 4, 4), latent=2, focus=0.9, sparsity=10.0).bind("image", ccf.Image(1, 8, 8), GLASSES)
+    vae = VAE(widths=(4, 4, 4), latent=2, sparsity=10.0).bind("image", ccf.Image(1, 8, 8), GLASSES)
     for made in (plain, vae):
         made.calibrate(x, pa)
     vae.load_state_dict(plain.state_dict(), strict=False)
@@ -105,31 +96,11 @@ def test_a_change_that_does_not_pay_is_what_sparsity_counts() -> None:
     assert changed.item() == pytest.approx(((means[1][0] - means[0][0]) / means[0][1]).abs().mean().item(), rel=1e-4)
 
 
-def test_codes_hear_of_parents_and_noise_does_not() -> None:
-    """With a code that is 2 where there are glasses and rises with age, acting moves it by just that."""
-    _, pa = _pictures(4000)
-    z = torch.randn(4000, 3)
-    z[:, 0] += 2.0 * pa["glasses"]
-    z[:, 1] += 0.5 * pa["age"]
-    law = ByParents(GLASSES, 3)
-    law.settle(z, torch.full((4000, 3), 0.01), pa)
-    u = law.noise(z, pa)
-    assert float(torch.corrcoef(torch.stack([u[:, 1], pa["age"]]))[0, 1]) == pytest.approx(0, abs=0.06), (
-        "three standard errors"
-    )
-    assert u.T.cov().allclose(torch.eye(3), atol=0.02)
-    moved = law.code(u, {**pa, "glasses": ~pa["glasses"]}) - z
-    assert moved[:, 0].abs().mean().item() == pytest.approx(2.0, abs=0.15)
-    assert float(moved[:, 2].abs().max()) < 1e-5, "what chance explains does not move"
-
-
-def test_two_laws_of_one_code_are_refused() -> None:
-    with pytest.raises(MechanismError, match="by_category and by_parents are two laws of one code"):
-        VAE(by_category=True, by_parents=True).bind("image", ccf.Image(1, 8, 8), GLASSES)
+def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(MechanismError, match=r"VAE has no preset '64'. There are: \['colour'\]"):
         VAE.preset("64")
-    with pytest.raises(MechanismError, match="focus must be a number of at least 0"):
-        VAE(focus=1.5).bind("image", ccf.Image(1, 8, 8), GLASSES)
+    with pytest.raises(MechanismError, match="sparsity must be a number of at least 0"):
+        VAE(sparsity=-1.0).bind("image", ccf.Image(1, 8, 8), GLASSES)
 
 
 def test_parents_that_do_not_brighten_have_no_gain() -> None:
