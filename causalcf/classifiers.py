@@ -19,8 +19,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from causalcf.core.descent import Objective, descend
-from causalcf.core.errors import DataError
+from causalcf.core.errors import DataError, UnknownNodeError
 from causalcf.core.nn import Standardiser
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 
 __all__ = ["ClassifierEnsemble", "Perceptrons", "Stacked", "accuracies", "fit_classifier", "without_class"]
@@ -48,6 +49,7 @@ class ClassifierEnsemble(nn.Module, ABC):
         return self.members(x).log_softmax(-1).logsumexp(0) - log(self.size)
 
 
+@checked
 class Perceptrons(ClassifierEnsemble):
     """M multilayer perceptrons of one shape, in one matrix product a layer; M = 1 is a plain one.
 
@@ -91,6 +93,7 @@ class Perceptrons(ClassifierEnsemble):
         return h
 
 
+@checked
 class Stacked(ClassifierEnsemble):
     """Any modules of one architecture as an ensemble: one vectorised call instead of a loop.
 
@@ -159,6 +162,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
+@checked
 @torch.inference_mode(False)
 def fit_classifier(
     classifier: nn.Module,
@@ -247,6 +251,7 @@ def _padded(weight: Tensor | None, logits: Tensor) -> Tensor | None:
     return None if weight is None else F.pad(weight, (0, logits.shape[-1] - len(weight)), value=1.0)
 
 
+@checked
 @torch.no_grad()
 def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 500) -> Tensor:
     """Share of rows that a classifier, or each member of an ensemble, gets right: () or (M,).
@@ -255,11 +260,14 @@ def accuracies(classifier: nn.Module, x: Tensor, y: Tensor, *, batch_size: int =
         >>> accuracies(nn.Identity(), torch.eye(3), torch.arange(3))
         tensor(1.)
     """
+    if len(x) != len(y) or not len(x):
+        raise DataError(f"x has {len(x)} rows and y {len(y)}: expected as many, and at least one.")
     ask = classifier.members if isinstance(classifier, ClassifierEnsemble) else classifier
     predicted = torch.cat([ask(part).argmax(-1) for part in x.split(batch_size)], -1)
     return (predicted == y).float().mean(-1)
 
 
+@checked
 def without_class(data: Mapping[str, Tensor], node: str, code: int) -> Batch:
     """The rows of all other classes, to train a *rigged* classifier on that never saw one.
 
@@ -278,6 +286,8 @@ def without_class(data: Mapping[str, Tensor], node: str, code: int) -> Batch:
         >>> without_class({"digit": torch.tensor([1, 9, 2])}, "digit", 9)["digit"]
         tensor([1, 2])
     """
+    if node not in data:
+        raise UnknownNodeError(f"There is no '{node}' among {list(data)}.")
     keep = data[node] != code
     if bool(keep.all()):
         raise DataError(f"No row has '{node}' = {code}: there is nothing to leave out.")

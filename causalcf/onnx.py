@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.core.errors import InterventionError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.graph import site
 from causalcf.scm.model import StructuralCausalModel
 
@@ -22,6 +23,7 @@ OPSET = 18
 """Version of ONNX's operators, of early 2023."""
 
 
+@checked
 def to_onnx(scm: StructuralCausalModel, do: Sequence[str], out: str | Path) -> tuple[Path, Path]:
     """Write `abduct.onnx` and `predict.onnx`: the counterfactual of any rows under any values of some nodes.
 

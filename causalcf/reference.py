@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from causalcf.core.errors import UnknownNodeError
+from causalcf.core.signatures import checked
 from causalcf.scm.hub import fetch
 from causalcf.scm.model import StructuralCausalModel
 
@@ -15,11 +16,13 @@ __all__ = ["latent_space", "pretrained", "pretrained_names"]
 FOLDER = Path(__file__).parent / "pretrained"
 
 
+@checked
 def pretrained_names() -> tuple[str, ...]:
     """Names of the reference models."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
 
 
+@checked
 def pretrained(name: str, *, device: torch.device | str = "cpu", revision: str | None = None) -> StructuralCausalModel:
     """A fitted reference model, whose card, `pretrained/<name>.md`, says how it was made and scored; or a shared one.
 

@@ -5,6 +5,7 @@ All derive from `CausalCFError`, and from the built-in error a caller would expe
 """
 
 __all__ = [
+    "ArgumentError",
     "CausalCFError",
     "CausalCFWarning",
     "CheckpointError",
@@ -30,6 +31,10 @@ class CausalCFError(Exception):
 
 class CausalCFWarning(UserWarning):
     """A call is allowed, but may not mean what it says; the text names the column and the line that settles it."""
+
+
+class ArgumentError(CausalCFError, TypeError):
+    """An argument of another type than the function takes, one that is missing, or one that it does not have."""
 
 
 class GraphError(CausalCFError, ValueError):

@@ -13,6 +13,7 @@ from torch import Tensor
 from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, UnknownNodeError
 from causalcf.core.html import ROWS
+from causalcf.core.signatures import checked
 from causalcf.variables import Variable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["Batch", "Index"]
 Index = Tensor | np.ndarray
 
 
+@checked
 class Batch(Mapping[str, Tensor]):
     """A frozen mapping of node -> tensor in data units, all with the same number of rows.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from causalcf.catalogue import DATASETS, Source
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 
 if TYPE_CHECKING:  # for readers of types; whatever has a row of the catalogue is found without these lines
     from causalcf.datasets import synthetic as synthetic
@@ -42,6 +43,7 @@ __all__ = ["DATASETS", "Source", "load", "synthetic"]
 __all__ += sorted({source.name for source in DATASETS.values()} | _OTHERS.keys())
 
 
+@checked
 def load(name: str, root: str | Path | None = None, split: str = "train") -> Any:
     """A data set by its name.
 

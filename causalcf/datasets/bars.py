@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split
 from causalcf.graph import load_graph
@@ -19,6 +20,7 @@ SIZE = 16
 CENTRES = (4.0, 8.0, 12.0)
 
 
+@checked
 class Bars(Dataset):
     r"""Vertical bars of a known width, brightness and side: `image` (N, 1, 16, 16) in [0, 1].
 

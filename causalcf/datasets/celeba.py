@@ -18,6 +18,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.decoded import Decoded
 from causalcf.graph import CausalGraph, load_graph
@@ -46,6 +47,7 @@ _NEGATED = {"beard": "No_Beard"}
 """Nodes whose column states their opposite."""
 
 
+@checked
 class CelebA(Dataset):
     """CelebA as an image node and boolean attribute nodes, those of the graph.
 

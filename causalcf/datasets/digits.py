@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split
 from causalcf.datasets.glyphs import GlyphSCM, sample_attributes
@@ -31,6 +32,7 @@ _FILE = Path("datasets", "data", "digits.csv.gz")
 _SPLIT_SEED = 0  # the split is part of the data set, not of a run
 
 
+@checked
 class Digits(Dataset):
     """1,797 real handwritten digits with known thickness and intensity, made in a few seconds.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Column
 from causalcf.core.errors import CausalCFWarning, DataError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.data import columns, infer_variables, read, read_csv
 from causalcf.datasets.base import Dataset
 from causalcf.datasets.decoded import Decoded
@@ -42,6 +43,7 @@ class Pictures(Dataset):
     """Pictures with attributes. They are kept as bytes and become floats in [0, 1] when rows are taken."""
 
 
+@checked
 def from_folder(
     root: str | Path,
     table: str = "metadata.csv",
@@ -97,6 +99,7 @@ def from_folder(
     return plan.gather(values, _pictures(plan, [folder / name for name in names], called, what, show=False))
 
 
+@checked
 def from_frame(
     frame: Any,
     image: str = "image",
@@ -142,6 +145,7 @@ def from_frame(
     return plan.gather(values, _pictures(plan, pictures, called, f"pictures in {Path(root).resolve()}", progress))
 
 
+@checked
 def from_items(
     items: Iterable[Any],
     image: str = "image",

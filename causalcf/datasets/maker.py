@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from causalcf.core.errors import DataError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.datasets.base import check_split
 from causalcf.datasets.glyphs import sample_attributes, worker_pool
 from causalcf.datasets.idx import idx_bytes, write_atomically
@@ -47,6 +48,7 @@ class _Job:
         return self.parts / f"{shard.start:06d}.npy"
 
 
+@checked
 def make_morphomnist(
     mnist: str | Path,
     out: str | Path,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Array, Column
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.idx import read_idx
 from causalcf.graph import load_graph
@@ -29,6 +30,7 @@ _REMEDY = (
 )
 
 
+@checked
 class MNIST(Dataset):
     """MNIST as `image` (N, 1, 28, 28) in [0, 1] and `digit` (N,), with the graph digit -> image.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Array, Column
 from causalcf.core.errors import DataError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.glyphs import CANVAS, GlyphSCM
@@ -29,6 +30,7 @@ ATTRIBUTES = ("thickness", "intensity")
 _REMEDY = "Make the files from MNIST: causalcf data morphomnist --mnist DIR --out DIR."
 
 
+@checked
 class MorphoMNIST(Dataset):
     """MorphoMNIST: `image` (N, 1, 32, 32) in [0, 1], `thickness` (px), `intensity` (grey levels), `digit`.
 

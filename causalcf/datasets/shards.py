@@ -17,6 +17,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Column, Store
 from causalcf.core.errors import DataError, FileError, MissingFileError
+from causalcf.core.signatures import checked
 from causalcf.core.untrusted import doubting, read_json
 from causalcf.data import read
 from causalcf.datasets.base import Dataset
@@ -202,6 +203,7 @@ def _mapped(path: Path, name: str) -> np.ndarray:
         raise _damaged(path, error) from error
 
 
+@checked
 def from_shards(folder: str | Path, *, world: int = 0, sample: int = 0) -> Shards:
     """The answers that `causalcf.bulk` has written, as a data set: to train a classifier on, say.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
 from causalcf.variables import Variable
@@ -74,6 +75,7 @@ class Oracle(ABC):
         return {node: value.to(torch.float64).expand(rows) for node, value in values.items()}
 
 
+@checked
 class LinearGaussian(Oracle):
     """Linear equations with normal noise: x_j = b_j + sum_i w_ij x_i + s_j u_j.
 
@@ -366,6 +368,7 @@ class Discrete:
         return {node: int(value) for node, value in (do or {}).items()}
 
 
+@checked
 def gumbel_max_counterfactual(before: Tensor, after: Tensor, observed: Tensor) -> Tensor:
     r"""Exact counterfactual probabilities of a Gumbel-max choice.
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.data import read
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.graph import load_graph
@@ -27,6 +28,7 @@ _COLUMNS = {"income": "class"}
 """Columns of the file that are called otherwise in the graph."""
 
 
+@checked
 class Adult(Dataset):
     """UCI Adult: census records of 32,561 people and whether they earn over 50,000 dollars a year.
 

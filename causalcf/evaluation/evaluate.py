@@ -19,6 +19,7 @@ from causalcf.core.checkpoint import read_file, write_file
 from causalcf.core.digests import digest, named
 from causalcf.core.errors import DataError, DensityError, GraphError, InterventionError
 from causalcf.core.provenance import lineage
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.evaluation.inquiry import NEEDS, Inquiry, Measurement, classifier_of, residuals_of
 from causalcf.evaluation.records import Record, Records
@@ -46,6 +47,7 @@ def select_rows(data: Batch, n: int, seed: int) -> Batch:
     return data[order[:n]]
 
 
+@checked
 def evaluate(
     scm: StructuralCausalModel,
     data: Any,
@@ -189,6 +191,9 @@ def _inquiry(
     judges = None
     if predictors is not None:
         members = predictors.values() if isinstance(predictors, Mapping) else predictors
+        strange = [member for member in members if not hasattr(member, "target")]
+        if strange:
+            raise DataError(f"predictors must be anti-causal predictors, got {strange[0]!r:.40} among them.")
         judges = predictors if isinstance(predictors, Predictors) else Predictors(list(members))
         judges.check(scm.variables)
         _check_judges(scm, judges)

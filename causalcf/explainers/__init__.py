@@ -5,6 +5,7 @@ itself. To add one: a file with an `Explainer` subclass, and a row in `EXPLAINER
 `tests/contracts/test_explainers.py` then runs on it.
 """
 
+from causalcf.core.signatures import checked
 from causalcf.explainers.base import Explainer
 from causalcf.explainers.explanation import Explanation, Stream
 from causalcf.explainers.found import REASONS
@@ -65,3 +66,5 @@ EXPLAINERS: dict[str, type[Explainer]] = {
     "CycleGAN": CycleGAN,
 }
 """Explainers by the name the command line knows them by."""
+for _method in EXPLAINERS.values():
+    checked(_method)

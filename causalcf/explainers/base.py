@@ -22,6 +22,7 @@ from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, MechanismError, NotFittedError
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import plain
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.explainers import saved
 from causalcf.explainers.classifier import Explained
@@ -180,6 +181,7 @@ class Explainer(ABC):
 
     # ------------------------------------------------------------------ the verbs
 
+    @checked
     @torch.inference_mode(False)
     def fit(self, data: Any, *, seed: seeding.Seed = None, **options: Any) -> Self:
         """Train the parts of the method; methods that only search have nothing to do.
@@ -249,6 +251,7 @@ class Explainer(ABC):
         """
         return saved.load(cls, path, scm, classifier, code)
 
+    @checked
     @torch.inference_mode(False)
     @torch.no_grad()
     def predict(self, x: Any) -> Tensor:
@@ -261,6 +264,7 @@ class Explainer(ABC):
         _, factual = self.abduct(x)
         return self.explained.predicted(self.explained.check(self.node, self._classified(factual), self.batch_size))
 
+    @checked
     @torch.inference_mode(False)
     @torch.no_grad()
     def explain(self, x: Any, target: Any, *, seed: seeding.Seed = None, stream: bool = False) -> Explanation:

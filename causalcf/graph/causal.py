@@ -14,6 +14,7 @@ import networkx as nx
 from causalcf.core.atomic import write_atomically
 from causalcf.core.errors import GraphError, UnknownNodeError
 from causalcf.core.frozen import Frozen
+from causalcf.core.signatures import checked
 from causalcf.graph.document import SCHEMA, SCHEMA_HIDDEN, check_document, named
 from causalcf.graph.forms import as_digraph, as_pairs
 from causalcf.graph.identification import Identification, Mixed, identify
@@ -46,6 +47,7 @@ class Description(NamedTuple):
         return str(self)
 
 
+@checked
 class CausalGraph:
     """An immutable causal DAG with a variable for each node (or for some, before data are seen).
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from causalcf.core.errors import GraphError
+from causalcf.core.signatures import checked
 from causalcf.core.untrusted import FAULTS, read_json
 from causalcf.graph.causal import CausalGraph
 from causalcf.graph.document import named
@@ -41,11 +42,13 @@ _TEXTS = (
 """The first words of a graph in a text, and the call that reads it."""
 
 
+@checked
 def graph_names() -> tuple[str, ...]:
     """Names of the graphs that come with causalcf."""
     return tuple(sorted(path.stem for path in GRAPHS.glob("*.json")))
 
 
+@checked
 def load_graph(name_or_path: str | Path) -> CausalGraph:
     """Load a graph that comes with causalcf by its name, or any graph file by its path.
 

@@ -5,6 +5,7 @@ To add one: a file with a `Mechanism` subclass, and a row in `MECHANISMS`; the c
 """
 
 from causalcf.core.errors import MechanismError
+from causalcf.core.signatures import checked
 from causalcf.mechanisms.base import Mechanism
 from causalcf.mechanisms.categorical import Boolean, Categorical
 from causalcf.mechanisms.count import Count
@@ -64,6 +65,8 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "Generator": Generator,
 }
 """Mechanisms by the name a checkpoint knows them by."""
+for _kind in MECHANISMS.values():
+    checked(_kind, numbers=False)
 
 _DEFAULTS: dict[str, type[Mechanism]] = {
     "Real": Flow,
@@ -77,6 +80,7 @@ _DEFAULTS: dict[str, type[Mechanism]] = {
 }
 
 
+@checked
 def default_mechanism(node: str, variable: Variable) -> Mechanism:
     """The mechanism a variable gets unless another is named.
 

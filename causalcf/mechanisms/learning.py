@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from causalcf.core.errors import TrainingError
 from causalcf.core.settings import COUNT, NATURAL, POSITIVE, WEIGHT, Range, plain, require_settings
+from causalcf.core.signatures import checked
 from causalcf.variables import Variable
 
 __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
@@ -18,6 +19,7 @@ __all__ = ["Parents", "Recipe", "Stage", "Trainable", "Turn"]
 Parents = Mapping[str, Tensor]
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """How a mechanism is trained unless `fit` is told otherwise.
@@ -72,6 +74,7 @@ class Recipe:
         require_settings(self, "The training recipe", TrainingError, **whole, **numbers)
 
 
+@checked
 @dataclass(frozen=True)
 class Turn:
     """One player's move in a training step: a loss, and the weights that it may change.
@@ -90,6 +93,7 @@ class Turn:
     betas: tuple[float, float] | None = None
 
 
+@checked
 @dataclass(frozen=True)
 class Stage:
     """A stretch of training with its own turns, settings and criterion; its best weights begin the next stage.

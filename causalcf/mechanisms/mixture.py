@@ -104,6 +104,9 @@ class MixtureAE(AmortisedMechanism):
     def __post_init__(self) -> None:
         super().__post_init__()
         f = self._modules.pop("classifier", None)
+        given = f if f is not None else self.__dict__.get("classifier")
+        if given is not None and not callable(given):
+            raise MechanismError(f"MixtureAE: classifier must be a torch module giving logits, got {given!r:.40}.")
         if f is not None:  # a copy, kept out of the submodules: it is neither trained nor saved
             self.__dict__["classifier"] = copy.deepcopy(f).requires_grad_(False).eval()
 
@@ -118,6 +121,10 @@ class MixtureAE(AmortisedMechanism):
         if not isinstance(self.variable, Image | Table | Vector):
             raise self.reject("an Image, a Table or a Vector")
         self.require(latent=COUNT, irrelevant=NATURAL, adversary_weight=WEIGHT, noise=POSITIVE)
+        if self.classes is not None:
+            self.require(classes=COUNT)
+        if self.likelihood_weight is not None:
+            self.require(likelihood_weight=WEIGHT)
         unfit = ParentEncoder.unfit(self.parents)
         if unfit:
             raise MechanismError(f"MixtureAE of '{self.node}' cannot take the image parents {unfit}.")

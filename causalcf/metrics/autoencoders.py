@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from causalcf.core import seeding
 from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 
 __all__ = ["ClassAutoencoders", "fit_autoencoders"]
 
@@ -62,6 +63,7 @@ class ClassAutoencoders(nn.Module):
         return self(x)[:, -1]
 
 
+@checked
 def fit_autoencoders(
     images: Tensor, labels: Tensor, *, epochs: int = 4, batch_size: int = 64, seed: int = 0
 ) -> ClassAutoencoders:

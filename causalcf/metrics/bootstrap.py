@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_rows
 
 __all__ = ["Estimate", "bootstrap_interval", "row_mean"]
@@ -35,6 +36,7 @@ def row_mean(scores: Tensor) -> Tensor:
     return scores.mean(-1)
 
 
+@checked
 def bootstrap_interval(
     scores: Tensor, statistic: Statistic = row_mean, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Estimate:

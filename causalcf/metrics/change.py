@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_pair
 
 __all__ = ["changed_features", "distance", "proximity", "total_change"]
 
 
+@checked
 def proximity(x: Tensor, reference: Tensor) -> Tensor:
     """Mean absolute change per feature, (N,), in the variable's unit (pixels: [0, 1]); lower is better, from 0.
 
@@ -33,6 +35,7 @@ def proximity(x: Tensor, reference: Tensor) -> Tensor:
     return _change(x, reference).mean(1)
 
 
+@checked
 def distance(x: Tensor, reference: Tensor) -> Tensor:
     """Euclidean length of the change, (N,), in the variable's unit; lower is better, from 0.
 
@@ -51,6 +54,7 @@ def distance(x: Tensor, reference: Tensor) -> Tensor:
     return _change(x, reference).square().sum(1).sqrt()
 
 
+@checked
 def total_change(x: Tensor, reference: Tensor) -> Tensor:
     """Sum of absolute changes, (N,), in the variable's unit; lower is better, from 0.
 
@@ -68,6 +72,7 @@ def total_change(x: Tensor, reference: Tensor) -> Tensor:
     return _change(x, reference).sum(1)
 
 
+@checked
 def changed_features(x: Tensor, reference: Tensor, *, threshold: float = 0.1) -> Tensor:
     """Share of features that change by more than a threshold, (N,), 0..1; lower is better.
 

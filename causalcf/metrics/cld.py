@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_rows, check_shapes
 
 __all__ = ["Gaussians", "Minimality", "cld", "equal_width_bins", "gaussian_kl", "gaussian_kl_matrix"]
@@ -37,6 +38,7 @@ class Minimality:
     p_factual: Tensor
 
 
+@checked
 def cld(
     counterfactual: Gaussians,
     factual: Gaussians,
@@ -137,6 +139,7 @@ def gaussian_kl_matrix(p: Gaussians, q: Gaussians) -> Tensor:
     return total.clamp_min_(0).mul_(0.5 / log_p.shape[1])
 
 
+@checked
 def equal_width_bins(values: Tensor, reference: Tensor, *, bins: int = 10) -> Tensor:
     """Bin of each value, the range of the reference cut into bins of equal width; shape (N,), long.
 
@@ -155,7 +158,7 @@ def equal_width_bins(values: Tensor, reference: Tensor, *, bins: int = 10) -> Te
         tensor([0, 1, 9])
     """
     check_finite(values=values, reference=reference)
-    check_rows(1, "Binning", reference=reference)
+    check_rows(1, "Binning", values=values, reference=reference)
     low, high = reference.double().aminmax()
     if low == high:
         raise DataError(f"The attribute is constant, {float(low)} in all {len(reference)} rows: it has no bins.")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_shapes
 from causalcf.metrics.error import grey_level_error
 
@@ -16,6 +17,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 `embedding_distance` or `lpips`."""
 
 
+@checked
 def composition(x: Tensor, cycled: Tensor, distance: Distance = grey_level_error) -> Tensor:
     """Distance of images to themselves after m null interventions, in grey levels or the distance's unit: 0 and up;
     lower is better.
@@ -44,6 +46,7 @@ def composition(x: Tensor, cycled: Tensor, distance: Distance = grey_level_error
     return distance(cycled, x)
 
 
+@checked
 def reversibility(x: Tensor, returned: Tensor, distance: Distance = grey_level_error) -> Tensor:
     """Distance of images to themselves after do(a = a*), then do(a = a), in grey levels or the distance's unit: 0 and
     up; lower is better.

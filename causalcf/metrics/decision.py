@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_rows, check_shapes
 
 __all__ = ["class_changed", "validity"]
 
 
+@checked
 def validity(predicted: Tensor, target: Tensor, *, failed: Tensor | None = None) -> Tensor:
     """1 where the counterfactual is classified as the target, else 0; a share, 0..1, higher is better.
 
@@ -37,6 +39,7 @@ def validity(predicted: Tensor, target: Tensor, *, failed: Tensor | None = None)
     return reached.float()
 
 
+@checked
 def class_changed(predicted: Tensor, factual: Tensor) -> Tensor:
     """1 where the class differs from the factual's, else 0; a share, 0..1, higher is better.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 
 __all__ = ["Doubt", "aleatoric", "doubt", "epistemic"]
@@ -28,6 +29,7 @@ class Doubt:
     epistemic: Tensor
 
 
+@checked
 def doubt(logits: Tensor) -> Doubt:
     """Predictive entropy of an ensemble, split into its two kinds; from 0 to log K nats, lower is better.
 
@@ -59,6 +61,7 @@ def doubt(logits: Tensor) -> Doubt:
     return Doubt(total, aleatoric, (total - aleatoric).clamp_min(0))
 
 
+@checked
 def epistemic(logits: Tensor) -> Tensor:
     """How much the members disagree, in nats, (N,), from 0; lower is better: see `doubt`. (Schut et al., 2021.)
 
@@ -72,6 +75,7 @@ def epistemic(logits: Tensor) -> Tensor:
     return doubt(logits).epistemic
 
 
+@checked
 def aleatoric(logits: Tensor) -> Tensor:
     """How ambiguous the members find it, in nats, (N,), from 0; lower is better: see `doubt`. (Schut et al., 2021.)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 from causalcf.metrics.error import GREY_LEVELS
 from causalcf.metrics.pairwise import mean_pairwise_difference
@@ -11,6 +12,7 @@ from causalcf.metrics.pairwise import mean_pairwise_difference
 __all__ = ["diversity"]
 
 
+@checked
 def diversity(images: Tensor) -> Tensor:
     """Mean distance per pixel over all pairs of images, in grey levels: 0..255; neither is better.
 

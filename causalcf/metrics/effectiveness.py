@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.bootstrap import Estimate, bootstrap_interval
 from causalcf.metrics.checks import check_rows, check_shapes
 
@@ -21,6 +22,7 @@ __all__ = ["Average", "accuracy", "confusion", "f1", "f1_interval"]
 Average = Literal["binary", "macro"]
 
 
+@checked
 def accuracy(predicted: Tensor, target: Tensor) -> Tensor:
     """Accuracy: 1 where the predicted category is the target's, else 0; 0..1, higher is better.
 
@@ -44,6 +46,7 @@ def accuracy(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted == target).float()
 
 
+@checked
 def f1(predicted: Tensor, target: Tensor, *, classes: int = 2, average: Average = "binary") -> Tensor:
     """F1 pooled over all rows: 2 TP / (2 TP + FP + FN); a share, 0..1, higher is better.
 
@@ -79,6 +82,7 @@ def f1(predicted: Tensor, target: Tensor, *, classes: int = 2, average: Average 
     return score
 
 
+@checked
 def f1_interval(
     predicted: Tensor,
     target: Tensor,
@@ -105,6 +109,7 @@ def f1_interval(
     return bootstrap_interval(pairs, statistic, level=level, resamples=resamples, seed=seed)
 
 
+@checked
 def confusion(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
     """How often target i was read as j, shape (..., classes, classes).
 
@@ -116,6 +121,7 @@ def confusion(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
         tensor([[1, 1],
                 [0, 1]])
     """
+    check_rows(1, "A score", predicted=predicted, target=target)
     for name, codes in (("predicted", predicted), ("target", target)):
         low, high = codes.long().aminmax()
         if low < 0 or high >= classes:

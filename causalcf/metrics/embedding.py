@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_pair
 from causalcf.metrics.features import extract
 
 __all__ = ["embedding_distance"]
 
 
+@checked
 def embedding_distance(x: Tensor, y: Tensor, features: Callable[[Tensor], Tensor], *, batch_size: int = 250) -> Tensor:
     """Mean absolute difference of features, in the features' unit; lower is better, 0 and up.
 

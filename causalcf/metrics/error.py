@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_pair, check_rows, check_shapes
 
 __all__ = ["GREY_LEVELS", "absolute_error", "grey_level_error", "rmse", "zero_one_error"]
@@ -12,6 +13,7 @@ __all__ = ["GREY_LEVELS", "absolute_error", "grey_level_error", "rmse", "zero_on
 GREY_LEVELS = 255
 
 
+@checked
 def grey_level_error(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference per pixel and channel, in grey levels; lower is better, 0..255.
 
@@ -38,6 +40,7 @@ def grey_level_error(x: Tensor, y: Tensor) -> Tensor:
     return GREY_LEVELS * (x - y).abs().flatten(1).mean(1)
 
 
+@checked
 def absolute_error(x: Tensor, y: Tensor) -> Tensor:
     """|x - y| per row, in the variable's unit; for vectors the mean over components. Lower is better, 0 and up.
 
@@ -60,6 +63,7 @@ def absolute_error(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs().reshape(x.shape[0], -1).mean(1)
 
 
+@checked
 def zero_one_error(x: Tensor, y: Tensor) -> Tensor:
     """1 where two categories differ, else 0: a share wrong, 0..1, lower is better.
 
@@ -87,6 +91,7 @@ def zero_one_error(x: Tensor, y: Tensor) -> Tensor:
     return (x != y).float()
 
 
+@checked
 def rmse(x: Tensor, y: Tensor) -> Tensor:
     """Root of the mean squared difference over all rows, in the variable's unit; a scalar. Lower is better, 0 and up.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 
 __all__ = ["Extractor", "FeatureNetwork", "Features", "evaluating", "extract", "metric_name"]
 
@@ -128,6 +129,7 @@ def evaluating(network: object) -> Iterator[None]:
             module.training = True
 
 
+@checked
 def extract(images: Tensor, features: Callable[[Tensor], Tensor], *, batch_size: int = 250) -> Tensor:
     """Features of all images, batch by batch, in evaluation mode, on the images' device.
 
@@ -162,6 +164,7 @@ class Named(Protocol):
     name: str
 
 
+@checked
 def metric_name(metric: str, network: Named) -> str:
     """The name of a score that depends on an extractor or a perceptual network.
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.moments import FeatureMoments
 
 __all__ = ["fid", "frechet_distance"]
 
 
+@checked
 def fid(real: Tensor | FeatureMoments, generated: Tensor | FeatureMoments) -> Tensor:
     r"""Fréchet distance of Gaussians fitted to features; squared features, 0 and up, lower is better.
 
@@ -55,6 +57,7 @@ def fid(real: Tensor | FeatureMoments, generated: Tensor | FeatureMoments) -> Te
     return frechet_distance(*first.compute(), *second.compute())
 
 
+@checked
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     r""":math:`\|\mu_1 - \mu_2\|^2 + \mathrm{tr}(C_1 + C_2 - 2 (C_1 C_2)^{1/2})`, in float64.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.features import Extractor
 from causalcf.metrics.vgg import as_colour
 from causalcf.metrics.weights import find_weights
@@ -14,6 +15,7 @@ from causalcf.metrics.weights import find_weights
 __all__ = ["inception_features"]
 
 
+@checked
 def inception_features(
     path: str | Path | None = None, *, module: nn.Module | None = None, download: bool = False
 ) -> Extractor:

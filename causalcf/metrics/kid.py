@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite
 from causalcf.metrics.moments import FeatureBank
 
@@ -24,6 +25,7 @@ class KernelDistance:
     subset_size: int
 
 
+@checked
 def kid(
     real: Tensor | FeatureBank,
     generated: Tensor | FeatureBank,

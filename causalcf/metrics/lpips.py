@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_pair
 from causalcf.metrics.features import evaluating
 
@@ -45,6 +46,7 @@ class PerceptualNetwork(nn.Module):
         return torch.stack([_layer_distance(*layer) for layer in zip(ours, theirs, weights, strict=True)]).sum(0)
 
 
+@checked
 def lpips(x: Tensor, y: Tensor, network: PerceptualNetwork, *, batch_size: int = 100) -> Tensor:
     r"""Learned perceptual image patch similarity (LPIPS): no unit, 0 and up (mostly below 1), lower is better.
 

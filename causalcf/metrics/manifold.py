@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_pair, check_rows
 from causalcf.metrics.features import evaluating
 
@@ -17,6 +18,7 @@ EPSILON = 1e-8
 """Keeps ratios finite."""
 
 
+@checked
 def reconstruction_error(x: Tensor, autoencoder: Callable[[Tensor], Tensor]) -> Tensor:
     """Mean squared error of an autoencoder on the counterfactuals, (N,), in the variable's unit, squared, from 0; lower
     is better.
@@ -44,6 +46,7 @@ def reconstruction_error(x: Tensor, autoencoder: Callable[[Tensor], Tensor]) -> 
     return (again - x).square().flatten(1).mean(1)
 
 
+@checked
 def im1(reconstructions: Tensor, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """Error of the target class's autoencoder over that of the source's, (N,), from 0; lower is better.
 
@@ -69,6 +72,7 @@ def im1(reconstructions: Tensor, x: Tensor, source: Tensor, target: Tensor) -> T
     return of_target / (of_source + EPSILON)
 
 
+@checked
 def im2(reconstructions: Tensor, x: Tensor, target: Tensor) -> Tensor:
     """Distance of the target class's reconstruction to that of all, per intensity, (N,), from 0; lower is better.
 

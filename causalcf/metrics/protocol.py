@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
-from causalcf.metrics.checks import check_finite
+from causalcf.core.signatures import checked
+from causalcf.metrics.checks import check_finite, check_rows
 
 __all__ = ["draw_other_bin", "draw_other_category"]
 
 
+@checked
 def draw_other_bin(values: Tensor, marginal: Tensor, *, bins: int = 10, seed: int = 0) -> Tensor:
     """Draw for each value one from the marginal that lies in another bin.
 
@@ -41,12 +43,14 @@ def draw_other_bin(values: Tensor, marginal: Tensor, *, bins: int = 10, seed: in
         True
     """
     check_finite(values=values, marginal=marginal)
+    check_rows(1, "A draw", values=values, marginal=marginal)
     low, high = marginal.aminmax()
     edges = torch.linspace(float(low), float(high), bins + 1, dtype=marginal.dtype, device=marginal.device)[1:-1]
     own, groups = (torch.bucketize(x, edges, right=True) for x in (values, marginal))
     return _draw_elsewhere(own, marginal, groups, bins, seed)
 
 
+@checked
 def draw_other_category(values: Tensor, marginal: Tensor, *, categories: int, seed: int = 0) -> Tensor:
     """Draw for each category code another one, with the frequencies it has in the marginal.
 
@@ -66,6 +70,7 @@ def draw_other_category(values: Tensor, marginal: Tensor, *, categories: int, se
         >>> draw_other_category(torch.tensor([0, 1]), torch.tensor([0, 1, 1]), categories=2)
         tensor([1, 0])
     """
+    check_rows(1, "A draw", values=values, marginal=marginal)
     return _draw_elsewhere(values.long(), marginal, marginal.long(), categories, seed)
 
 

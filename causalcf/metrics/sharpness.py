@@ -5,12 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 from causalcf.metrics.error import GREY_LEVELS
 
 __all__ = ["sharpness"]
 
 
+@checked
 def sharpness(images: Tensor) -> Tensor:
     """Variance of the Laplacian, in squared grey levels: 0 and up; neither is better, compare with real images.
 

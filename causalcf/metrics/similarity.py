@@ -11,11 +11,13 @@ from torch.nn import functional as F
 from causalcf.core import seeding
 from causalcf.core.descent import Objective, descend
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_pair, check_rows, check_shapes
 
 __all__ = ["Siamese", "SiameseScore", "distance_ratio", "siamese_pairs", "siamese_similarity"]
 
 
+@checked
 def distance_ratio(after: Tensor, before: Tensor) -> Tensor:
     """Mean distance of two units' latents after the explanation over that before; a number from 0.
 
@@ -83,6 +85,7 @@ class SiameseScore:
     std: float
 
 
+@checked
 def siamese_pairs(source: Tensor, target: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Rows and, for each, a stranger with the same source and target class: (rows, strangers), both (M,).
 
@@ -118,6 +121,7 @@ def siamese_pairs(source: Tensor, target: Tensor, seed: int = 0) -> tuple[Tensor
     return rows[by_row], strangers[by_row]
 
 
+@checked
 def siamese_similarity(
     x: Tensor, factual: Tensor, source: Tensor, target: Tensor, *, folds: int = 5, epochs: int = 15, seed: int = 0
 ) -> SiameseScore:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 
 __all__ = ["chord_share", "continuity", "linearity", "path_linearity", "undefined"]
 
 
+@checked
 def linearity(values: Tensor, lengths: Tensor | None = None) -> Tensor:
     """R² of the target logit (or regression value) against the number of the frame, (N,), 0..1; higher is better.
 
@@ -35,9 +37,11 @@ def linearity(values: Tensor, lengths: Tensor | None = None) -> Tensor:
         >>> linearity(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0]]))
         tensor([1.0000, 0.7500,    nan])
     """
+    _require_frames(values, 2, "values")
     return path_linearity(values[..., None] if values.ndim == 2 else values, lengths)
 
 
+@checked
 def path_linearity(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     """R² of each latent dimension against the number of the frame, averaged over those that move, (N,), 0..1.
 
@@ -51,6 +55,7 @@ def path_linearity(path: Tensor, lengths: Tensor | None = None) -> Tensor:
         >>> path_linearity(torch.tensor([[[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]]]))
         tensor([1.])
     """
+    _require_frames(path, 3, "path")
     path = path.flatten(2)
     weight, lengths = _weights(path, lengths)
     share = (weight / lengths[:, None])[..., None]
@@ -64,6 +69,7 @@ def path_linearity(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     return torch.where(lengths > 2, score, torch.nan)
 
 
+@checked
 def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["frame", "pixel"] = "frame") -> Tensor:
     """Coefficient of variation of the changes between consecutive frames, (N,), from 0; lower is better, 0 is even.
 
@@ -82,6 +88,7 @@ def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["f
         >>> continuity(even)
         tensor([0.])
     """
+    _require_frames(frames, 3, "frames")
     weight, lengths = _weights(frames.flatten(2), lengths)
     change = (frames[:, 1:] - frames[:, :-1]).abs().flatten(2)
     if per == "frame":
@@ -93,6 +100,7 @@ def continuity(frames: Tensor, lengths: Tensor | None = None, *, per: Literal["f
     return torch.where((lengths > 2) & (mean > 0), variance.sqrt() / mean, torch.nan)
 
 
+@checked
 def chord_share(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Straight distance from the first frame to the last over the length of the path, (N,), 0..1; higher is better.
 
@@ -115,6 +123,7 @@ def chord_share(path: Tensor, lengths: Tensor | None = None) -> Tensor:
     return torch.where(arc > 0, (chord / arc).clamp_max(1), torch.nan)
 
 
+@checked
 def undefined(values: Tensor, lengths: Tensor | None = None) -> list[str]:
     """Why a stream's score is NaN, a sentence a row; empty where it is not.
 
@@ -138,6 +147,13 @@ def undefined(values: Tensor, lengths: Tensor | None = None) -> list[str]:
 def _noise(values: Tensor) -> Tensor:
     """Mean squares below this are rounding, (N, D)."""
     return (values.abs().amax(1) * 8 * torch.finfo(values.dtype).eps).square()
+
+
+def _require_frames(x: Tensor, axes: int, name: str) -> None:
+    """Raise unless a tensor has rows, and frames in each of them."""
+    check_rows(1, "A score of streams", **{name: x})
+    if x.ndim < axes or not x.numel():
+        raise DataError(f"{name} has shape {tuple(x.shape)}: expected rows, frames of each, and what a frame holds.")
 
 
 def _weights(frames: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_pair, check_shapes
 from causalcf.metrics.features import evaluating
 
@@ -16,6 +17,7 @@ __all__ = ["aupc", "cout", "transition_curves"]
 Classifier = Callable[[Tensor], Tensor]
 
 
+@checked
 def transition_curves(
     x: Tensor, factual: Tensor, classifier: Classifier, *, steps: int = 28, batch_size: int = 1000
 ) -> Tensor:
@@ -63,6 +65,7 @@ def _frames(x: Tensor, factual: Tensor, rank: Tensor, bounds: Tensor) -> Tensor:
     return torch.where(inserted, x[:, None], factual[:, None])
 
 
+@checked
 def aupc(curves: Tensor, classes: Tensor) -> Tensor:
     """Area under the curve of one class's probability, (N,), 0..1, by trapezoids whose weights sum to 1.
 
@@ -81,6 +84,7 @@ def aupc(curves: Tensor, classes: Tensor) -> Tensor:
     return torch.trapezoid(chosen, dx=1 / (curves.shape[1] - 1), dim=1)
 
 
+@checked
 def cout(
     x: Tensor,
     factual: Tensor,

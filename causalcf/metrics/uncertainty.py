@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_floating, check_rows
 from causalcf.metrics.error import GREY_LEVELS
 from causalcf.metrics.pairwise import mean_pairwise_difference
@@ -12,6 +13,7 @@ from causalcf.metrics.pairwise import mean_pairwise_difference
 __all__ = ["abduction_spread", "abduction_std", "abduction_std_map"]
 
 
+@checked
 def abduction_std(samples: Tensor) -> Tensor:
     """Standard deviation over abductions, root mean square over pixels, in grey levels; 0..~180, neither is better.
 
@@ -37,6 +39,7 @@ def abduction_std(samples: Tensor) -> Tensor:
     return GREY_LEVELS * _variance(samples).flatten(1).mean(1).sqrt()
 
 
+@checked
 def abduction_std_map(samples: Tensor) -> Tensor:
     """Standard deviation over abductions of every pixel, in grey levels: the picture of `abduction_std`.
 
@@ -55,6 +58,7 @@ def abduction_std_map(samples: Tensor) -> Tensor:
     return GREY_LEVELS * _variance(samples).sqrt()
 
 
+@checked
 def abduction_spread(samples: Tensor) -> Tensor:
     """Mean distance between the counterfactuals of two abductions, in grey levels; 0..255, neither is better.
 

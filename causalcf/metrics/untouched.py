@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from causalcf.core.signatures import checked
 from causalcf.metrics.checks import check_finite, check_rows, check_shapes
 
 __all__ = ["max_change", "unchanged"]
 
 
+@checked
 def unchanged(x: Tensor, y: Tensor) -> Tensor:
     """1 where a row of a non-descendant keeps its value, bit for bit, else 0; a share, 0..1, higher is better.
 
@@ -34,6 +36,7 @@ def unchanged(x: Tensor, y: Tensor) -> Tensor:
     return (x == y).reshape(x.shape[0], -1).all(1).float()
 
 
+@checked
 def max_change(x: Tensor, y: Tensor) -> Tensor:
     """Greatest absolute change within each row, in the variable's unit; 0 and up, lower is better.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.metrics.features import Extractor
 from causalcf.metrics.lpips import PerceptualNetwork
 from causalcf.metrics.weights import find_weights
@@ -85,6 +86,7 @@ class _Pooled(_Normalised):
         return super().forward(images)[-1].mean((2, 3))
 
 
+@checked
 def vgg_perception(
     path: str | Path | None = None, linear: str | Path | None = None, *, download: bool = False
 ) -> PerceptualNetwork:
@@ -114,6 +116,7 @@ def perception_of(network: VGG16, weights: list[Tensor]) -> PerceptualNetwork:
     return PerceptualNetwork("vgg", _Normalised(network, mean, std), weights)
 
 
+@checked
 def vgg_features(path: str | Path | None = None, *, download: bool = False) -> Extractor:
     """The last convolutions of VGG-16, averaged over positions (512 features), as `[vgg16]`.
 

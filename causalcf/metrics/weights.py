@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from causalcf.core.errors import DataError, MissingFileError
+from causalcf.core.signatures import checked
 
 __all__ = ["WEIGHTS", "WeightFile", "find_weights", "search_folders"]
 
@@ -44,6 +45,7 @@ WEIGHTS: dict[str, WeightFile] = {
 """Published weights by name."""
 
 
+@checked
 def find_weights(name: str, path: str | Path | None = None, *, download: bool = False) -> Path:
     """The file of published weights: the given path, else `$CAUSALCF_WEIGHTS`, else torch hub's checkpoints.
 

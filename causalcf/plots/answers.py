@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -38,4 +39,8 @@ def plot_answer(cf: Answer, kind: str = "units", **options: Any) -> Figure:
     """
     if kind not in PLOTS:
         raise DataError(f"There is no picture kind={kind!r} of an answer. There are {list(PLOTS)}.")
+    known = [name for name in signature(PLOTS[kind]).parameters if name not in ("cf", "answer")]
+    strange = [name for name in options if name not in known]
+    if strange:
+        raise DataError(f"The picture kind={kind!r} has no option {strange}. It has {known}.")
     return PLOTS[kind](cf, **options)

@@ -6,6 +6,7 @@ rows it was trained on and its error on real images. There is no batch normalisa
 nothing about them depends on the batch or on a training mode left on by mistake.
 """
 
+from causalcf.core.signatures import checked
 from causalcf.predictors.fitting import Part, fit, part
 from causalcf.predictors.jitter import Jitter
 from causalcf.predictors.network import Predictor
@@ -28,3 +29,6 @@ __all__ = [
     "planned",
     "pretrained",
 ]
+
+for _kind in (Predictor, Jitter):
+    checked(_kind)

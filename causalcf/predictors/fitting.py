@@ -14,6 +14,7 @@ from causalcf import training
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
 from causalcf.core.provenance import provenance
+from causalcf.core.signatures import checked
 from causalcf.data import Batch, read
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Recipe
@@ -28,6 +29,7 @@ Part = Literal["judge", "tune", "all"]
 """Which rows a predictor may see. A judge and a predictor that guides fine-tuning share none."""
 
 
+@checked
 def part(rows: int, which: Part) -> Tensor:
     """Row numbers of a part of a data set: `tune` has every sixth row, `judge` the others.
 
@@ -44,6 +46,7 @@ def part(rows: int, which: Part) -> Tensor:
     return index[tune if which == "tune" else ~tune]
 
 
+@checked
 @torch.inference_mode(False)
 def fit(
     predictor: Predictor,

@@ -107,6 +107,10 @@ class Predictor(Trainable):
         self.provenance: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.trained_on: dict[str, Any] = {}
+        if isinstance(variable, type):
+            raise MechanismError(
+                f"The variable of '{target}' is the class {variable.__name__}: give {variable.__name__}()."
+            )
         if isinstance(variable, Image) or variable.event_shape:
             raise MechanismError(f"A predictor of '{target}', {variable.article}, is not possible: it takes a scalar.")
         unfit = ParentEncoder.unfit(self.given)

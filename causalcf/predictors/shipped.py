@@ -11,6 +11,7 @@ import torch
 
 from causalcf.catalogue import DATASETS
 from causalcf.core.errors import GraphError, UnknownNodeError
+from causalcf.core.signatures import checked
 from causalcf.graph import CausalGraph
 from causalcf.predictors.fitting import Part
 from causalcf.predictors.jitter import Jitter
@@ -29,6 +30,7 @@ PLANS: dict[str, Mapping[str, Mapping[str, Any]]] = {
 """Data set -> node -> how its judge is set up, as the row of the data set says."""
 
 
+@checked
 def planned(name: str, graph: CausalGraph, targets: Sequence[str] | None = None) -> list[Predictor]:
     """Untrained predictors of a data set: as its plan says, or one of each scalar parent of its image.
 
@@ -65,6 +67,7 @@ def _planned(target: str, graph: CausalGraph, node: str, options: Mapping[str, A
     return predictor
 
 
+@checked
 def file_name(name: str, target: str, which: Part = "judge") -> str:
     """The file a predictor is kept in."""
     return f"{_stem(name)}.{target}{'' if which == 'judge' else f'.{which}'}.safetensors"
@@ -85,6 +88,7 @@ def known(name: str) -> bool:
     return any(path.name.startswith(f"{name}.") for path in FOLDER.glob("*.safetensors"))
 
 
+@checked
 def pretrained(
     name: str, *, which: Part = "judge", folder: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> Predictors:

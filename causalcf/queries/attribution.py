@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
@@ -28,6 +29,7 @@ MOST = 10
 """Most players that are shared out exactly: 2^10 coalitions."""
 
 
+@checked
 def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -> dict[str, Tensor]:
     r"""Shapley values: the contribution of each player, averaged over all orders of joining.
 
@@ -64,6 +66,7 @@ def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -
     return shares
 
 
+@checked
 @kept_out()
 def attribute_change(
     old: StructuralCausalModel,
@@ -134,6 +137,7 @@ def _share(name: str, each: Tensor, seed: int, unit: str) -> Estimate:
     return from_draws(name, each, seed, unit, ASSUMPTIONS)
 
 
+@checked
 @kept_out()
 def attribute_outlier(
     scm: StructuralCausalModel,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.queries.estimate import Estimate, from_draws
 from causalcf.queries.refits import with_refits
@@ -21,6 +22,7 @@ __all__ = ["effect", "effect_on_treated"]
 ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause that matters", "the mechanisms fit")
 
 
+@checked
 @kept_out()
 def effect(
     scm: StructuralCausalModel,
@@ -87,6 +89,7 @@ def effect(
     return with_refits(of, scm, refits, data, workers, seed)
 
 
+@checked
 @kept_out()
 def effect_on_treated(
     scm: StructuralCausalModel,

@@ -10,17 +10,20 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.do import Do
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
 from causalcf.queries.worlds import Outcome, draw, in_blocks, read_outcome
 from causalcf.scm import StructuralCausalModel
+from causalcf.scm.action import read_one
 from causalcf.scm.hidden import warn_of_effect
 
 __all__ = ["density", "quantiles"]
 
 
+@checked
 @kept_out()
 def quantiles(
     scm: StructuralCausalModel,
@@ -79,6 +82,7 @@ def quantiles(
     return Estimates(f"quantiles of {outcome.name}{f' under do({_words(do)})' if do else ''}", parts)
 
 
+@checked
 @kept_out()
 def density(
     scm: StructuralCausalModel,
@@ -113,6 +117,8 @@ def density(
     """
     outcome, seed = read_outcome(scm, y), seeding.resolve(seed)
     _warn(scm, do, outcome.node)
+    if not grid.numel():
+        raise DataError("grid is empty: give the points at which the density is asked for.")
     mechanism = scm.mechanisms.get(outcome.node)
     if mechanism is None or mechanism.kind != "invertible" or outcome.node in (do or {}):
         values = _values(scm, outcome.of, do, draws, seed)
@@ -135,6 +141,7 @@ def density(
 
 def _warn(scm: StructuralCausalModel, do: Do | None, node: str) -> None:
     """Warn where hidden causes are in the law that is asked for."""
+    read_one(do)
     acted = {target.split(".")[0] for target in do or ()} & set(scm.graph.nodes)
     warn_of_effect(scm.graph, acted, {node} - acted if node else set(scm.graph.descendants(acted)) - acted)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import InterventionError
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimates, from_draws
@@ -20,6 +21,7 @@ from causalcf.scm import StructuralCausalModel
 __all__ = ["mediation"]
 
 
+@checked
 @kept_out()
 def mediation(
     scm: StructuralCausalModel,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core import seeding
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
@@ -20,6 +21,7 @@ __all__ = ["necessity"]
 DISCRETE = "categories of effects: their noise is as the mechanism has it (Gumbel, logistic); data cannot tell"
 
 
+@checked
 @kept_out()
 def necessity(
     scm: StructuralCausalModel,

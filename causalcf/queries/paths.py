@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import GraphError
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
 from causalcf.queries.effects import ASSUMPTIONS
@@ -23,6 +24,7 @@ __all__ = ["counterfactual_fairness", "path_effect"]
 Edge = tuple[str, str]
 
 
+@checked
 @kept_out()
 def path_effect(
     scm: StructuralCausalModel,
@@ -110,6 +112,7 @@ def _carried(
     return Batch({**rows, **moved}, rows.index)
 
 
+@checked
 @kept_out()
 def counterfactual_fairness(
     scm: StructuralCausalModel,

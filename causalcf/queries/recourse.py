@@ -13,6 +13,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, InterventionError
+from causalcf.core.signatures import checked
 from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch, to_frame
 from causalcf.scm import StructuralCausalModel
@@ -37,6 +38,7 @@ ROWS = 4096
 """Rows, candidates times units, that the model is asked about at once."""
 
 
+@checked
 @dataclass(frozen=True)
 class Change:
     """How a node may be changed.
@@ -94,6 +96,7 @@ class Recourse:
 Decide = Callable[[Batch], Tensor]
 
 
+@checked
 @kept_out()
 def recourse(
     scm: StructuralCausalModel,

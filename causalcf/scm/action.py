@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -33,7 +34,17 @@ from causalcf.variables.scalar import Real
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Action", "Actions", "Dos", "Worlds", "check_targets", "read_actions", "read_one", "read_worlds"]
+__all__ = [
+    "Action",
+    "Actions",
+    "Dos",
+    "Worlds",
+    "check_targets",
+    "check_view",
+    "read_actions",
+    "read_one",
+    "read_worlds",
+]
 
 
 # ---------------------------------------------------------------------- actions, read and checked
@@ -264,6 +275,14 @@ def check_targets(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: D
             f"do sets {both} and also the node itself, which makes its noise void. Drop one of the two."
         )
     return nodes
+
+
+def check_view(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], do: Do) -> None:
+    """Raise if an action cannot be carried out, as far as that can be seen before there are rows."""
+    check_targets(graph, mechanisms, do)
+    later = (Shift, Scale, GivenFactual, Distribution)
+    single = {t: v for t, v in do.items() if not (callable(v) or isinstance(v, later) or np.ndim(v))}
+    read_actions(graph, mechanisms, single, 1)
 
 
 def _site_variable(mechanism: Mechanism, target: str) -> Variable:

@@ -18,6 +18,7 @@ from causalcf.core import seeding
 from causalcf.core.errors import DataError, InterventionError
 from causalcf.core.frozen import Frozen
 from causalcf.core.settings import COUNT
+from causalcf.core.signatures import checked
 from causalcf.data import Batch, to_frame
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
@@ -195,12 +196,14 @@ class Counterfactual(Mapping[str, Tensor]):
 
     # ------------------------------------------------------------------ views
 
+    @checked
     def world(self, i: int) -> Counterfactual:
         """One of the worlds asked for, without the W axis."""
         if not self.listed:
             raise InterventionError("There is one world only: do was not a list.")
         return replace(self, worlds=(self.worlds[i],), do=read_worlds(self.do).each[i], listed=False)
 
+    @checked
     def sample(self, j: int) -> Counterfactual:
         """One draw of the counterfactual, without the S axis."""
         if self.num_samples is None:
@@ -216,6 +219,7 @@ class Counterfactual(Mapping[str, Tensor]):
             num_samples=None,
         )
 
+    @checked
     def to_frame(self) -> pd.DataFrame:
         """Scalar nodes as a data frame, category names and row labels restored.
 
@@ -227,6 +231,7 @@ class Counterfactual(Mapping[str, Tensor]):
             return _concatenate({j: self.sample(j).to_frame() for j in range(self.num_samples)}, "sample")
         return to_frame(self, self.graph.variables, self.index, self.labels)
 
+    @checked
     def plot(self, rows: int | None = None, *, kind: str = "units", **options: Any) -> Figure:
         """A picture of the answer: by default a row per unit, with factual, counterfactual and signed difference.
 
@@ -255,6 +260,7 @@ class Counterfactual(Mapping[str, Tensor]):
         found = asked.removeprefix("do(").removesuffix(")")
         return f"Had {found} come about by the least change of noise, causes included, this is how all would have been."
 
+    @checked
     def check(self) -> Check:
         """Does the question extrapolate? A scorecard that prints as a table; `.extrapolates` is per row.
 

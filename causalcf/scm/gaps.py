@@ -64,6 +64,9 @@ def read_gaps(
     known = [node for node in graph.nodes if node in table.values]
     if not known:
         raise DataError(f"Nothing was observed: the data have none of the nodes {list(graph.nodes)}. Use scm.sample.")
+    alone = [node for node in known if np.ndim(table.values[node]) == 0]
+    if alone:
+        raise DataError(f"'{alone[0]}' is a single value. Give one a row, first: {{'{alone[0]}': [...]}}.")
     rows, values, missing = len(table.values[known[0]]), {}, {}
     for node in graph.nodes:
         if node in table.values:

@@ -9,7 +9,7 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from causalcf.core.errors import DensityError
+from causalcf.core.errors import DataError, DensityError
 from causalcf.graph import CausalGraph, site
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Variable
@@ -34,6 +34,8 @@ def model(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], n: int) -> di
 
 def guide(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], x: Mapping[str, Tensor]) -> None:
     """Sample the latents from their amortised posteriors; see `StructuralCausalModel.guide`."""
+    if not x:
+        raise DataError(f"x has no rows: the guide needs observed rows of the nodes {list(graph.nodes)}.")
     n = next(iter(x.values())).shape[0]
     with pyro.plate(_plate(graph), n, dim=-1):
         for node, mechanism in mechanisms.items():

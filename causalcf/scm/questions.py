@@ -22,7 +22,7 @@ from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm import program
 from causalcf.scm.abduction import Noise, abduct, is_random, sample_noise
-from causalcf.scm.action import Dos, Worlds, check_targets, read_one, read_worlds
+from causalcf.scm.action import Dos, Worlds, check_view, read_one, read_worlds
 from causalcf.scm.backtracking import backtrack
 from causalcf.scm.check import Origin
 from causalcf.scm.counterfactual import Counterfactual, Mode, counterfactual, predict_worlds
@@ -160,7 +160,7 @@ class Questions(nn.Module):
 
     def do(self, actions: Do) -> ActedSCM:
         """A view of the model after acting on it; the model itself stays as it is."""
-        check_targets(self.graph, self.require_fitted(), read_one(actions))
+        check_view(self.graph, self.require_fitted(), read_one(actions))
         return ActedSCM(self, actions)
 
     # ------------------------------------------------------------------ counterfactuals

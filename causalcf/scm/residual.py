@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import InterventionError
+from causalcf.core.signatures import checked
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.variables import Variable
@@ -23,6 +24,7 @@ ROUNDING = 1e-4
 """Share of a value by which recomputing a mechanism may move it: such a move counts as 0."""
 
 
+@checked
 @dataclass(frozen=True, init=False)
 class Fading:
     r"""A residual that fades as the parents move away from where it was observed.

@@ -28,6 +28,7 @@ from causalcf.core.errors import DataError
 from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import COUNT
+from causalcf.core.signatures import checked
 from causalcf.core.untrusted import read_json
 from causalcf.data import Batch
 from causalcf.datasets.shards import MANIFEST, Manifest, Shard, require_pyarrow
@@ -50,6 +51,7 @@ BLOCK_BYTES = 2**20
 """About how large the rows of a block are: a network's inner values take some ten times that."""
 
 
+@checked
 def bulk(
     scm: StructuralCausalModel,
     data: Any,

@@ -13,6 +13,7 @@ from torch import Tensor
 from causalcf.core.draws import told_apart
 from causalcf.core.errors import DataError
 from causalcf.core.seeding import resolve
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.scm.action import Dos
 from causalcf.scm.counterfactual import Counterfactual
@@ -24,6 +25,7 @@ from causalcf.scm.rules import Abduction, OutOfSupport
 __all__ = ["BulkQuery"]
 
 
+@checked
 @dataclass(frozen=True)
 class BulkQuery:
     """A counterfactual query as a function of a block of rows, which can be sent to other processes.

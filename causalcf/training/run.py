@@ -34,8 +34,8 @@ def split(data: Batch, share: float, seed: int) -> tuple[Batch, Batch]:
     Raises:
         DataError: The share is not in (0, 1), or leaves one side empty.
     """
-    held_out = round(data.rows * share)
-    if not 0 < share < 1 or not 0 < held_out < data.rows:
+    held_out = round(data.rows * share) if 0 < share < 1 else 0
+    if not 0 < held_out < data.rows:
         raise DataError(f"validation={share} of {data.rows} rows leaves a side empty. Give a share in (0, 1) or data.")
     order = torch.randperm(data.rows, generator=torch.Generator().manual_seed(seeding.derive(seed, "split")))
     return data.select(order[held_out:]), data.select(order[:held_out])

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from causalcf.core.errors import GraphError
+from causalcf.core.signatures import checked
 from causalcf.variables.base import Variable
 from causalcf.variables.codes import Boolean, Categorical
 from causalcf.variables.count import Count
@@ -55,6 +56,8 @@ VARIABLES: dict[str, type[Variable]] = {
     )
 }
 """The kinds a graph file may name."""
+for _kind in VARIABLES.values():
+    checked(_kind)
 
 
 def variable_from_json(node: str, fields: Mapping[str, Any]) -> Variable:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, InterventionError
+from causalcf.core.signatures import checked
 from causalcf.data import Batch
 from causalcf.datasets.base import Dataset, check_split
 from causalcf.datasets.faces.credit import Credit, credit, directions
@@ -29,6 +30,7 @@ SPLITS = ("train", "valid", "test")
 Action = Mapping[str, float | str | Tensor]
 
 
+@checked
 class Faces(Dataset):
     r"""Drawn faces in colour, `image` (N, 3, size, size) in [0, 1], with seven attributes and their causal model.
 
