@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import causalcf as ccf
-from causalcf.core.errors import UnknownNodeError
+from causalcf.core.errors import DataError, UnknownNodeError
 from causalcf.reference import FOLDER
 
 MIB = 2**20
@@ -18,7 +18,7 @@ def test_the_reference_vae_is_there():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UnknownNodeError, match=r"There is no reference model 'nothing'\. There are: "):
         ccf.pretrained("nothing")
-    with pytest.raises(UnknownNodeError):
+    with pytest.raises(DataError, match="is no name of a repository: expected user/name"):
         ccf.pretrained("../pretrained/morphomnist-vae-2")
 
 

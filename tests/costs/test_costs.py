@@ -18,7 +18,7 @@ from causalcf.costs.throughput import speeds
 
 @pytest.fixture(scope="module")
 def costs() -> list[Cost]:
-    return costs_run.run(quick=True)
+    return list(costs_run.run(quick=True))
 
 
 def test_every_benchmark_measures_both_sides(costs: list[Cost]):
