@@ -97,7 +97,7 @@ class Categorical(Variable):
     categories: tuple[str, ...]
     discrete: ClassVar[bool] = True
 
-    def __init__(self, categories: int | Sequence[str], *, unit: str = "") -> None:
+    def __init__(self, categories: int | Sequence[Any], *, unit: str = "") -> None:
         categories, kind = as_number(categories), self.article[0].upper() + self.article[1:]
         if isinstance(categories, str | bytes | float | bool) or not isinstance(categories, int | Iterable):
             raise GraphError(
