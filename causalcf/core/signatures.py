@@ -114,10 +114,20 @@ class _Signature:
         self.numbers = numbers
         self.function = function
         self.signature = inspect.signature(function)
+        parameters = self.signature.parameters.values()
+        self.by_place = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.by_name = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        self.required = {
+            p.name for p in parameters if p.default is p.empty and p.name in {*self.by_place, *self.by_name}
+        }
         self._tests: dict[str, tuple[Test, str]] | None = None
 
     def bound(self, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """The arguments by their names; raises `ArgumentError` if they do not fit."""
+        # Nearly every call is this simple, and `bind` takes 30 microseconds.
+        named = dict(zip(self.by_place, args, strict=False)) | options
+        if len(named) == len(args) + len(options) and options.keys() <= self.by_name and self.required <= named.keys():
+            return named
         try:
             return self.signature.bind(*args, **options).arguments
         except TypeError as error:
