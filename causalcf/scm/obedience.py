@@ -62,7 +62,7 @@ def ignored(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
 
     Example:
         >>> ignored({"image": {"age": 0.9, "smile": 0.1}})[0][:70]
-        "image ignores 'smile': acting on it shows 10 % of what it does on avera"
+        "image ignores 'smile': acting on it shows 10 % of what it does on aver"
     """
     return [
         f"{image} ignores '{parent}': acting on it shows {100 * max(share, 0):.0f} % of what it does on average in the"
