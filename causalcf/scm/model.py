@@ -237,7 +237,7 @@ class StructuralCausalModel(Questions):
         has no entry. Where progress is shown, `fit` says at its end which parents are ignored.
 
         Args:
-            data: Rows, in data units: a thousand and more, of which 4,000 are used. Of few no average effect is certain.
+            data: Rows, in data units: a thousand or more, 4,000 are used. Of few no average effect is certain.
             seed: What the values that are acted with follow from.
 
         Example:
