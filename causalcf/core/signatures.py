@@ -197,7 +197,7 @@ def _test(hint: Any) -> tuple[Test, str] | None:
         return (lambda value: any(kind.__name__ == hint for kind in type(value).__mro__)), _article(hint)
     if origin is Annotated:
         limits = next((limit for limit in parts[1:] if isinstance(limit, Range)), None)
-        return ((lambda value: value in limits), str(limits)) if limits is not None else _test(parts[0])
+        return _within(parts[0], limits) if limits is not None else _test(parts[0])
     if origin is Literal:
         return (lambda value: isinstance(value, str | int) and value in parts), f"one of {list(parts)}"
     if origin is not None:
@@ -205,9 +205,15 @@ def _test(hint: Any) -> tuple[Test, str] | None:
     return _of_class(hint)
 
 
+def _within(hint: Any, limits: Range) -> tuple[Test, str]:
+    """A number within limits, or None where the annotation takes it."""
+    optional = type(None) in get_args(hint)
+    return (lambda value: (optional and value is None) or value in limits), str(limits)
+
+
 def _of_class(hint: Any) -> tuple[Test, str] | None:
     if hint is int:
-        return (lambda value: isinstance(value, Integral) and not isinstance(value, bool | np.bool_)), WORDS[int]
+        return _is_whole, WORDS[int]
     if hint is float:
         return _is_number, WORDS[float]
     if hint is bool:
@@ -220,7 +226,18 @@ def _of_class(hint: Any) -> tuple[Test, str] | None:
     return (lambda value: isinstance(value, hint)), WORDS.get(hint, words)
 
 
+def _single(value: Any) -> Any:
+    """The number that an array or a tensor without dimensions holds; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _is_whole(value: Any) -> bool:
+    value = _single(value)
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _is_number(value: Any) -> bool:
+    value = _single(value)
     real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
     return bool(real and value == value)  # NaN is not itself
 
@@ -236,19 +253,31 @@ def _of_generic(origin: Any, parts: tuple[Any, ...]) -> tuple[Test, str] | None:
         return None
     if not issubclass(origin, Iterable):
         return (lambda value: isinstance(value, origin)), _article(origin.__name__)
+    if origin is tuple and len(set(parts)) > 1 and Ellipsis not in parts:
+        return _of_entries([_test(part) for part in parts])
     item = parts[0] if parts and (parts[0] in (int, float, str) or get_origin(parts[0]) is tuple) else None
     inner = _test_of_item(item)
     words = {int: "whole numbers", float: "numbers", str: "texts", None: "items"}.get(item, "pairs")
     ordered = origin in (tuple, list, Sequence)
 
     def fits(value: Any) -> bool:
-        if type(value).__name__ in ARRAYS and item in (int, float):
-            return True
+        if type(value).__name__ in ARRAYS and getattr(value, "ndim", 0):
+            return item in (int, float, None) or inner is None or all(map(inner, value.tolist()))
         if isinstance(value, str | bytes) or not isinstance(value, Sequence if ordered else Collection | Iterable):
             return False
         return inner is None or not isinstance(value, Collection) or all(map(inner, value))
 
     return fits, f"a sequence of {words}" if ordered else f"a collection of {words}"
+
+
+def _of_entries(tests: list[tuple[Test, str] | None]) -> tuple[Test, str]:
+    """A tuple whose entries have a meaning each."""
+
+    def fits(value: Any) -> bool:
+        whole = isinstance(value, tuple | list) and len(value) == len(tests)
+        return whole and all(test is None or test[0](one) for test, one in zip(tests, value, strict=True))
+
+    return fits, f"a tuple of {len(tests)}"
 
 
 def _test_of_item(item: Any) -> Test | None:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 
-__all__ = ["in_single", "kept_out", "reach_in"]
+__all__ = ["callers_line", "in_single", "kept_out", "reach_in"]
 
+
+PACKAGE = str(Path(__file__).parents[1])
 
 KINDS = ("cpu", "cuda", "mps")
 """Devices that autocast knows."""
+
+
+def callers_line() -> int:
+    """The `stacklevel` at which a warning points at the line that called causalcf, however deep it is given.
+
+    Example:
+        >>> callers_line()
+        1
+    """
+    frame, depth, found = sys._getframe(1), 1, 1
+    while frame.f_back is not None:
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            found = depth + 1
+        frame, depth = frame.f_back, depth + 1
+    return found
 
 
 def reach_in() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from causalcf.core.errors import CausalCFWarning, DataError
+from causalcf.core.surroundings import callers_line
 from causalcf.data.frames import open_table
 from causalcf.data.inferred import ENOUGH, FEW, Inferred, line
 from causalcf.data.text import of_text
@@ -58,7 +59,7 @@ def infer_variable(name: str, values: Any) -> Variable:
     """
     found = inferred(name, values)
     if found.doubt:
-        warnings.warn(found.doubt, CausalCFWarning, stacklevel=2)
+        warnings.warn(found.doubt, CausalCFWarning, stacklevel=callers_line())
     return found.variable
 
 
@@ -256,7 +257,7 @@ def warn_of(data: Any, variables: Mapping[str, Variable]) -> None:
                 f" missing value, it rules the fit of all others. Drop these rows, df[df['{name}'] != {mark:.10g}], or"
                 " impute them.",
                 CausalCFWarning,
-                stacklevel=4,
+                stacklevel=callers_line(),
             )
             continue
         heap = pile(x) if len(x) >= ENOUGH and not isinstance(variable, Count | Interval) else None
@@ -267,5 +268,5 @@ def warn_of(data: Any, variables: Mapping[str, Variable]) -> None:
                 f" such place, so draws and counterfactuals lie beside it. Make two nodes of it, whether, df['{name}']"
                 f" != {heap:.10g}, a ccf.Boolean(), and how much; or, if it counts something, ccf.Count().",
                 CausalCFWarning,
-                stacklevel=4,
+                stacklevel=callers_line(),
             )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from causalcf.core.columns import Column, as_column
 from causalcf.core.errors import DataError
+from causalcf.core.surroundings import callers_line
 from causalcf.data.batch import Batch
 from causalcf.data.frames import open_table
 from causalcf.variables import Variable
@@ -57,7 +58,7 @@ def read(
         )
     extra = [name for name in table.values if name not in variables]
     if extra:
-        warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
+        warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=callers_line())
     tensors = {
         name: variable.hold(name, table.values[name], dtype, torch.device(device), gaps=name in gaps)
         for name, variable in variables.items()

@@ -19,6 +19,7 @@ from torch import Tensor
 from causalcf.core.columns import Column
 from causalcf.core.errors import DataError, MissingFileError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import callers_line
 from causalcf.datasets.base import Dataset, check_split, file_in, find_folder
 from causalcf.datasets.decoded import Decoded
 from causalcf.graph import CausalGraph, load_graph
@@ -186,7 +187,7 @@ def _read_images(folder: Path, names: list[str], split: str, height: int, width:
         warnings.warn(
             f"CelebA: pictures in {folder} are {size} pixels, not {WIDTH} x {HEIGHT}: taken for faces that"
             " were cut out before, and not cut again. They show more or less of a head than those of other copies.",
-            stacklevel=3,
+            stacklevel=callers_line(),
         )
     paths, decode = [folder / name for name in names], partial(_read_image, height=height, width=width)
     return Column(Decoded(paths, decode, (3, height, width), partial(_called, paths), f"CelebA in {folder}, {split}"))

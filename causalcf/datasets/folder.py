@@ -19,6 +19,7 @@ from torch import Tensor
 from causalcf.core.columns import Column
 from causalcf.core.errors import CausalCFWarning, DataError, MissingFileError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import callers_line
 from causalcf.data import columns, infer_variables, read, read_csv
 from causalcf.datasets.base import Dataset
 from causalcf.datasets.decoded import Decoded
@@ -300,7 +301,7 @@ class _Plan:
             except DataError as error:
                 if self.asked:
                     raise
-                warnings.warn(f"Left out: {error}", CausalCFWarning, stacklevel=3)
+                warnings.warn(f"Left out: {error}", CausalCFWarning, stacklevel=callers_line())
         variables = {**told, **self.variables}
         names = [name for name in self.names if name in variables]
         attributes = read({name: values[name] for name in names}, {name: variables[name] for name in names})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import DataError, ExplanationError, MechanismError
+from causalcf.core.surroundings import callers_line
 from causalcf.data import Batch, columns
 from causalcf.explainers.protocol import Explaining
 from causalcf.variables.raw import read_raw
@@ -133,7 +134,7 @@ class Pairs:
             warnings.warn(
                 f"The classifier puts no training row into the classes {empty}: it may never have seen them. Do not"
                 " expect explanations towards them to be reached, or to look like anything.",
-                stacklevel=6,
+                stacklevel=callers_line(),
             )
         return rows[torch.nonzero(paired[rows.label])[:, 0]]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core.errors import ExplanationError
+from causalcf.core.surroundings import callers_line
 from causalcf.data import Batch, align
 from causalcf.explainers.classifier import Explained
 from causalcf.explainers.protocol import Explaining
@@ -305,5 +306,5 @@ def _warn_of_meaning(explainer: Explaining, factual: Batch, members: Tensor) -> 
                 f" {agreement:.0%} of the rows), and an explanation holds it at its factual value: the latents can"
                 f" hardly reach the target. Use a generator without that parent, or ask the causal question,"
                 f" scm.counterfactual(x, do={{'{parent}': target}}).",
-                stacklevel=6,
+                stacklevel=callers_line(),
             )

@@ -48,7 +48,6 @@ def graph_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in GRAPHS.glob("*.json")))
 
 
-@checked
 def load_graph(name_or_path: str | Path) -> CausalGraph:
     """Load a graph that comes with causalcf by its name, or any graph file by its path.
 

@@ -31,6 +31,7 @@ from causalcf.core._zuko import (
 from causalcf.core.errors import MechanismError
 from causalcf.core.nn import Growing, RobustStandardiser, mlp
 from causalcf.core.settings import COUNT
+from causalcf.core.surroundings import callers_line
 from causalcf.mechanisms.base import Kind, Mechanism, Parents, Recipe
 from causalcf.mechanisms.parents import FAR, ParentEncoder
 from causalcf.mechanisms.spline import AffineSpline
@@ -244,7 +245,7 @@ class InvertibleMechanism(Growing, Mechanism):
             warnings.warn(
                 f"'{self.node}' lies on the edge of {self.variable.support[3:]} in {moved} of {x.shape[0]} rows;"
                 f" these are moved inside by {EDGE:g} of the width. Widen the interval if the edge is not a limit.",
-                stacklevel=4,
+                stacklevel=callers_line(),
             )
 
 

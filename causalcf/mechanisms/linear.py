@@ -13,6 +13,7 @@ from torch.distributions import Transform
 from causalcf.core._zuko import Affine
 from causalcf.core.errors import CausalCFWarning
 from causalcf.core.nn import quartiles
+from causalcf.core.surroundings import callers_line
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.flow import InvertibleMechanism
 from causalcf.variables.scalar import Real
@@ -184,7 +185,7 @@ def _warn_if_ruled(
             f" deviations more or less, and the noise is {wider:.2g} times as narrow. Correct or drop these rows, or"
             f" take ccf.mechanisms.Flow() for '{node}', which outliers do not rule.",
             CausalCFWarning,
-            stacklevel=4,
+            stacklevel=callers_line(),
         )
 
 

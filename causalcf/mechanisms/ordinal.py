@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid, softplus
 from causalcf import variables
 from causalcf.core import draws
 from causalcf.core.errors import CausalCFWarning
+from causalcf.core.surroundings import callers_line
 from causalcf.mechanisms.base import Parents
 from causalcf.mechanisms.categorical import MARGIN, DiscreteMechanism
 
@@ -69,7 +70,7 @@ def warn_of_impossible(node: str, x: Tensor, low: Tensor, high: Tensor, dtype: t
             " rows' causes are acted on, the answer is that of a value nearby. Correct the rows, or fit on rows like"
             " them.",
             CausalCFWarning,
-            stacklevel=5,
+            stacklevel=callers_line(),
         )
 
 

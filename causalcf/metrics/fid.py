@@ -9,6 +9,7 @@ from torch import Tensor
 
 from causalcf.core.errors import DataError
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import callers_line
 from causalcf.metrics.moments import FeatureMoments
 
 __all__ = ["fid", "frechet_distance"]
@@ -52,7 +53,7 @@ def fid(real: Tensor | FeatureMoments, generated: Tensor | FeatureMoments) -> Te
         warnings.warn(
             f"FID of {fewest} images in {dimensions} dimensions is strongly biased: use more images, a smaller"
             " feature space, or KID.",
-            stacklevel=2,
+            stacklevel=callers_line(),
         )
     return frechet_distance(*first.compute(), *second.compute())
 

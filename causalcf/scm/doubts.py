@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causalcf.core.errors import CausalCFWarning
 from causalcf.core.nn import RULED, quartiles
+from causalcf.core.surroundings import callers_line
 from causalcf.data import Batch, columns
 from causalcf.data.inference import sentinel
 from causalcf.graph import CausalGraph
@@ -63,7 +64,7 @@ def warn_of_rounding(graph: CausalGraph, data: Any, dtype: torch.dtype) -> None:
                 f" {_spacing(largest):.2g} apart, while the middle half of the values spans"
                 f' {float((high - low).max()):.2g}. Keep all digits: scm.fit(data, precision="64-true").',
                 CausalCFWarning,
-                stacklevel=3,
+                stacklevel=callers_line(),
             )
 
 
@@ -113,7 +114,7 @@ def warn_of_outliers(graph: CausalGraph, train: Batch) -> None:
                 f" the rest, {example:.6g} for example. Scales are taken from the middle half; if such a value means"
                 " something else, as a mark for missing does, drop or correct these rows first.",
                 CausalCFWarning,
-                stacklevel=3,
+                stacklevel=callers_line(),
             )
 
 
@@ -144,5 +145,5 @@ def warn_of_far_draws(drawn: Batch, seen: Mapping[str, Mapping[str, Any]], nodes
                 f" {float(high.max()):.4g}; the furthest is {worst:.4g}. Means are theirs: take medians,"
                 f" declare the limits as ccf.Interval(low, high), or fit '{node}' for longer.",
                 CausalCFWarning,
-                stacklevel=4,
+                stacklevel=callers_line(),
             )

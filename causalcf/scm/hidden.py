@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 
 from causalcf.core.errors import CausalCFWarning
+from causalcf.core.surroundings import callers_line
 from causalcf.do import Do, Scale, Shift
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
@@ -86,7 +87,7 @@ def warn_of_fit(graph: CausalGraph, nodes: Iterable[str]) -> None:
             f" the causes do to them: hidden causes are shared by {_sharing(graph, found)}. Before you act, see"
             f" graph.identify('{node}', do={list(parents)}). {REMEDY}",
             CausalCFWarning,
-            stacklevel=4,
+            stacklevel=callers_line(),
         )
 
 
@@ -111,7 +112,7 @@ def warn_of_effect(graph: CausalGraph, acted: Collection[str], outcome: Collecti
         if found
         else str(found)
     )
-    warnings.warn(text, CausalCFWarning, stacklevel=4)
+    warnings.warn(text, CausalCFWarning, stacklevel=callers_line())
 
 
 def warn_of_answer(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], worlds: Iterable[Do]) -> None:
@@ -144,5 +145,5 @@ def warn_of_answer(graph: CausalGraph, mechanisms: Mapping[str, Mechanism], worl
             f"The counterfactual values of {found} are not identified: hidden causes are shared by"
             f" {_sharing(graph, found)}, and their mechanisms know only what goes together. {REMEDY}",
             CausalCFWarning,
-            stacklevel=4,
+            stacklevel=callers_line(),
         )

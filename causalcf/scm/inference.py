@@ -15,6 +15,7 @@ from torch import Tensor
 from causalcf.core.draws import by_row, label_keys, normal, row_keys, uniform
 from causalcf.core.errors import DataError
 from causalcf.core.nn import column
+from causalcf.core.surroundings import callers_line
 from causalcf.data import Batch
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import LinearGaussian, Mechanism
@@ -316,5 +317,5 @@ def _warn_of_few(posterior: Posterior) -> None:
         f" {float(least.min()):.1f} of {posterior.weights.shape[0]}, log weights differ by up to"
         f" {log(max(float(posterior.weights.max()), 1e-300)) - log(1 / posterior.weights.shape[0]):.0f} nats):"
         " it is too poor to be used. Draw more, num_samples=..., or give predictors as proposals.",
-        stacklevel=4,
+        stacklevel=callers_line(),
     )

@@ -16,7 +16,7 @@ from causalcf.core import seeding
 from causalcf.core.errors import CausalCFWarning, DataError
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import plain
-from causalcf.core.surroundings import in_single, kept_out
+from causalcf.core.surroundings import callers_line, in_single, kept_out
 from causalcf.data import Batch, columns, infer
 from causalcf.data.inference import warn_of
 from causalcf.graph import CausalGraph
@@ -85,7 +85,7 @@ def declare(graph: CausalGraph, data: Any) -> CausalGraph:
         found = infer(table, undeclared)
         for inferred in found.values():
             if inferred.doubt:
-                warnings.warn(inferred.doubt, CausalCFWarning, stacklevel=3)
+                warnings.warn(inferred.doubt, CausalCFWarning, stacklevel=callers_line())
         graph = graph.with_variables(
             {node: inferred.variable for node, inferred in found.items()},
             {node: inferred.why for node, inferred in found.items()},

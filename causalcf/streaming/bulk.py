@@ -29,6 +29,7 @@ from causalcf.core.files import write_json
 from causalcf.core.provenance import provenance
 from causalcf.core.settings import COUNT
 from causalcf.core.signatures import checked
+from causalcf.core.surroundings import callers_line
 from causalcf.core.untrusted import read_json
 from causalcf.data import Batch
 from causalcf.datasets.shards import MANIFEST, Manifest, Shard, require_pyarrow
@@ -151,7 +152,7 @@ class _Job:
             raise DataError("The data have no rows. Give at least one.")
         extra = [name for name in data if name not in scm.graph]
         if extra:
-            warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=3)
+            warnings.warn(f"Ignoring {extra}: not nodes of the graph.", stacklevel=callers_line())
         size = 4 * sum(prod(variable.event_shape) for variable in scm.variables.values())
         lines = len(worlds) * (query.num_samples or 1)
         block = int(block or min(SHARD_ROWS, max(16, BLOCK_BYTES // size)))

@@ -33,6 +33,10 @@ class State:
     header: Mapping[str, Any] = field(default_factory=dict)
 
 
+LATER: Mapping[str, Any] = {"average": False, "sparsity": 0.0, "balance": []}
+"""Settings that came after the first checkpoints, with the value that means "as before": it is not recorded."""
+
+
 def run_facts(job: Fit, train: Batch, validation: Batch) -> dict[str, Any]:
     """The settings and data that must be equal if one run is to continue another."""
     return {
@@ -154,6 +158,11 @@ def _read(path: Path, facts: Mapping[str, Any], *, resume: bool) -> tuple[dict[s
     return header, tensors
 
 
-def _as_json(value: Any) -> Any:
-    """A value as it comes back from a JSON file; values that JSON cannot hold become the name of their type."""
-    return json.loads(json.dumps(value, default=lambda thing: type(thing).__name__))
+def _as_json(settings: Any) -> Any:
+    """Settings as they come back from a JSON file; values that JSON cannot hold become the name of their type."""
+
+    def without_later(found: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in found.items() if name not in LATER or value != LATER[name]}
+
+    text = json.dumps(settings, default=lambda thing: type(thing).__name__)
+    return json.loads(text, object_hook=without_later)

@@ -36,7 +36,7 @@ def test_evaluate_leaves_out_judges_of_what_the_model_lacks(run, tmp_path, monke
     rows = ccf.datasets.Digits("test")[:60]
     path, scm = tmp_path / "images.safetensors", ccf.SCM("morphomnist-image", mechanisms={"image": vae})
     scm.fit({"image": rows["image"]}, epochs=1, seed=0, progress=False).save(path)
-    monkeypatch.setattr(arguments, "load_data", lambda *_: rows)
+    monkeypatch.setattr(arguments, "load_data", lambda *_, **__: rows)
     code, out, err = run("evaluate", path, "--data", "morphomnist", "--metric", "composition", "--n", 20)
     assert code == 0, err
     assert "composition(1)" in out
@@ -126,7 +126,7 @@ def test_evaluate_refuses_in_one_line(run, model, words, reason):
 def test_evaluate_needs_values_to_draw_from(run, model, monkeypatch):
     """Data without a truth, and with an attribute that never varies."""
     rows = {**ccf.datasets.Digits("test")[:20], "thickness": torch.full((20,), 2.0)}
-    monkeypatch.setattr(arguments, "load_data", lambda *_: rows)
+    monkeypatch.setattr(arguments, "load_data", lambda *_, **__: rows)
     for metric, reason in {
         "unchanged": "do(thickness): The 20 values of the marginal are all in one bin",
         "truth error": "'truth error' needs data whose true counterfactuals are known",
