@@ -129,8 +129,8 @@ def _work(way: str, rows: int, folder: str, size: str) -> None:
 def _by_ray(query, x, block: int, mark: Path, *, kill: bool) -> tuple[float, float]:  # type: ignore[no-untyped-def]
     """The same by Ray Data on two local workers, which have imported everything before the clock starts."""
     import numpy as np
-    import ray
-    import ray.data
+    import ray  # type: ignore[missing-import]
+    import ray.data  # type: ignore[missing-import]
 
     def asked(rows):  # type: ignore[no-untyped-def]
         answer = query(rows)
