@@ -80,14 +80,18 @@ def to_onnx(scm: StructuralCausalModel, do: Sequence[str], out: str | Path) -> t
         )
 
 
-class _Abduct(nn.Module):
-    """Observed nodes, in an order -> the noise of some of them."""
+class _Step(nn.Module):
+    """Named inputs, in an order -> what some nodes' mechanisms make of them."""
 
     def __init__(self, scm: StructuralCausalModel, nodes: Sequence[str], inputs: Sequence[str]) -> None:
         super().__init__()
         self.mechanisms = nn.ModuleList(scm.mechanisms[node] for node in nodes)
         self.parents = {node: scm.graph.parents(node) for node in nodes}
         self.inputs = list(inputs)
+
+
+class _Abduct(_Step):
+    """Observed nodes, in an order -> the noise of some of them."""
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         x = dict(zip(self.inputs, given, strict=True))
@@ -98,14 +102,8 @@ class _Abduct(nn.Module):
         return tuple(found)
 
 
-class _Predict(nn.Module):
+class _Predict(_Step):
     """Noise, observed causes and acted values, in an order -> the nodes that follow."""
-
-    def __init__(self, scm: StructuralCausalModel, nodes: Sequence[str], inputs: Sequence[str]) -> None:
-        super().__init__()
-        self.mechanisms = nn.ModuleList(scm.mechanisms[node] for node in nodes)
-        self.parents = {node: scm.graph.parents(node) for node in nodes}
-        self.inputs = list(inputs)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         x = {name.removeprefix("do."): value for name, value in zip(self.inputs, given, strict=True)}

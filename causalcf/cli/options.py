@@ -12,6 +12,7 @@ from causalcf.cli.parse import parse_device
 
 __all__ = [
     "Again",
+    "Balance",
     "Compile",
     "DataName",
     "Device",
@@ -19,6 +20,7 @@ __all__ = [
     "Epochs",
     "FirstRows",
     "Fit",
+    "Gaps",
     "Half",
     "Judges",
     "Key",

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from causalcf.cli.load import load_model, load_split, of_sheet
-from causalcf.cli.options import DataName, Device, Encoding, Key, Missing, Root, Seed, Split
+from causalcf.cli.options import DataName, Device, Encoding, Key, Missing, Model, Root, Seed, Split
 from causalcf.core.errors import DataError
 
 __all__ = ["trust"]
 
 
 def trust(
-    model: Annotated[str, typer.Argument(help="A model file, or the name of a reference model.")],
+    model: Model,
     data: DataName,
     root: Root = None,
     split: Split = None,

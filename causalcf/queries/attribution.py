@@ -12,8 +12,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, GraphError
-from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
+from causalcf.queries.asking import as_query
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, read_outcome
@@ -65,8 +64,7 @@ def shapley(players: Sequence[str], value: Callable[[frozenset[str]], Tensor]) -
     return shares
 
 
-@checked
-@kept_out()
+@as_query
 def attribute_change(
     old: StructuralCausalModel,
     new: StructuralCausalModel,
@@ -136,8 +134,7 @@ def _share(name: str, each: Tensor, seed: int, unit: str) -> Estimate:
     return from_draws(name, each, seed, unit, ASSUMPTIONS)
 
 
-@checked
-@kept_out()
+@as_query
 def attribute_outlier(
     scm: StructuralCausalModel,
     y: str,

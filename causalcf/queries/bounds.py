@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from causalcf.core import seeding
+from causalcf.queries.asking import as_query
 from causalcf.queries.estimate import Estimates, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, draw, holds, in_blocks, read_event
 from causalcf.scm import StructuralCausalModel
@@ -16,6 +17,7 @@ __all__ = ["bounds"]
 ASSUMPTIONS = ("the law of the observed nodes is right; hidden causes may be any",)
 
 
+@as_query
 def bounds(
     scm: StructuralCausalModel,
     x: str,

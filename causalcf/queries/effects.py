@@ -10,8 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
-from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
+from causalcf.queries.asking import as_query
 from causalcf.queries.estimate import Estimate, from_draws
 from causalcf.queries.refits import with_refits
 from causalcf.queries.worlds import BLOCK, Given, Outcome, Read, draw, holds, in_blocks, read_outcome, require_effect
@@ -22,8 +21,7 @@ __all__ = ["effect", "effect_on_treated"]
 ASSUMPTIONS = ("the graph is right", "no two nodes share a hidden cause that matters", "the mechanisms fit")
 
 
-@checked
-@kept_out()
+@as_query
 def effect(
     scm: StructuralCausalModel,
     x: str,
@@ -89,8 +87,7 @@ def effect(
     return with_refits(of, scm, refits, data, workers, seed)
 
 
-@checked
-@kept_out()
+@as_query
 def effect_on_treated(
     scm: StructuralCausalModel,
     x: str,

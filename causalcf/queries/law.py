@@ -10,9 +10,8 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import DataError
-from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
 from causalcf.do import Do
+from causalcf.queries.asking import as_query
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import NORMAL, Estimate, Estimates
 from causalcf.queries.worlds import Outcome, draw, in_blocks, read_outcome
@@ -23,8 +22,7 @@ from causalcf.scm.hidden import warn_of_effect
 __all__ = ["density", "quantiles"]
 
 
-@checked
-@kept_out()
+@as_query
 def quantiles(
     scm: StructuralCausalModel,
     y: Outcome,
@@ -82,8 +80,7 @@ def quantiles(
     return Estimates(f"quantiles of {outcome.name}{f' under do({_words(do)})' if do else ''}", parts)
 
 
-@checked
-@kept_out()
+@as_query
 def density(
     scm: StructuralCausalModel,
     y: Outcome,

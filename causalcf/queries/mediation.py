@@ -10,8 +10,7 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import InterventionError
-from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
+from causalcf.queries.asking import as_query
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimates, from_draws
 from causalcf.queries.refits import with_refits
@@ -21,8 +20,7 @@ from causalcf.scm import StructuralCausalModel
 __all__ = ["mediation"]
 
 
-@checked
-@kept_out()
+@as_query
 def mediation(
     scm: StructuralCausalModel,
     x: str,

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from causalcf.core import seeding
-from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
+from causalcf.queries.asking import as_query
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, Estimates, from_draws
 from causalcf.queries.worlds import Outcome, draw, holds, in_blocks, read_event, require_effect
@@ -21,8 +20,7 @@ __all__ = ["necessity"]
 DISCRETE = "categories of effects: their noise is as the mechanism has it (Gumbel, logistic); data cannot tell"
 
 
-@checked
-@kept_out()
+@as_query
 def necessity(
     scm: StructuralCausalModel,
     x: str,

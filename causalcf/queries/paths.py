@@ -10,9 +10,8 @@ from torch import Tensor
 
 from causalcf.core import seeding
 from causalcf.core.errors import GraphError
-from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch
+from causalcf.queries.asking import as_query
 from causalcf.queries.effects import ASSUMPTIONS
 from causalcf.queries.estimate import Estimate, from_draws
 from causalcf.queries.worlds import BLOCK, Outcome, read_outcome, require_effect
@@ -24,8 +23,7 @@ __all__ = ["counterfactual_fairness", "path_effect"]
 Edge = tuple[str, str]
 
 
-@checked
-@kept_out()
+@as_query
 def path_effect(
     scm: StructuralCausalModel,
     x: str,
@@ -112,8 +110,7 @@ def _carried(
     return Batch({**rows, **moved}, rows.index)
 
 
-@checked
-@kept_out()
+@as_query
 def counterfactual_fairness(
     scm: StructuralCausalModel,
     decide: Callable[[Batch], Tensor],

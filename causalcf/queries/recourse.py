@@ -14,8 +14,8 @@ from torch import Tensor
 from causalcf.core import seeding
 from causalcf.core.errors import DataError, ExplanationError, InterventionError
 from causalcf.core.signatures import checked
-from causalcf.core.surroundings import kept_out
 from causalcf.data import Batch, to_frame
+from causalcf.queries.asking import as_query
 from causalcf.scm import StructuralCausalModel
 from causalcf.variables import Variable
 from causalcf.variables.codes import Boolean, Categorical
@@ -96,8 +96,7 @@ class Recourse:
 Decide = Callable[[Batch], Tensor]
 
 
-@checked
-@kept_out()
+@as_query
 def recourse(
     scm: StructuralCausalModel,
     classifier: str | Decide,

@@ -70,9 +70,7 @@ def read_gaps(
     rows, values, missing = len(table.values[known[0]]), {}, {}
     for node in graph.nodes:
         if node in table.values:
-            raw = read_raw(node, table.values[node])
-            gone = torch.from_numpy(np.asarray(raw.missing).reshape(len(raw.missing), -1).any(1))
-            values[node] = table.values[node] if not bool(gone.any()) else filled(raw, gone, example.get(node))
+            values[node], gone = filled(node, table.values[node], example.get(node))
         elif mechanisms[node].sites:
             gone, values[node] = (
                 torch.ones(rows, dtype=torch.bool),
@@ -88,8 +86,25 @@ def read_gaps(
     return Batch(dict(batch), table.index, table.labels), missing
 
 
-def filled(raw: Raw, gone: Tensor, example: Tensor | None = None) -> Any:
-    """The values with the first that there is, or an example, where there is none."""
+def filled(node: str, values: Any, example: Tensor | None = None) -> tuple[Any, Tensor]:
+    """A column whose gaps hold the first value that was observed, and which rows had gaps, (N,), bool.
+
+    Args:
+        node: Whose column.
+        values: As people have them.
+        example: What stands where nothing was observed, (1, *event_shape).
+
+    Raises:
+        DataError: Nothing was observed, and there is no example.
+    """
+    raw = read_raw(node, values)
+    gone = torch.from_numpy(raw.incomplete)
+    if bool(gone.all()) and example is None:
+        raise DataError(f"'{node}' was never observed: all {len(gone)} rows lack it. Leave it out of the graph.")
+    return (_filled(raw, gone, example) if bool(gone.any()) else values), gone
+
+
+def _filled(raw: Raw, gone: Tensor, example: Tensor | None) -> Any:
     if example is not None and bool(gone.all()):
         return example.expand(len(gone), *example.shape[1:])
     first = int((~gone).nonzero()[0])

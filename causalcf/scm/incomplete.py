@@ -6,20 +6,18 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from causalcf import training
 from causalcf.core import seeding
-from causalcf.core.errors import DataError, TrainingError
+from causalcf.core.errors import TrainingError
 from causalcf.data import Batch
 from causalcf.data.frames import open_table
 from causalcf.graph import CausalGraph
 from causalcf.mechanisms import Mechanism
 from causalcf.scm.gaps import filled, read_gaps
 from causalcf.scm.inference import infer
-from causalcf.variables.raw import read_raw
 
 __all__ = ["check_missing", "fit_incomplete", "without_gaps"]
 
@@ -61,17 +59,8 @@ def without_gaps(graph: CausalGraph, data: Any) -> dict[str, Any]:
     Raises:
         DataError: A node was never observed.
     """
-    columns: dict[str, Any] = {}
-    for node, values in open_table(data).values.items():
-        if node in graph.nodes:
-            raw = read_raw(node, values)
-            gone = torch.from_numpy(np.asarray(raw.missing).reshape(len(raw.missing), -1).any(1))
-            if bool(gone.all()):
-                raise DataError(
-                    f"'{node}' was never observed: all {len(gone)} rows lack it. Leave it out of the graph."
-                )
-            columns[node] = filled(raw, gone) if bool(gone.any()) else values
-    return columns
+    table = open_table(data).values
+    return {node: filled(node, table[node])[0] for node in graph.nodes if node in table}
 
 
 def check_missing(missing: str, validation: Any, **unfit: Any) -> bool:

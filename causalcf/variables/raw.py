@@ -77,11 +77,16 @@ class Raw:
             return np.asarray(np.char.strip(array) == "")
         return _each(_is_missing, array) if array.dtype.kind == "O" else np.zeros(array.shape, bool)
 
+    @property
+    def incomplete(self) -> np.ndarray:
+        """Which rows lack any of their values, (N,), bool; a single value is one row."""
+        gone = self.missing
+        return np.asarray(gone.reshape(len(gone), -1).any(1)) if gone.ndim else gone.reshape(1)
+
     def require_whole(self, name: str) -> None:
         """Raise `DataError` if a value is missing."""
-        gone = self.missing
-        if gone.any():
-            rows = gone.reshape(len(gone), -1).any(1) if gone.ndim else gone.reshape(1)
+        rows = self.incomplete
+        if rows.any():
             first = int(np.flatnonzero(rows)[0])
             raise DataError(
                 f"'{name}' has no value in {int(rows.sum())} of {rows.size} rows (the first is row {first})."
