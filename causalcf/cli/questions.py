@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ Cause = Annotated[str, typer.Argument(help="The node that is acted on.")]
 Outcome = Annotated[str, typer.Argument(help="A number or Boolean node, or NODE=CATEGORY for its probability.")]
 Treated = Annotated[str, typer.Option(help="What the cause is set to.")]
 Control = Annotated[str, typer.Option(help="What it is compared with.")]
+Above = Annotated[float | None, typer.Option(help="The event is that a number is above this.")]
 Draws = Annotated[int, typer.Option(help="Units drawn.", min=2)]
 Written = Annotated[Path | None, typer.Option("--out", help="Write the answer to this JSON file, or draw it: .png.")]
 
@@ -39,10 +41,7 @@ def effect(
     """How much does the outcome move on average, if the cause is set?"""
     from causalcf import queries
 
-    scm = load_model(model, "cpu")
-    values = _values(scm, cause, treated, control)
-    found = queries.effect(scm, cause, _outcome(outcome), **values, draws=draws, seed=seed)
-    _show(found, out, seed, model=model)
+    _ask(queries.effect, model, [cause], outcome, treated, control, out, draws=draws, seed=seed)
 
 
 def mediation(
@@ -59,11 +58,8 @@ def mediation(
     """How much of the effect goes through a mediator, and how much past it?"""
     from causalcf import queries
 
-    scm = load_model(model, "cpu")
-    values = _values(scm, cause, treated, control)
     nodes = [name.strip() for name in mediator.split(",")]
-    found = queries.mediation(scm, cause, nodes, _outcome(outcome), **values, draws=draws, seed=seed)
-    _show(found, out, seed, model=model)
+    _ask(queries.mediation, model, [cause, nodes], outcome, treated, control, out, draws=draws, seed=seed)
 
 
 def necessity(
@@ -72,7 +68,7 @@ def necessity(
     outcome: Outcome,
     treated: Treated = "true",
     control: Control = "false",
-    above: Annotated[float | None, typer.Option(help="The event is that a number is above this.")] = None,
+    above: Above = None,
     draws: Draws = 20_000,
     seed: Seed = 0,
     out: Written = None,
@@ -80,10 +76,7 @@ def necessity(
     """Was the cause needed for the event, would it have been enough, or both?"""
     from causalcf import queries
 
-    scm = load_model(model, "cpu")
-    values = _values(scm, cause, treated, control)
-    found = queries.necessity(scm, cause, _outcome(outcome), **values, above=above, draws=draws, seed=seed)
-    _show(found, out, seed, model=model)
+    _ask(queries.necessity, model, [cause], outcome, treated, control, out, above=above, draws=draws, seed=seed)
 
 
 def quantiles(
@@ -108,7 +101,7 @@ def bounds(
     outcome: Outcome,
     treated: Treated = "true",
     control: Control = "false",
-    above: Annotated[float | None, typer.Option(help="The event is that a number is above this.")] = None,
+    above: Above = None,
     draws: Draws = 20_000,
     seed: Seed = 0,
     out: Written = None,
@@ -116,10 +109,7 @@ def bounds(
     """What of an event's probability under action holds whatever the hidden causes?"""
     from causalcf import queries
 
-    scm = load_model(model, "cpu")
-    values = _values(scm, cause, treated, control)
-    found = queries.bounds(scm, cause, _outcome(outcome), **values, above=above, draws=draws, seed=seed)
-    _show(found, out, seed, model=model)
+    _ask(queries.bounds, model, [cause], outcome, treated, control, out, above=above, draws=draws, seed=seed)
 
 
 def sensitivity(
@@ -154,6 +144,25 @@ def sensitivity(
     if out is not None:
         save_figure(found.plot(), out, provenance(seed=seed, device="cpu", model=model))
         typer.echo(out)
+
+
+def _ask(
+    query: Callable[..., Estimate | Estimates],
+    model: str,
+    causes: Sequence[Any],
+    outcome: str,
+    treated: str,
+    control: str,
+    out: Path | None,
+    *,
+    seed: int,
+    **options: Any,
+) -> None:
+    """Ask a fitted model what a cause, and what lies between, does to an outcome; print the answer, and write it."""
+    scm = load_model(model, "cpu")
+    values = _values(scm, causes[0], treated, control)
+    found = query(scm, *causes, _outcome(outcome), **values, seed=seed, **options)
+    _show(found, out, seed, model=model)
 
 
 def _outcome(text: str) -> Any:
